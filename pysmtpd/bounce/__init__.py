@@ -1,0 +1,1 @@
+"""Failure is told: the pure builder of RFC 3464 reports, and the agent that submits them."""

@@ -1,0 +1,1 @@
+"""The AMP control socket: its commands, server, client, and pysmtpctl."""

@@ -1,0 +1,1 @@
+"""Questions to DNS: a stub resolver that merges and caches."""

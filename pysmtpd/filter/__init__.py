@@ -1,0 +1,1 @@
+"""What may look at, change or refuse mail on its way in."""

@@ -1,0 +1,77 @@
+"""Agents: those who deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.outcome import Outcome
+from pysmtpd.model.reply import Reply
+from pysmtpd.model.schedule import Delivery
+
+
+class DeliveryRefused(Exception):
+    """A delivery did not happen; the reply says why, temporary or permanent, with an enhanced code."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class IOutcomes(Interface):
+    """Takes results as they come. Each envelope of a delivery is named exactly once, in either method."""
+
+    def finished(outcomes: Sequence[Outcome]) -> None: ...
+
+    def hold(envelopes: Sequence[EnvelopeId], key: str) -> None:
+        """There is no room for these now; C{release} of the same key brings them back."""
+
+
+class IRelease(Interface):
+    """How an agent says that there is room again."""
+
+    def release(key: str, count: int) -> None: ...
+
+
+class IAgent(Interface):
+    """Delivers. Whatever goes wrong, each envelope gets its outcome: an agent never drops one and never raises."""
+
+    def deliver(delivery: Delivery, outcomes: IOutcomes) -> None:
+        """Start delivering; tell C{outcomes} as results come."""
+
+    def capacity() -> int:
+        """How many more envelopes it would take now; 0: none (paused, or full)."""
+
+    def pause() -> None:
+        """Take nothing new. What is under way goes on."""
+
+    def resume() -> None: ...
+
+    def stop() -> Deferred[None]:
+        """Take nothing new; fires when everything under way has its outcome. After the grace period the rest is temporary."""
+
+
+class IBounce(Interface):
+    """Tells senders that delivery has failed, by the one door."""
+
+    def bounce(message: Message, failed: Sequence[Envelope]) -> Deferred[None]:
+        """Submit one report about envelopes whose state says C{failed}; it supersedes them in the queue in one atomic step.
+
+        Where nobody may be told (null sender, NOTIFY without FAILURE) they are only deleted, and that is reported.
+
+        @raise QueueError: not now; nothing has changed.
+        """
+
+
+class IRoutes(Interface):
+    """What the mta shows to people: one mapping of plain values for each."""
+
+    def showRoutes() -> Sequence[Mapping[str, object]]: ...
+
+    def showHosts() -> Sequence[Mapping[str, object]]: ...
+
+    def showRelays() -> Sequence[Mapping[str, object]]: ...

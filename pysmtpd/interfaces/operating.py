@@ -1,0 +1,66 @@
+"""Running: plugins, certificates, and what an operator may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from OpenSSL import SSL
+from zope.interface import Attribute, Interface
+
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.model.config import Config
+
+API_VERSION = 1
+
+
+class IBackendMaker(Interface):
+    """A Twisted plugin that makes one backend: data only, so that listing plugins imports nothing."""
+
+    kind: str = Attribute('"queue", "scheduler", "stat" or "table".')
+    name: str = Attribute("What stands before the colon.")
+    form: str = Attribute('How it is written, for people: "sqlite:PATH".')
+    apiVersion: int = Attribute("L{API_VERSION} that it was written for.")
+
+    def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Any:
+        """
+        @param argument: what stands after the colon.
+        @param settings: of the kind: queue C{{"spool": path, "limits": QueueLimits}}; scheduler C{{"limits": SchedulerLimits}};
+            stat C{{}}; table C{{"spec": TableSpec}}.
+        @raise ValueError: the argument is wrong; the text says what would be right.
+        """
+
+
+class ICertificates(Interface):
+    """TLS contexts by pki name."""
+
+    def serverContext(names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
+        """One immutable context that chooses a certificate by SNI among C{names}; the first is the default.
+
+        @raise LookupError: no such pki.
+        """
+
+    def check() -> Sequence[str]:
+        """Problems of the configured certificates, for people."""
+
+
+class IOperator(Interface):
+    """What an operator may do to the daemon as a whole."""
+
+    config: Config = Attribute("The newest generation.")
+
+    def status() -> Mapping[str, object]:
+        """Version, start, durability, what is paused, sessions, loading, generations."""
+
+    def pause(part: str) -> None:
+        """
+        @param part: mta, mda or smtp.
+        @raise ValueError: another.
+        """
+
+    def resume(part: str) -> None: ...
+
+    def setVerbose(verbose: bool) -> None: ...
+
+    def stop() -> None:
+        """Begin an orderly end."""

@@ -1,0 +1,217 @@
+"""The world, handed in. L{pysmtpd.platform} has the real one, L{pysmtpd.testing} a simulated one; no room touches either directly."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTCP, IReactorTime, IReactorUDP, IReactorUNIX
+from zope.interface import Attribute, Interface
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """
+    @ivar kind: file, directory, link or other.
+    """
+
+    size: int
+    modified: float
+    kind: str
+    links: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Shares, from 0 to 1, of a file system that are free for us; 1.0 where it does not count them."""
+
+    blocks: float
+    inodes: float
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A system user, as far as delivery needs to know."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSettings:
+    """
+    @ivar servers: addresses and ports, in order.
+    @ivar trustAD: the servers' AD bit may be believed (loopback, or C{options trust-ad}).
+    """
+
+    servers: tuple[tuple[str, int], ...]
+    trustAD: bool = False
+
+
+class INetwork(IReactorTCP, IReactorUNIX, IReactorUDP, Interface):
+    """Sockets, as Twisted's reactor offers them. A test's network has the same methods."""
+
+
+class IFile(Interface):
+    """An open file. Every method may raise L{OSError}; every method may block, so it is called inside a lane only."""
+
+    def read(size: int) -> bytes:
+        """At most C{size} octets from where the last read ended; empty at the end."""
+
+    def readAt(offset: int, size: int) -> bytes:
+        """At most C{size} octets from C{offset}."""
+
+    def write(data: bytes) -> None:
+        """Append all of C{data}, or raise."""
+
+    def sync() -> None:
+        """The file's content, and its size, survive a power cut once this returned (fdatasync)."""
+
+    def close() -> None:
+        """May be called twice."""
+
+    def fileno() -> int:
+        """The descriptor; raises L{OSError} where there is none (a simulated disk)."""
+
+
+class IDisk(Interface):
+    """A file system. Paths are absolute text. Every method may raise L{OSError} and may block: call it inside a lane only.
+
+    A name created, renamed or removed is durable after C{syncDirectory} of its directory, not before.
+    """
+
+    def create(path: str, mode: int = 0o600) -> IFile:
+        """A new file for writing; L{FileExistsError} if there is one."""
+
+    def append(path: str, mode: int = 0o600) -> IFile:
+        """A file for writing at its end, made if it is not there."""
+
+    def open(path: str) -> IFile:
+        """A file for reading."""
+
+    def syncDirectory(path: str) -> None:
+        """Its entries survive a power cut once this returned."""
+
+    def rename(old: str, new: str) -> None:
+        """Atomic; replaces C{new}."""
+
+    def link(old: str, new: str) -> None:
+        """L{FileExistsError} if C{new} is there."""
+
+    def unlink(path: str) -> None: ...
+
+    def makeDirectory(path: str, mode: int = 0o700) -> None:
+        """With its missing parents; nothing happens if it is there."""
+
+    def removeDirectory(path: str) -> None:
+        """It must be empty."""
+
+    def listDirectory(path: str) -> list[str]:
+        """Names, sorted."""
+
+    def stat(path: str) -> FileStat:
+        """Does not follow a symbolic link."""
+
+    def space(path: str) -> Space: ...
+
+    def lock(path: str) -> IFile:
+        """An exclusive lock, kept until the file is closed or the process ends.
+
+        @raise BlockingIOError: another process holds it; its message names the process id if that is known.
+        """
+
+    def database(path: str) -> sqlite3.Connection:
+        """A SQLite database in autocommit mode (C{isolation_level=None}), usable from any one thread at a time.
+
+        A simulated disk answers with one whose commits survive its power cuts only if C{synchronous} was at least FULL.
+        """
+
+
+class IWorkers(Interface):
+    """Where blocking work goes."""
+
+    def run(lane: str, work: Callable[..., T], *values: Any) -> Deferred[T]:
+        """Call C{work(*values)} in the lane's thread, after what was given to the lane before.
+
+        Values in, values out: C{work} touches no state of a room. Lanes of different names run side by side. The Deferred fires
+        in the reactor's thread. A simulated one runs inline, after a seeded virtual delay.
+        """
+
+
+class IProcesses(Interface):
+    """Child processes."""
+
+    def spawn(
+        protocol: Any, argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[int, int | str]
+    ) -> Any:
+        """As Twisted's C{spawnProcess}: C{argv[0]} is an absolute path; C{descriptors} is C{childFDs}.
+
+        @return: an L{twisted.internet.interfaces.IProcessTransport}.
+        """
+
+
+class IUsers(Interface):
+    """The system's users."""
+
+    def byName(name: str) -> User | None:
+        """Blocks: call it inside a lane only.
+
+        @raise OSError: the answer cannot be had now.
+        """
+
+    def me() -> User:
+        """Whom this process runs as. Does not block."""
+
+
+class IDeliveryHosts(Interface):
+    """Where deliveries to a user's files run: in lanes of this process as the invoking user, or, with root, in one child per user."""
+
+    def deliver(user: str, task: Mapping[str, Any], body: Any) -> Deferred[str]:
+        """Store one message for C{user}.
+
+        @param task: plain values that say what to do: C{{"method": "maildir", "path": ..., "prefix": bytes, ...}}.
+        @param body: an L{pysmtpd.interfaces.queue.IBody}; it is read, not closed.
+        @return: where it was stored, for the log. Durable when it fires.
+        @raise DeliveryRefused: (of L{pysmtpd.interfaces.delivery}) with the L{Reply} that tells why, temporary or permanent.
+        """
+
+    def close() -> Deferred[None]:
+        """No new deliveries; fires when those under way have ended."""
+
+
+class IPlatform(Interface):
+    """Everything that is not a value."""
+
+    clock: IReactorTime = Attribute("Monotonic time, for intervals and time-outs: C{seconds()}, C{callLater}.")
+    network: INetwork = Attribute("Sockets.")
+    disk: IDisk = Attribute("The file system.")
+    workers: IWorkers = Attribute("Lanes for blocking work.")
+    processes: IProcesses = Attribute("Child processes.")
+    users: IUsers = Attribute("System users.")
+    random: Random = Attribute("Randomness; seeded in a test. Not for secrets.")
+    hostname: str = Attribute("This machine's name.")
+    isPrivileged: bool = Attribute(
+        "Started as root: a root helper stands by, this process runs as an unprivileged user."
+    )
+
+    def wallTime() -> float:
+        """Seconds since the epoch. For what is stored and shown, never for intervals."""
+
+    def secret(size: int) -> bytes:
+        """Octets that cannot be guessed."""
+
+    def resolverSettings() -> ResolverSettings:
+        """The system's name servers, read anew at each call (blocks for a moment; for start and reload only)."""
+
+    def localAddresses() -> tuple[str, ...]:
+        """Addresses of this machine's interfaces."""
+
+    def processId() -> int: ...

@@ -1,0 +1,143 @@
+"""Deciding: tables, the router, DNS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from pysmtpd.interfaces.ready import Ready
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Decision
+from pysmtpd.model.facts import Transaction
+
+
+class Service(Enum):
+    """What a table is asked for: how keys are compared and what values mean (table(5))."""
+
+    ALIAS = "alias"
+    DOMAIN = "domain"
+    CREDENTIALS = "credentials"
+    NETADDR = "netaddr"
+    USERINFO = "userinfo"
+    SOURCE = "source"
+    MAILADDR = "mailaddr"
+    ADDRNAME = "addrname"
+    MAILADDRMAP = "mailaddrmap"
+    RELAYHOST = "relayhost"
+    STRING = "string"
+    REGEX = "regex"
+
+
+class TableError(Exception):
+    """A table cannot answer now: a temporary failure, never a wrong answer."""
+
+
+class ITable(Interface):
+    """One table. Keys are text, in lower case where the service ignores case (the front does that)."""
+
+    name: str = Attribute("Its name in the configuration.")
+
+    def match(service: Service, key: str) -> Ready[bool]:
+        """Does any entry match (domain, netaddr, mailaddr, string, regex)?
+
+        @raise TableError: (or a Deferred that fails with it)
+        """
+
+    def lookup(service: Service, key: str) -> Ready[str | None]:
+        """The value of a map for exactly this key; None: no such key.
+
+        @raise TableError:
+        """
+
+    def fetch(service: Service) -> Ready[str | None]:
+        """The next entry, in turn (source, relayhost); None: the table is empty.
+
+        @raise TableError:
+        """
+
+    def update() -> Deferred[None]:
+        """Read its source again. On an error the old content stays.
+
+        @raise TableError:
+        """
+
+
+class IRouter(Interface):
+    """Decides what becomes of an address."""
+
+    def expand(config: Config, path: Path, transaction: Transaction) -> Ready[Decision]:
+        """Never fails: what cannot be answered becomes a decision with a 4xx refusal."""
+
+
+class IAuthenticator(Interface):
+    """Checks passwords against a table of credentials or the system."""
+
+    def authenticate(config: Config, table: str, user: str, password: bytes) -> Deferred[bool]:
+        """
+        @raise TableError: it cannot be told now.
+        """
+
+
+class Lookup(Enum):
+    """How a question to DNS ended, other than with records."""
+
+    FOUND = "found"
+    NODATA = "nodata"
+    NXDOMAIN = "nxdomain"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class MxHost:
+    preference: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class MxAnswer:
+    """
+    @ivar hosts: sorted by preference. A null MX (RFC 7505) is one host with an empty name.
+    @ivar secure: DNSSEC-validated by a resolver that may be trusted.
+    @ivar error: when C{status} is FAILED: why, for people.
+    """
+
+    status: Lookup
+    hosts: tuple[MxHost, ...] = ()
+    secure: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswer:
+    """
+    @ivar addresses: IPv6 and IPv4, textual.
+    @ivar canonical: the name at the end of the CNAME chain.
+    """
+
+    status: Lookup
+    addresses: tuple[str, ...] = ()
+    secure: bool = False
+    canonical: str = ""
+    error: str = ""
+
+
+class IResolver(Interface):
+    """DNS. One question in flight is asked once, whoever waits. Answers are kept for their TTL. Never fails: see C{status}."""
+
+    def mx(domain: str) -> Deferred[MxAnswer]: ...
+
+    def addresses(host: str, family: str = "") -> Deferred[AddressAnswer]:
+        """
+        @param family: C{"inet4"}, C{"inet6"} or empty for both.
+        """
+
+    def ptr(address: str) -> Deferred[Sequence[str]]:
+        """Names; empty when there are none or the question failed."""
+
+    def confirmedName(address: str) -> Deferred[str]:
+        """The PTR name whose own addresses hold C{address} (FCrDNS); empty: none."""

@@ -1,0 +1,1 @@
+"""Local delivery: Maildir, and the delivery hosts that run as the target user."""

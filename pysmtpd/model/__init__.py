@@ -1,0 +1,1 @@
+"""Values. Nothing here has an effect, and nothing here imports a room."""

@@ -1,0 +1,140 @@
+"""Messages and envelopes: an envelope is one recipient of one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, IntFlag
+
+from pysmtpd.model.address import Path
+from pysmtpd.model.facts import Transaction
+from pysmtpd.model.ids import EnvelopeId, MessageId
+
+
+class Notify(IntFlag):
+    """RFC 3461 4.1. Nothing set means that the sender did not say: failures, and delays if we report them."""
+
+    UNSET = 0
+    SUCCESS = 1
+    FAILURE = 2
+    DELAY = 4
+    NEVER = 8
+
+
+class Agent(Enum):
+    """Who delivers an envelope."""
+
+    MTA = "mta"
+    MDA = "mda"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What expanding one RCPT gave, before it has an id: where a copy shall go.
+
+    @ivar recipient: the current address, after expansion.
+    @ivar original: the address of the RCPT command.
+    @ivar action: the action's name in the configuration; looked up again at each attempt.
+    @ivar user: for local delivery, the user whose delivery it is; else empty.
+    @ivar rule: C{file:line} of the rule that accepted it.
+    @ivar ttl: seconds until it expires, or None for the queue's own.
+    @ivar orcpt: RFC 3461 ORCPT as C{type;address}, decoded from xtext; empty: none given.
+    """
+
+    recipient: Path
+    original: Path
+    agent: Agent
+    action: str
+    user: str = ""
+    rule: str = ""
+    ttl: float | None = None
+    notify: Notify = Notify.UNSET
+    orcpt: str = ""
+
+    def withParameters(self, notify: Notify, orcpt: str) -> Destination:
+        """The same with the DSN parameters of its RCPT command."""
+        return replace(self, notify=notify, orcpt=orcpt)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRef:
+    """Where a message's content lies. Only the queue that made it looks inside.
+
+    @ivar size: octets of the canonical content: CRLF, dot-unstuffed, trace fields included.
+    @ivar codec: name and key id of the codec that it is stored with; empty: plain.
+    @ivar place: backend's own text; empty: beside the message's record.
+    """
+
+    message: MessageId
+    size: int
+    codec: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One delivery attempt, for people and for bounces.
+
+    @ivar at: wall-clock time in seconds.
+    @ivar reply: the last reply or error, one line.
+    @ivar host: where it was tried: C{"mx.example.org [192.0.2.1]"}; empty for local delivery.
+    """
+
+    at: float
+    reply: str
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeState:
+    """The part of an envelope that changes. The queue stores it and never interprets it. Times are wall-clock seconds.
+
+    @ivar hold: why it waits for an operator; empty: it does not.
+    @ivar failed: set once delivery has failed for good and a bounce is owed: the reply to cite.
+    @ivar failedStatus: RFC 3463 status of that failure.
+    @ivar warned: how many delay warnings were sent.
+    @ivar attempts: the latest, oldest first, at most L{MAX_ATTEMPTS}.
+    """
+
+    tries: int = 0
+    nextTry: float = 0.0
+    lastTry: float = 0.0
+    lastReply: str = ""
+    hold: str = ""
+    suspended: bool = False
+    failed: str = ""
+    failedStatus: str = ""
+    warned: int = 0
+    attempts: tuple[Attempt, ...] = ()
+
+
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """
+    @ivar created: wall-clock seconds.
+    @ivar expires: wall-clock seconds.
+    """
+
+    id: EnvelopeId
+    destination: Destination
+    created: float
+    expires: float
+    state: EnvelopeState = EnvelopeState()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    @ivar created: wall-clock seconds of its acceptance.
+    @ivar isBounce: we made it ourselves, as a report of failure.
+    @ivar eightBit: the content holds octets above 127.
+    """
+
+    id: MessageId
+    transaction: Transaction
+    body: BodyRef
+    created: float
+    isBounce: bool = False
+    eightBit: bool = False

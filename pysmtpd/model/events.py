@@ -1,0 +1,295 @@
+"""One typed event for each fate of a session, message, envelope and attempt.
+
+The mail log prints them, statistics count them, C{monitor} and the timeline follow them. The class names the fate; C{word} is
+how the mail log calls it, in OpenSMTPD's words. Fields hold values, never secrets and never content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """
+    @cvar room: which room tells it: smtp, queue, mta, mda, bounce, control, daemon.
+    @cvar word: what happened.
+    """
+
+    room: ClassVar[str] = ""
+    word: ClassVar[str] = ""
+
+
+# --- smtp: sessions coming in
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConnected(Event):
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "connected"
+    session: SessionId
+    address: str
+    host: str
+    listener: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefused(Event):
+    """A connection that was answered 421 instead of a greeting."""
+
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "refused"
+    address: str
+    listener: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTls(Event):
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "tls"
+    session: SessionId
+    ciphers: str
+    sni: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAuthenticated(Event):
+    """
+    @ivar result: ok, permfail or tempfail.
+    """
+
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "authentication"
+    session: SessionId
+    user: str
+    mechanism: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFailed(Event):
+    """A command that was refused. C{command} is cut and never holds an AUTH payload; C{reason} is not shown to the peer."""
+
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "failed-command"
+    session: SessionId
+    command: str
+    result: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDisconnected(Event):
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "disconnected"
+    session: SessionId
+    reason: str
+    messages: int
+    seconds: float
+
+
+# --- queue: messages accepted and finished
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAccepted(Event):
+    """Durable when it is told, where the queue is durable."""
+
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "message"
+    session: SessionId
+    msgid: MessageId
+    sender: str
+    size: int
+    nrcpt: int
+    proto: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeAccepted(Event):
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "envelope"
+    session: SessionId
+    evpid: EnvelopeId
+    sender: str
+    to: str
+    rcpt: str
+    action: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSetAside(Event):
+    """A queue item that could not be read. It is kept, listed, and not tried."""
+
+    room: ClassVar[str] = "queue"
+    word: ClassVar[str] = "set-aside"
+    item: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFailed(Event):
+    """The queue could not do what was asked; the peer was answered 4xx, or the work stays where it is."""
+
+    room: ClassVar[str] = "queue"
+    word: ClassVar[str] = "failure"
+    operation: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeBounced(Event):
+    """The last fate of an envelope: its failure was reported (C{bounce} is the report), or there was nobody to tell (0)."""
+
+    room: ClassVar[str] = "bounce"
+    word: ClassVar[str] = "bounced"
+    evpid: EnvelopeId
+    sender: str
+    to: str
+    bounce: MessageId
+    stat: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeRemoved(Event):
+    """The last fate of an envelope: an operator removed it."""
+
+    room: ClassVar[str] = "queue"
+    word: ClassVar[str] = "removed"
+    evpid: EnvelopeId
+    sender: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeExpired(Event):
+    """Its time is over; a bounce follows."""
+
+    room: ClassVar[str] = "queue"
+    word: ClassVar[str] = "expired"
+    evpid: EnvelopeId
+    sender: str
+    to: str
+
+
+# --- mta and mda: attempts
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempted(Event):
+    """One attempt for one envelope; with C{result=Ok} the last fate of that envelope.
+
+    @ivar agent: mta or mda; printed as the room.
+    @ivar delay: seconds since the message was accepted.
+    """
+
+    word: ClassVar[str] = "delivery"
+    agent: str
+    evpid: EnvelopeId
+    sender: str
+    to: str
+    rcpt: str
+    source: str
+    relay: str
+    delay: float
+    result: str
+    stat: str
+    session: SessionId = SessionId(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened(Event):
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "connected"
+    session: SessionId
+    address: str
+    host: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTls(Event):
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "tls"
+    session: SessionId
+    ciphers: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed(Event):
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "disconnected"
+    session: SessionId
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailed(Event):
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "error"
+    address: str
+    host: str
+    reason: str
+
+
+# --- daemon and control
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStarted(Event):
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "started"
+    version: str
+    queue: str
+    durability: str
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStopped(Event):
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "stopped"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOpened(Event):
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "listening"
+    listener: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLoaded(Event):
+    """The walk over the queue at start has come to its end."""
+
+    room: ClassVar[str] = "queue"
+    word: ClassVar[str] = "loaded"
+    envelopes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded(Event):
+    """An operator's command that changed something."""
+
+    room: ClassVar[str] = "control"
+    word: ClassVar[str] = "command"
+    command: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class InternalError(Event):
+    """A fault of ours that cost one session, message or call. The daemon log holds the traceback."""
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "internal-error"
+    doing: str
+    error: str

@@ -1,0 +1,37 @@
+"""What a delivery came to, per envelope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.reply import Reply
+
+
+class Result(Enum):
+    """The words are those of the mail log."""
+
+    DELIVERED = "Ok"
+    TEMPORARY = "TempFail"
+    PERMANENT = "PermFail"
+    LOOP = "Loop"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    @ivar reply: what the peer said, or what we say in its place; always with an enhanced code.
+    @ivar remote: who said it: C{"mx.example.org [192.0.2.1]"}; empty when the words are ours.
+    @ivar relay: where it went or should have gone, for the log: a host, or a path of a mailbox.
+    @ivar source: local address of the connection, if there was one.
+    @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
+    """
+
+    envelope: EnvelopeId
+    result: Result
+    reply: Reply
+    remote: str = ""
+    relay: str = ""
+    source: str = ""
+    retryAt: float = 0.0

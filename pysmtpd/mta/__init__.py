@@ -1,0 +1,1 @@
+"""Remote delivery: relays, routes, hosts and the connections that they share."""

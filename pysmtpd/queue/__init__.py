@@ -1,0 +1,1 @@
+"""Durable acceptance: the front that every submission passes, and the backends under it."""

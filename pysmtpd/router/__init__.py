@@ -1,0 +1,1 @@
+"""Drives the ruleset: answers its questions from tables, users and DNS."""

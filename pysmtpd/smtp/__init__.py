@@ -1,0 +1,1 @@
+"""Pure: SMTP and LMTP without a socket. A library for the rooms listen and mta."""

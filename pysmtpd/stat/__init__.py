@@ -1,0 +1,1 @@
+"""Statistics: pushed under dynamic keys, never read by logic."""

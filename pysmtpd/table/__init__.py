@@ -1,0 +1,1 @@
+"""Where lists and maps come from: static and file backends."""

@@ -1,0 +1,1 @@
+"""Shipped to users: a whole daemon on virtual time, contract suites, dialogues."""
