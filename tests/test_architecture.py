@@ -160,4 +160,4 @@ class ArchitectureTests(SynchronousTestCase):
         for module, tree in modules():
             for node in ast.walk(tree):
                 if isinstance(node, ast.For | ast.comprehension):
-                    self.assertNotIsInstance(node.iter, ast.Set | ast.SetComp, f"{module}:{node.iter.lineno}")
+                    self.assertFalse(isinstance(node.iter, ast.Set | ast.SetComp), f"{module}:{node.iter.lineno}")

@@ -55,7 +55,7 @@ class IBodyPipe(Interface):
 
 
 class IFilter(Interface):
-    """Asked at each phase of a session. One that fails is answered 421 or passed over as the configuration says; it never ends the daemon."""
+    """Asked at each phase of a session. One that fails costs that session (421), never the daemon."""
 
     def ask(phase: Phase, value: str, facts: SessionFacts, transaction: Transaction | None) -> Ready[Verdict]: ...
 
