@@ -16,7 +16,7 @@ ROOMS = {
     *("filter", "table", "stat", "report", "tls", "dns", "control", "web", "model", "interfaces", "testing"),
 }
 EDGES = {"pysmtpd.tap", "pysmtpd.service", "pysmtpd.backends", "pysmtpd.testing", "pysmtpd.__main__"}
-COMMAND_LINES = {"pysmtpd.control.cli"}
+COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.wire"}
 
 PURE = (
     "pysmtpd.model",
