@@ -57,7 +57,9 @@ def _make(name: str) -> type[amp.Command]:
         "response": [(key.encode(), _TYPES[kind]()) for key, kind in command.response],
         "errors": {_EXCEPTIONS[code]: code.encode() for code in ERRORS},
     }
-    return type(amp.Command)(name, (amp.Command,), fields)
+    metaclass: Any = type(amp.Command)
+    made: type[amp.Command] = metaclass(name, (amp.Command,), fields)
+    return made
 
 
 AMP_COMMANDS: dict[str, type[amp.Command]] = {name: _make(name) for name in COMMANDS}
