@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 import sys
+from collections.abc import Sequence
 
 from zope.interface import implementer
 
@@ -50,6 +51,28 @@ def readHostname(hosts: str = "/etc/hosts") -> str:
         # No such file: the bare name is what we have.
         return name
     return name
+
+
+def readServerName(hostname: str, files: Sequence[str] = ("/etc/mailname", "/etc/mail/mailname")) -> str:
+    """The mail server's own name: the first line of the first of C{files} that is there, or else C{hostname}."""
+    for path in files:
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                name = file.readline().strip()
+        except OSError:
+            continue
+        if name:
+            return name
+    return hostname
+
+
+def resolveHost(name: str) -> tuple[str, ...]:
+    """The addresses of a name, as the system resolves it; empty: none. Blocks: for reading a configuration only."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return tuple(dict.fromkeys(str(item[4][0]) for item in found))
 
 
 def parseResolverSettings(text: str) -> ResolverSettings:
