@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from collections.abc import Sequence
+
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IFile, IWorkers
 from pysmtpd.interfaces.queue import IBody
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.queue.refusal import asQueueError
+from pysmtpd.queue.refusal import refuse
 
 CHUNK_OCTETS = 65_536
 
@@ -42,39 +42,43 @@ class MemoryBody:
 
 @implementer(IBody)
 class FileBody:
-    """A part of a file, read in a lane.
+    """Parts of a file, read in a lane one after the other."""
 
-    @ivar size: octets from the start to the end of the part.
-    """
+    __slots__ = ("_file", "_lane", "_part", "_parts", "_place", "_workers", "size")
 
-    __slots__ = ("_file", "_lane", "_place", "_start", "_workers", "size")
-
-    def __init__(self, workers: IWorkers, lane: str, file: IFile, start: int, size: int) -> None:
+    def __init__(self, workers: IWorkers, lane: str, file: IFile, parts: Sequence[tuple[int, int]]) -> None:
         """
         @param file: open for reading; it is closed with this.
+        @param parts: offset and length of each.
         """
         self._workers = workers
         self._lane = lane
         self._file: IFile | None = file
-        self._start = start
+        self._parts = parts
+        self.size = sum(length for _, length in parts)
+        self._part = 0
         self._place = 0
-        self.size = size
 
-    def read(self) -> Deferred[bytes]:
-        file, place = self._file, self._place
-        count = 0 if file is None else min(CHUNK_OCTETS, self.size - place)
-        self._place += count
-        if file is None or count == 0:
-            return self._workers.run(self._lane, bytes)
-        return self._workers.run(self._lane, _readWhole, file, self._start + place, count).addErrback(_asRefusal)
+    def read(self) -> Ready[bytes]:
+        while self._file is not None and self._part < len(self._parts):
+            offset, length = self._parts[self._part]
+            count = min(CHUNK_OCTETS, length - self._place)
+            if count:
+                reading = self._workers.run(self._lane, _readWhole, self._file, offset + self._place, count)
+                self._place += count
+                return reading.addErrback(refuse, "reading content")
+            self._part += 1
+            self._place = 0
+        return b""
 
     def rewind(self) -> None:
+        self._part = 0
         self._place = 0
 
     def close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            # Only after the reads that were asked for before; closing what was only read cannot lose anything.
+            # After the reads that were asked for before. Closing what was only read cannot lose anything.
             self._workers.run(self._lane, file.close).addErrback(lambda failure: None)
 
 
@@ -83,7 +87,3 @@ def _readWhole(file: IFile, offset: int, size: int) -> bytes:
     if len(data) < size:
         raise OSError(f"the file ends {size - len(data)} octets early")
     return data
-
-
-def _asRefusal(failure: Failure) -> bytes:
-    raise asQueueError("reading content", failure.value)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
-from pysmtpd.queue.spool import claim, removeIfThere
+from pysmtpd.queue.spool import claim, makeDurableDirectory, removeIfThere
 
 DATABASE = "queue.db"
 BODIES = "bodies"
@@ -27,16 +27,15 @@ _NUMBER_MASK = 0xFFFFFFFF
 _PAGE_OCTETS = 4096
 
 # Content has a table of its own: a walk reads the small records only. State is the only column that changes.
-_SCHEMA = """
-CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT);
-CREATE INDEX aside ON message (id) WHERE aside IS NOT NULL;
-CREATE TABLE body (message INTEGER PRIMARY KEY, content BLOB);
-CREATE TABLE envelope (
-    message INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, state BLOB,
-    PRIMARY KEY (message, number)) WITHOUT ROWID;
-CREATE TABLE reserved (ceiling INTEGER NOT NULL);
-INSERT INTO reserved VALUES (0);
-"""
+_SCHEMA = (
+    "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT)",
+    "CREATE INDEX aside ON message (id) WHERE aside IS NOT NULL",
+    "CREATE TABLE body (message INTEGER PRIMARY KEY, content BLOB)",
+    "CREATE TABLE envelope (message INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, state BLOB,"
+    " PRIMARY KEY (message, number)) WITHOUT ROWID",
+    "CREATE TABLE reserved (ceiling INTEGER NOT NULL)",
+    "INSERT INTO reserved VALUES (0)",
+)
 
 
 def _connect(disk: IDisk, place: str) -> sqlite3.Connection:
@@ -62,8 +61,12 @@ class Reader:
             raise sqlite3.ProgrammingError("the queue is not open")
         return self._opened
 
-    def open(self) -> None:
+    def open(self) -> int:
+        """
+        @return: for the writer, the highest message id that may ever have been used.
+        """
         self._opened = _connect(self._disk, self._place)
+        return 0
 
     def close(self) -> None:
         connection, self._opened = self._opened, None
@@ -169,7 +172,7 @@ class Writer(Reader):
             raise SpoolError(f"the queue in {self._place} cannot be opened: {error}") from error
 
     def _openLocked(self) -> int:
-        self._disk.makeDirectory(f"{self._place}/{BODIES}")
+        makeDurableDirectory(self._disk, f"{self._place}/{BODIES}")
         # The database must not be readable by others, whatever the directory's mode.
         self._disk.append(f"{self._place}/{DATABASE}").close()
         super().open()
@@ -178,7 +181,7 @@ class Writer(Reader):
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA.split(";"):
+            for statement in _SCHEMA:
                 execute(statement)
             execute("COMMIT")
         else:
@@ -260,6 +263,8 @@ class Writer(Reader):
             )
             for new in messages:
                 if new.body is None:
+                    # What is not there cannot be committed.
+                    self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
                     self._inFiles.add(new.id)
                 if new.supersedes:
                     gone = (*gone, *new.supersedes)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from typing import Any
+
+from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.queue import QueueError
 from pysmtpd.model.reply import Reply
@@ -28,3 +31,8 @@ def asQueueError(doing: str, error: BaseException | None) -> QueueError:
             isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
         )
     return QueueError(NO_ROOM if isFull else FAILED, f"{doing}: {type(error).__name__}: {error}")
+
+
+def refuse(failure: Failure, doing: str) -> Any:
+    """An errback: go on with the L{QueueError}."""
+    raise asQueueError(doing, failure.value)

@@ -34,7 +34,7 @@ def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]) -> IF
     try:
         isNew = _checkFormat(disk, directory, kind, traces)
         if isNew:
-            disk.makeDirectory(directory)
+            makeDurableDirectory(disk, directory)
         lock = _lock(disk, directory)
     except OSError as error:
         raise SpoolError(f"the queue in {directory} cannot be opened: {error}") from error
@@ -93,6 +93,18 @@ def _writeFormat(disk: IDisk, directory: str, kind: str) -> None:
     temporary = f"{directory}/{FORMAT}.tmp"
     writeDurably(disk, temporary, f"{directory}/{FORMAT}", f"pysmtpd queue {kind} {FORMAT_VERSION}\n".encode())
     disk.syncDirectory(directory)
+
+
+def makeDurableDirectory(disk: IDisk, path: str) -> None:
+    """Make a directory, and those above it, so that they survive a power cut."""
+    try:
+        disk.stat(path)
+    except FileNotFoundError:
+        above = path.rpartition("/")[0]
+        if above:
+            makeDurableDirectory(disk, above)
+        disk.makeDirectory(path)
+        disk.syncDirectory(above or "/")
 
 
 def writeDurably(disk: IDisk, temporary: str, path: str, data: bytes) -> None:

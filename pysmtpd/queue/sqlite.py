@@ -27,7 +27,7 @@ from pysmtpd.interfaces.queue import (
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, parseMessageId
 from pysmtpd.queue.body import FileBody, MemoryBody
 from pysmtpd.queue.database import Checkpointer, Reader, Writer
-from pysmtpd.queue.refusal import asQueueError
+from pysmtpd.queue.refusal import refuse
 from pysmtpd.queue.spool import placeOf
 from pysmtpd.queue.stage import FileStage
 
@@ -112,7 +112,7 @@ class SqliteBackend:
         if isinstance(found, bytes):
             return MemoryBody(found)
         file, size = found
-        return FileBody(self._workers, STAGE_LANE, file, 0, size)
+        return FileBody(self._workers, STAGE_LANE, file, ((0, size),))
 
     def walk(self, cursor: str | None, limit: int) -> Deferred[StoredPage]:
         after = MessageId(0) if cursor is None else parseMessageId(cursor)
@@ -140,7 +140,7 @@ class SqliteBackend:
         await run(WRITE_LANE, self._writer.close)
 
     def _run(self, lane: str, doing: str, work: Callable[..., T], *values: Any) -> Deferred[T]:
-        return self._workers.run(lane, work, *values).addErrback(_refuse, doing)
+        return self._workers.run(lane, work, *values).addErrback(refuse, doing)
 
     def _write(self, doing: str, work: Callable[..., bool | None], *values: Any) -> Deferred[None]:
         """The work answers whether the journal should be moved."""
@@ -156,7 +156,7 @@ class SqliteBackend:
 
     def _notWritten(self, failure: Failure, doing: str) -> None:
         self._writing -= 1
-        _refuse(failure, doing)
+        refuse(failure, doing)
 
     def _checkpoint(self) -> None:
         """Beside the commits; then the little that came in meanwhile, between them, so that the journal can start anew."""
@@ -170,10 +170,6 @@ class SqliteBackend:
 
     def _checkpointed(self, result: object) -> None:
         self._isCheckpointing = False
-
-
-def _refuse(failure: Failure, doing: str) -> Any:
-    raise asQueueError(doing, failure.value)
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> SqliteBackend:

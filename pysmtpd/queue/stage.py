@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IDisk, IFile, IWorkers
 from pysmtpd.interfaces.queue import IStage
-from pysmtpd.queue.refusal import asQueueError
+from pysmtpd.queue.refusal import refuse
 from pysmtpd.queue.spool import removeIfThere
 
 STAGED_SUFFIX = ".tmp"
+
+_DOING = "staging content"
 
 
 @implementer(IStage)
@@ -55,15 +56,15 @@ class FileStage:
             return self
 
         creating = self._workers.run(self._lane, self._disk.create, self._path + STAGED_SUFFIX)
-        return creating.addCallback(created).addErrback(self._failed)
+        return creating.addCallback(created).addErrback(refuse, _DOING)
 
     def write(self, chunk: bytes) -> Deferred[None]:
         assert self._file is not None
         data = chunk if self._frame is None else self._frame(chunk)
-        return self._workers.run(self._lane, self._file.write, data).addErrback(self._failed)
+        return self._workers.run(self._lane, self._file.write, data).addErrback(refuse, _DOING)
 
     def finish(self) -> Deferred[None]:
-        return self._workers.run(self._lane, self._finish, self._file).addErrback(self._failed)
+        return self._workers.run(self._lane, self._finish, self._file).addErrback(refuse, _DOING)
 
     def _finish(self, file: IFile) -> None:
         file.sync()
@@ -72,13 +73,10 @@ class FileStage:
         self._disk.syncDirectory(self._directory)
 
     def discard(self) -> Deferred[None]:
-        return self._workers.run(self._lane, self._discard, self._file).addErrback(self._failed)
+        return self._workers.run(self._lane, self._discard, self._file).addErrback(refuse, _DOING)
 
     def _discard(self, file: IFile | None) -> None:
         if file is not None:
             file.close()
         removeIfThere(self._disk, self._path + STAGED_SUFFIX)
         removeIfThere(self._disk, self._path)
-
-    def _failed(self, failure: Failure) -> IStage:
-        raise asQueueError("staging content", failure.value)

@@ -16,7 +16,7 @@ from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId
 from pysmtpd.queue.content import formatPlace
 from pysmtpd.queue.record import encodeEnvelope, encodeMessage
-from pysmtpd.queue.refusal import asQueueError
+from pysmtpd.queue.refusal import asQueueError, refuse
 
 
 class IKeeper(Interface):
@@ -98,7 +98,7 @@ class Submission:
     def _spool(self, stage: IStage, chunk: bytes) -> Deferred[None]:
         self._crc = crc32(chunk, self._crc)
         stored = chunk if self._stream is None else self._stream.feed(chunk)
-        self._staging = stage.write(stored).addErrback(_refuse)
+        self._staging = stage.write(stored).addErrback(refuse, "staging content")
         return self._staging
 
     def commit(self, prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
@@ -179,7 +179,3 @@ class Submission:
         await done
         if self._stage is not None:
             await self._stage.discard()
-
-
-def _refuse(failure: object) -> None:
-    raise asQueueError("staging content", failure.value)  # type: ignore[attr-defined]

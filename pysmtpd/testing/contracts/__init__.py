@@ -1,0 +1,1 @@
+"""Contract suites: what every backend must do, as tests to inherit from."""
