@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.config import SchedulerLimits
-from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId
+from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, messageOf
 from pysmtpd.model.schedule import Entry, Kind, Lease
 from pysmtpd.scheduler.plan import Plan
 from pysmtpd.scheduler.plan.due import Due
@@ -20,10 +20,11 @@ from tests.scheduler.naive import Naive
 LIMITS = SchedulerLimits(maxInflight=6, maxBatch=5)
 START = 1000.0
 
-ids = st.builds(lambda m, n: envelopeId(MessageId(m), n), st.integers(1, 4), st.integers(0, 3))
-someIds = st.lists(ids, max_size=6)
+ids = st.builds(lambda m, n: envelopeId(MessageId(m), n), st.integers(1, 3), st.integers(0, 2))
+someIds = st.lists(ids, min_size=1, max_size=4)
 kinds = st.sampled_from((Kind.MTA, Kind.MDA, Kind.BOUNCE))
-later = st.integers(-5, 30).map(lambda seconds: START + seconds)
+expiry = st.sampled_from((5, 15, 40, 1000)).map(lambda seconds: START + seconds)
+tryAt = st.sampled_from((-5, 0, 0, 10, 25)).map(lambda seconds: START + seconds)
 
 
 def entries(id: st.SearchStrategy[EnvelopeId] = ids) -> st.SearchStrategy[Entry]:
@@ -32,11 +33,11 @@ def entries(id: st.SearchStrategy[EnvelopeId] = ids) -> st.SearchStrategy[Entry]
         id=id,
         kind=kinds,
         created=st.just(START),
-        expires=later,
+        expires=expiry,
         tries=st.integers(0, 3),
-        nextTry=later,
+        nextTry=tryAt,
         priority=st.integers(-1, 1),
-        held=st.booleans(),
+        held=st.sampled_from((False, False, False, True)),
         suspended=st.just(False),
     )
 
@@ -49,19 +50,21 @@ class PlanMachine(RuleBasedStateMachine):
         self.naive = Naive(LIMITS)
         self.leases: list[Lease] = []
 
-    @rule(new=st.lists(entries(), max_size=4))
-    def insert(self, new: list[Entry]) -> None:
+    @rule(new=st.lists(entries(), min_size=1, max_size=4), commit=st.integers(0, 3))
+    def insert(self, new: list[Entry], commit: int) -> None:
         self.plan.insert(new)
         self.naive.insert(new)
+        if commit:
+            self.commit(messageOf(new[0].id), 1)
 
-    @rule(message=st.integers(1, 4).map(MessageId), rollback=st.integers(0, 3))
+    @rule(message=st.integers(1, 3).map(MessageId), rollback=st.integers(0, 3))
     def commit(self, message: MessageId, rollback: int) -> None:
         if rollback == 0:
             assert self.plan.rollback(message) == self.naive.rollback(message)
         else:
             assert self.plan.commit(message, self.now) == self.naive.commit(message, self.now)
 
-    @rule(capacity=st.dictionaries(st.sampled_from(tuple(Kind)), st.integers(0, 4)))
+    @rule(capacity=st.fixed_dictionaries({kind: st.integers(0, 4) for kind in Kind}))
     def batch(self, capacity: dict[Kind, int]) -> None:
         given, expected = self.plan.batch(capacity, self.now), self.naive.batch(capacity, self.now)
         assert given.leases == expected.leases
@@ -75,7 +78,9 @@ class PlanMachine(RuleBasedStateMachine):
         if not self.leases:
             return
         lease = data.draw(st.sampled_from(self.leases))
-        some = data.draw(st.lists(st.sampled_from(lease.envelopes) | ids, max_size=4))
+        some = data.draw(st.sampled_from((list(lease.envelopes), list(lease.envelopes[:1]), None)))
+        if some is None:
+            some = data.draw(someIds)
         how = data.draw(st.sampled_from(("update", "delete", "hold")))
         if how == "update":
             updated = [data.draw(entries(st.just(id))) for id in some]
@@ -121,7 +126,7 @@ class PlanTests(SynchronousTestCase):
         run_state_machine_as_test(
             PlanMachine,
             settings=settings(
-                max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
             ),
         )
 
