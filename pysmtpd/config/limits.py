@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lark import Token
 
@@ -48,23 +48,25 @@ def withLimits(draft: Draft, directive: Directive, limits: L, settings: Sequence
                     raise Refused(directive.where(setting), f'"limit {word}" is not supported yet')
                 raise Refused(directive.where(setting), f'there is no limit "{word}"{didYouMean(word, names)}')
             try:
-                limits = replace(limits, **{name: _value(name, value, getattr(limits, name))})
+                change: dict[str, Any] = {name: _value(name, value, getattr(limits, name))}
+                limits = replace(limits, **change)
             except ValueError as error:
                 raise Refused(directive.where(setting), f"limit {word}: {error}") from error
     return limits
 
 
 def _value(name: str, text: str, default: float | int) -> float | int:
+    isNumber = text.isascii() and text.isdigit()
     if name in _SHARES:
-        number = text.removesuffix("%")
-        if not (number.isascii() and number.isdigit() and len(number) <= 3 and int(number) <= 100):
+        percent = text.removesuffix("%")
+        if not (percent.isascii() and percent.isdigit() and len(percent) <= 3 and int(percent) <= 100):
             raise ValueError("a percentage from 0 to 100 must stand here")
-        return int(number) / 100
+        return int(percent) / 100
     if isinstance(default, float):
-        isNumber = text.isascii() and text.isdigit()
         mayBeZero = "elay" in name or name == "gather"
         return parseDelay(f"{text}s" if isNumber else text, allowZero=mayBeZero, allowMilliseconds=True)
-    number = parseSize(text) if text.strip("0") or name not in _MAY_BE_ZERO else 0
-    if name not in ("fileThreshold",) and not text.isdigit():
+    if not isNumber and name != "fileThreshold":
         raise ValueError("a whole number must stand here")
-    return number
+    if name in _MAY_BE_ZERO and isNumber and not text.strip("0"):
+        return 0
+    return parseSize(text)

@@ -27,7 +27,7 @@ class _NoLexer(LarkLexer):
 
     def __init__(self, configuration: Any) -> None: ...
 
-    def lex(self, text: Any) -> Iterator[Token]:
+    def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
         return iter(())
 
 

@@ -71,4 +71,4 @@ class TempFail(NamedTuple):
 
 
 Ask: TypeAlias = AskMatch | AskLookup | AskUser
-Answer: TypeAlias = bool | str | None | TempFail
+Answer: TypeAlias = bool | str | TempFail | None
