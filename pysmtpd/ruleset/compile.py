@@ -6,23 +6,36 @@ from typing import NamedTuple
 
 from pysmtpd.model.config import Action, Condition, Config, Predicate, Rule
 from pysmtpd.model.decision import Considered, Where
+from pysmtpd.model.question import Service
 
 # Those that hold for everything are not evaluated, unless they are negated.
 _UNIVERSAL = (Predicate.FROM_ANY, Predicate.FOR_ANY)
 _KEPT = 8
+_SERVICES = {
+    Predicate.TAG: Service.STRING,
+    Predicate.FROM_SRC: Service.NETADDR,
+    Predicate.FROM_RDNS: Service.DOMAIN,
+    Predicate.FOR_LOCAL: Service.DOMAIN,
+    Predicate.FOR_DOMAIN: Service.DOMAIN,
+    Predicate.HELO: Service.DOMAIN,
+    Predicate.AUTH: Service.STRING,
+    Predicate.MAIL_FROM: Service.MAILADDR,
+    Predicate.RCPT_TO: Service.MAILADDR,
+}
 
 
 class Test(NamedTuple):
     """One condition of a rule.
 
     @ivar slot: equal for equal predicates and tables of all rules: each is evaluated once for an address.
-    @ivar table: empty where the predicate takes none.
+    @ivar service: how the table is asked; None where the predicate takes no table.
     @ivar failed: what is recorded if the rule fails here.
     """
 
     predicate: Predicate
     slot: int
     table: str
+    service: Service | None
     negated: bool
     failed: Considered
 
@@ -83,4 +96,5 @@ def _test(rule: Rule, condition: Condition, slots: dict[tuple[Predicate, str], i
     slot = slots.setdefault((predicate, table), len(slots))
     shown = "" if not table or table.startswith("<") else f" <{table}>"
     said = f"{'! ' if condition.negated else ''}{predicate.value}{shown}"
-    return Test(predicate, slot, table, condition.negated, Considered(rule.where, rule.text, said))
+    service = _SERVICES[predicate] if table else None
+    return Test(predicate, slot, table, service, condition.negated, Considered(rule.where, rule.text, said))

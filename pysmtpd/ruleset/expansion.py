@@ -6,7 +6,7 @@ It always ends: nothing is expanded twice, not deeper than L{MAX_DEPTH}, and not
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Action, Method
@@ -27,6 +27,12 @@ DENIED = Reply(550, "Relaying denied", "5.7.1")
 REJECTED = Reply(550, "Delivery not authorized", "5.7.1")
 TEMPORARY = Reply(451, "Temporary failure", "4.3.0")
 UNEXPANDABLE = Reply(524, "Mailing list expansion problem", "5.2.4")
+
+# As in the walk: made several times for every recipient.
+_make: Any = tuple.__new__
+_ALIAS = Service.ALIAS
+_RELAY, _LMTP = Method.RELAY, Method.LMTP
+_MTA, _MDA = Agent.MTA, Agent.MDA
 
 T = TypeVar("T")
 Asking: TypeAlias = Generator[Ask, Answer, T]
@@ -78,8 +84,8 @@ class Expansion:
             action = rule.action
             if action is None:
                 outcome = self._refuse(REJECTED if depth == 0 else UNEXPANDABLE, f"{path} is rejected at {rule.place}")
-            elif action.method is Method.RELAY:
-                self._add(rule, action, path, "", Agent.MTA)
+            elif action.method is _RELAY:
+                self._add(rule, action, path, "", _MTA)
                 outcome = f'action "{action.name}": relay'
             elif action.virtual:
                 outcome, children = yield from self._virtual(rule, action, path, depth, walk.questions)
@@ -143,16 +149,16 @@ class Expansion:
             return self._refuse(
                 INVALID if depth == 0 else UNEXPANDABLE, f'there is no user "{user}" ({rule.place})'
             ), ()
-        isLmtp = action.method is Method.LMTP
-        self._add(rule, action, path, user if isLmtp else action.user or user, Agent.MTA if isLmtp else Agent.MDA)
+        isLmtp = action.method is _LMTP
+        self._add(rule, action, path, user if isLmtp else action.user or user, _MTA if isLmtp else _MDA)
         return f'action "{action.name}": {action.method.value} for {user}', ()
 
     def _lookup(self, table: str, keys: tuple[str, ...], questions: list[Question]) -> Asking[str | TempFail | None]:
         """The value of the first key that is there."""
         for key in keys:
-            ask = AskLookup(table, Service.ALIAS, key)
+            ask: AskLookup = _make(AskLookup, (table, _ALIAS, key))
             answer = yield ask
-            questions.append(Question(ask, answer))
+            questions.append(_make(Question, (ask, answer)))
             if answer is not None and not isinstance(answer, bool):
                 return answer
         return None

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config, Predicate
 from pysmtpd.model.decision import Considered, Question
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.question import Answer, Ask, AskMatch, Service, TempFail
-from pysmtpd.ruleset.compile import Compiled, CompiledRule, Test
+from pysmtpd.ruleset.compile import Compiled, CompiledRule
 
 Asking: TypeAlias = Generator[Ask, Answer, CompiledRule | TempFail | None]
 
-_SERVICES = {
-    Predicate.TAG: Service.STRING,
-    Predicate.FROM_SRC: Service.NETADDR,
-    Predicate.FROM_RDNS: Service.DOMAIN,
-    Predicate.FOR_LOCAL: Service.DOMAIN,
-    Predicate.FOR_DOMAIN: Service.DOMAIN,
-    Predicate.HELO: Service.DOMAIN,
-    Predicate.MAIL_FROM: Service.MAILADDR,
-    Predicate.RCPT_TO: Service.MAILADDR,
-}
+# Members of an enumeration are slow to reach in Python 3.11.
+_MAILADDR = Service.MAILADDR
+_AUTH = Predicate.AUTH
+_FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
+
+# Several of each are made for every recipient: a named tuple's own constructor costs twice as much.
+_make: Any = tuple.__new__
 
 
 def domainOf(path: Path, config: Config) -> str:
@@ -62,32 +59,48 @@ class Walk:
     def run(self) -> Asking:
         """@return: the rule that matches; None: none does; L{TempFail}: a question cannot be answered now."""
         compiled = self._compiled
-        considered = self.considered
+        consider = self.considered.append
+        record = self.questions.append
         known: list[bool | None] = [None] * compiled.slots
+        asking: Predicate | None = None
+        key: str | None = None
         for rule in compiled.rules:
-            for test in rule.tests:
-                _, slot, table, negated, failed = test
+            for predicate, slot, table, service, negated, failed in rule.tests:
                 holds = known[slot]
                 if holds is None:
-                    if table:
-                        key = self._key(test)
+                    if service is None:
+                        holds = self._simple(predicate)
+                    else:
+                        if predicate is not asking:
+                            asking, key = predicate, self._key(predicate)
                         if key is None:
                             # Nothing to compare: it holds neither so nor negated.
-                            considered.append(failed)
+                            consider(failed)
                             break
-                        answer = yield from self._ask(test, key)
-                        if isinstance(answer, TempFail):
-                            considered.append(failed)
+                        if predicate is _AUTH and "@" in key:
+                            service = _MAILADDR
+                        ask: AskMatch = _make(AskMatch, (table, service, key))
+                        answer = yield ask
+                        record(_make(Question, (ask, answer)))
+                        if answer is False and service is _MAILADDR and (untaggedKey := self._untaggedKey(key)):
+                            ask = AskMatch(table, service, untaggedKey)
+                            answer = yield ask
+                            record(Question(ask, answer))
+                        if answer is True:
+                            holds = True
+                            if predicate in _FOR:
+                                self.isOurs = True
+                        elif isinstance(answer, TempFail):
+                            consider(failed)
                             return answer
-                        holds = bool(answer)
-                    else:
-                        holds = self._simple(test.predicate)
+                        else:
+                            holds = False
                     known[slot] = holds
                 if holds is negated:
-                    considered.append(failed)
+                    consider(failed)
                     break
             else:
-                considered.append(rule.matched)
+                consider(rule.matched)
                 return rule
         return None
 
@@ -107,10 +120,10 @@ class Walk:
                 return facts.tls is not None
         return True
 
-    def _key(self, test: Test) -> str | None:
+    def _key(self, predicate: Predicate) -> str | None:
         """What is looked for in the test's table; None: there is nothing of the kind."""
         facts = self._facts
-        match test.predicate:
+        match predicate:
             case Predicate.FOR_DOMAIN | Predicate.FOR_LOCAL:
                 return domainOf(self._path, self._compiled.config)
             case Predicate.FROM_SRC:
@@ -127,22 +140,10 @@ class Walk:
                 return facts.tag.lower()
         return facts.user.lower()
 
-    def _ask(self, test: Test, key: str) -> Generator[Ask, Answer, Answer]:
-        predicate = test.predicate
-        service = _SERVICES.get(predicate) or (Service.MAILADDR if "@" in key else Service.STRING)
-        if not key and predicate in (Predicate.TAG, Predicate.AUTH, Predicate.HELO):
-            return False
-        ask = AskMatch(test.table, service, key)
-        answer = yield ask
-        self.questions.append(Question(ask, answer))
-        if answer is False and service is Service.MAILADDR:
-            # An entry without a sub-address also stands for the address with one.
-            local, at, domain = key.rpartition("@")
-            stripped = untagged(local if at else domain, self._compiled.config.subAddressDelimiter)
-            if len(stripped) != len(local if at else domain):
-                ask = AskMatch(test.table, service, f"{stripped}{at}{domain if at else ''}")
-                answer = yield ask
-                self.questions.append(Question(ask, answer))
-        elif answer is True and (predicate is Predicate.FOR_DOMAIN or predicate is Predicate.FOR_LOCAL):
-            self.isOurs = True
-        return answer
+    def _untaggedKey(self, key: str) -> str:
+        """An entry without a sub-address also stands for the address with one. Empty: this address has none."""
+        local, at, domain = key.rpartition("@")
+        if not at:
+            local, domain = domain, ""
+        stripped = untagged(local, self._compiled.config.subAddressDelimiter)
+        return "" if stripped == local else f"{stripped}{at}{domain}"

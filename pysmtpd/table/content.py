@@ -9,6 +9,8 @@ from pysmtpd.interfaces.routing import Service
 from pysmtpd.table.glob import Globs
 from pysmtpd.table.networks import Networks, parseNetwork
 
+_MAILADDR = Service.MAILADDR
+_DOMAIN = Service.DOMAIN
 _NETWORK_LIKE = re.compile(r"\[|[0-9.]+(?:/[0-9]+)?\Z|[0-9a-f]*:")
 
 
@@ -17,13 +19,14 @@ class Content:
     @param entries: keys and values; values are empty in a list. Keys lose their case; of equal keys the last counts.
     """
 
-    __slots__ = ("_entries", "_globs", "_keys", "_mailGlobs", "_networks", "_next")
+    __slots__ = ("_entries", "_globs", "_hasGlobs", "_keys", "_mailGlobs", "_networks", "_next")
 
     def __init__(self, entries: Iterable[tuple[str, str]] = ()) -> None:
         self._entries = {key.lower(): value for key, value in entries}
         keys = self._entries
         starred = [key for key in keys if "*" in key]
         self._globs = Globs(starred)
+        self._hasGlobs = bool(starred)
         self._mailGlobs = _mailGlobs(starred)
         self._networks = Networks(
             network for key in keys if _NETWORK_LIKE.match(key) and (network := parseNetwork(key)) is not None
@@ -39,21 +42,21 @@ class Content:
         """Entries that must be tried one by one when nothing else matches."""
         return self._globs.linear
 
-    def get(self, key: str) -> str | None:
+    def lookup(self, service: Service, key: str) -> str | None:
         """The value of exactly this key."""
         return self._entries.get(key)
 
     def match(self, service: Service, key: str) -> bool:
         """Does any entry match, the way the service compares?"""
-        if service is Service.MAILADDR:
+        if service is _MAILADDR:
             return self._matchAddress(key)
         if key in self._entries:
             return True
-        if service is Service.DOMAIN:
-            return bool(self._globs) and self._globs.match(key)
+        if service is _DOMAIN:
+            return self._hasGlobs and self._globs.match(key)
         return service is Service.NETADDR and self._networks.match(key)
 
-    def fetch(self) -> str | None:
+    def fetch(self, service: Service) -> str | None:
         """The keys in turn, in their order, for ever; None: there are none."""
         if self._keys is None:
             self._keys = tuple(sorted(self._entries))

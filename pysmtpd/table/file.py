@@ -40,10 +40,10 @@ class FileTable:
         return self._ready().match(service, key)
 
     def lookup(self, service: Service, key: str) -> Ready[str | None]:
-        return self._ready().get(key)
+        return self._ready().lookup(service, key)
 
     def fetch(self, service: Service) -> Ready[str | None]:
-        return self._ready().fetch()
+        return self._ready().fetch(service)
 
     def update(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._update())
