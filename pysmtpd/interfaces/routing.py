@@ -14,23 +14,20 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import Transaction
+from pysmtpd.model.question import Service
 
-
-class Service(Enum):
-    """What a table is asked for: how keys are compared and what values mean (table(5))."""
-
-    ALIAS = "alias"
-    DOMAIN = "domain"
-    CREDENTIALS = "credentials"
-    NETADDR = "netaddr"
-    USERINFO = "userinfo"
-    SOURCE = "source"
-    MAILADDR = "mailaddr"
-    ADDRNAME = "addrname"
-    MAILADDRMAP = "mailaddrmap"
-    RELAYHOST = "relayhost"
-    STRING = "string"
-    REGEX = "regex"
+__all__ = [
+    "AddressAnswer",
+    "IAuthenticator",
+    "IResolver",
+    "IRouter",
+    "ITable",
+    "Lookup",
+    "MxAnswer",
+    "MxHost",
+    "Service",
+    "TableError",
+]
 
 
 class TableError(Exception):

@@ -6,9 +6,11 @@ The daemon obeys them, the log and the reject text cite them, C{explain} prints 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.reply import Reply
 
 
@@ -37,12 +39,23 @@ class Considered:
     failed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question that was asked and what came back, both for people."""
+class Question(NamedTuple):
+    """One question that was asked and what came back; made for each question of each decision, so words are made on demand."""
 
-    asked: str
-    answer: str
+    ask: Ask
+    got: Answer
+
+    @property
+    def asked(self) -> str:
+        """For people."""
+        return str(self.ask)
+
+    @property
+    def answer(self) -> str:
+        """For people."""
+        if isinstance(self.got, bool):
+            return "yes" if self.got else "no"
+        return "nothing" if self.got is None else str(self.got)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,25 @@
 """Pure: which rule matches, which action follows, how an address expands. It asks questions and decides; it does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Decision
+from pysmtpd.model.facts import Transaction
+from pysmtpd.model.question import Answer, Ask
+from pysmtpd.ruleset.compile import compileRules
+from pysmtpd.ruleset.expansion import Expansion
+
+__all__ = ["decide"]
+
+
+def decide(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:
+    """What becomes of C{path} as the recipient of a transaction.
+
+    Each yielded question is answered by C{send}: L{AskMatch<pysmtpd.model.question.AskMatch>} and C{AskUser} with a bool,
+    C{AskLookup} with text or None, each of them with C{TempFail} where it cannot be told now. The generator returns the decision,
+    which records every rule that was tried, every question, and the tree of the expansion.
+    """
+    return Expansion(compileRules(config), path, transaction).run()

@@ -1,0 +1,89 @@
+"""What can only be judged when the whole file is read: what is missing, what is never used, and who may relay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pysmtpd.config.draft import Draft
+from pysmtpd.model.config import NOWHERE, Condition, Method, Predicate, Rule, TableSpec
+from pysmtpd.model.decision import Where
+
+# A condition of these kinds says nothing about who the peer is: it can claim or arrange all of it.
+_NO_PROTECTION = (
+    Predicate.MAIL_FROM,
+    Predicate.HELO,
+    Predicate.FROM_RDNS,
+    Predicate.TAG,
+    Predicate.TLS,
+    Predicate.RCPT_TO,
+)
+# Shorter prefixes than these name no network that could be trusted.
+_SHORTEST_TRUSTED = 8
+
+
+def check(draft: Draft, file: str) -> None:
+    """Tell problems and warnings of the file as a whole."""
+    for pki in draft.pki.values():
+        for what, path in (("certificate", pki.cert), ("key", pki.key)):
+            if not path:
+                draft.problems.add(pki.where, f'pki "{pki.name}" has no {what}')
+    if not draft.rules and not len(draft.problems):
+        draft.problems.add(Where(file, 1), 'there is no "match" rule: no mail could be accepted')
+    for name, table in draft.tables.items():
+        if table.where is not NOWHERE and not name.startswith("<") and name not in draft.usedTables:
+            draft.problems.warn(table.where, f'table "{name}" is never used')
+    for name, action in draft.actions.items():
+        if name not in draft.usedActions:
+            draft.problems.warn(action.where, f'action "{name}" is never used')
+    for rule in openRelays(draft):
+        draft.problems.warn(
+            rule.where, f"open relay: any peer, without authentication, can relay to foreign domains by: {rule.text}"
+        )
+
+
+def openRelays(draft: Draft) -> list[Rule]:
+    """Rules by which a peer that is neither local nor authenticated may reach a relay action for a foreign domain."""
+    found: list[Rule] = []
+    for rule in draft.rules:
+        if all(_alwaysHoldsForStrangers(condition) for condition in rule.conditions):
+            if _isRelay(draft, rule):
+                found.append(rule)
+            break
+        if _isRelay(draft, rule) and all(
+            _mayHoldForStrangers(condition, draft.tables) for condition in rule.conditions
+        ):
+            found.append(rule)
+    return found
+
+
+def _isRelay(draft: Draft, rule: Rule) -> bool:
+    return rule.action is not None and draft.actions[rule.action].method is Method.RELAY
+
+
+def _alwaysHoldsForStrangers(condition: Condition) -> bool:
+    """Does it hold for every stranger and every foreign domain?"""
+    if condition.negated:
+        return condition.predicate in (Predicate.FROM_LOCAL, Predicate.FROM_SOCKET, Predicate.AUTH, Predicate.FOR_LOCAL)
+    return condition.predicate in (Predicate.FROM_ANY, Predicate.FOR_ANY)
+
+
+def _mayHoldForStrangers(condition: Condition, tables: Mapping[str, TableSpec]) -> bool:
+    """May a stranger bring it about, for a foreign domain?"""
+    predicate = condition.predicate
+    if predicate in _NO_PROTECTION:
+        return True
+    if condition.negated:
+        return predicate not in (Predicate.FROM_ANY, Predicate.FOR_ANY)
+    if predicate in (Predicate.FROM_ANY, Predicate.FOR_ANY):
+        return True
+    table = tables[condition.table.name] if condition.table else None
+    if predicate is Predicate.FROM_SRC and table:
+        return any(_isWide(key) for key, _ in table.entries)
+    if predicate is Predicate.FOR_DOMAIN and table:
+        return any(key.startswith("*") and len(key) < 3 for key, _ in table.entries)
+    return False
+
+
+def _isWide(network: str) -> bool:
+    _, slash, bits = network.rpartition("/")
+    return bool(slash) and bits.isdigit() and int(bits) < _SHORTEST_TRUSTED

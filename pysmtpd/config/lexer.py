@@ -1,0 +1,322 @@
+"""Text into logical lines of tokens, by the lexical rules of smtpd.conf(5).
+
+- C{#} starts a comment to the end of the logical line, so on a continued line it eats what follows.
+- A backslash before a line's end joins lines; before anything else, outside quotes, it only vanishes.
+- In quotes, single or double, it escapes the quote, a space and a tab; a line's end inside quotes is dropped.
+- C{$name} at the start of a token is replaced by the macro's text, which is read again, but not expanded again.
+- Inside braces the end of a line is a token; everywhere else it ends the logical line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pysmtpd.config.problem import Problems, didYouMean
+from pysmtpd.config.words import RESERVED
+from pysmtpd.model.decision import Where
+
+MAX_STRING = 8095
+MAX_REREAD = 4
+
+_PUNCTUATION = "{}()<>,!="
+_IN_WORD = frozenset(chr(code) for code in range(33, 127)) - frozenset("(){}<>!=#,")
+_WORD_START = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_")
+_NAME = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+_NUMBER_END = frozenset(" \t\n\r\v\f),/}=")
+_NUMBER = re.compile(r"-?[0-9]+\Z")
+_PREFIX = re.compile(r"-?[0-9]+/")
+_INT64 = range(-(2**63), 2**63)
+
+# What plain files are made of, in one step: a word, and a quoted string on one line, without a backslash.
+_PLAIN_WORD = re.compile(r"[0-9A-Za-z:_][^\x00-\x20\x7f-\U0010ffff(){}<>!=#,\\]*")
+_PLAIN_QUOTED = {quote: re.compile(f"{quote}([^{quote}\\\\\n\r\0]*){quote}") for quote in "\"'"}
+
+
+class Kind(Enum):
+    """WORD: unquoted, and perhaps a keyword. MARK: one of C{{ } < > , ! = =>}."""
+
+    WORD = "word"
+    QUOTED = "quoted"
+    NUMBER = "number"
+    MARK = "mark"
+    NEWLINE = "newline"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    kind: Kind
+    text: str
+    where: Where
+
+    @property
+    def isReserved(self) -> bool:
+        """Is it a keyword wherever it stands?"""
+        return self.kind is Kind.WORD and self.text in RESERVED
+
+
+class _Broken(Exception):
+    """The rest of this logical line is not to be trusted; the problem has been told."""
+
+
+class Lexer:
+    """Reads one file.
+
+    @param macros: looked up while reading; what a line defines counts from the next line on.
+    """
+
+    def __init__(self, file: str, text: str, macros: Mapping[str, str], used: set[str], problems: Problems) -> None:
+        self._file = file
+        self._text = text
+        self._macros = macros
+        self._used = used
+        self._problems = problems
+        self._at = 0
+        self._line = 1
+        self._lineStart = 0
+        self._expansion = ""
+        self._expandedAt = 0
+        self._expandedFrom = Where(file, 1)
+        self._reread = 0
+
+    def nextLine(self) -> list[Token] | None:
+        """The next logical line that has tokens, without its end; None at the end of the file. A broken line is skipped."""
+        while self._at < len(self._text) or self._expansion:
+            if self._problems.isFull:
+                return None
+            tokens: list[Token] = []
+            opened: list[Token] = []
+            broken = False
+            while True:
+                try:
+                    complete = self._readLine(tokens, opened)
+                    break
+                except _Broken:
+                    # Inside braces reading goes on to the closing one: what stands there is no directive.
+                    broken = True
+                    self._skipLine()
+                    if not opened:
+                        complete = True
+                        break
+            if not complete and opened:
+                self._neverClosed(opened[-1].where, '"{" is never closed')
+            elif tokens and not broken:
+                return tokens
+        return None
+
+    def _readLine(self, tokens: list[Token], opened: list[Token]) -> bool:
+        """Append tokens up to the end of the logical line; False: the file ended first."""
+        while True:
+            where, character = self._start()
+            if character == "":
+                return False
+            if character == "\n":
+                if not opened:
+                    return True
+                if tokens[-1].kind is not Kind.NEWLINE:
+                    tokens.append(Token(Kind.NEWLINE, "\n", where))
+            elif character in "\"'":
+                tokens.append(Token(Kind.QUOTED, self._quoted(character, where), where))
+            elif character == "-" or character in _WORD_START:
+                tokens.append(self._word(where, character))
+            elif character in _PUNCTUATION:
+                self._take()
+                if character == "=" and self._peek() == ">":
+                    self._take()
+                    character = "=>"
+                token = Token(Kind.MARK, character, where)
+                tokens.append(token)
+                if character == "{":
+                    opened.append(token)
+                elif character == "}" and opened:
+                    opened.pop()
+            else:
+                self._refuse(where, character)
+
+    def _refuse(self, where: Where, character: str) -> None:
+        if character == "$":
+            message = "a macro's text is not expanded again"
+        elif character == "\r":
+            message = "a carriage return stands here; lines end with a line feed alone"
+        elif character.isprintable():
+            message = f'a word cannot start with "{character}"; put it in quotes'
+        else:
+            message = f"an unexpected character (U+{ord(character):04X}) stands here"
+        self._problems.add(where, message)
+        raise _Broken
+
+    # --- characters
+
+    def _peek(self) -> str:
+        """The next character with line continuations removed, as C{_take} would give it; empty at the end."""
+        mark = (self._at, self._line, self._lineStart, self._expansion, self._expandedAt)
+        character = self._take()
+        self._at, self._line, self._lineStart, self._expansion, self._expandedAt = mark
+        return character
+
+    def _take(self) -> str:
+        while True:
+            character = self._raw()
+            if character != "\\":
+                return character
+            character = self._raw()
+            if character != "\n":
+                return character
+
+    def _raw(self) -> str:
+        """One character of the macro's text or of the file; empty at the end."""
+        if self._expansion:
+            character = self._expansion[self._expandedAt]
+            self._expandedAt += 1
+            if self._expandedAt == len(self._expansion):
+                self._expansion = ""
+            return character
+        if self._at >= len(self._text):
+            return ""
+        character = self._text[self._at]
+        self._at += 1
+        if character == "\n":
+            self._line += 1
+            self._lineStart = self._at
+        return character
+
+    def _rawPeek(self) -> str:
+        if self._expansion:
+            return self._expansion[self._expandedAt]
+        return self._text[self._at] if self._at < len(self._text) else ""
+
+    def _where(self) -> Where:
+        if self._expansion:
+            return self._expandedFrom
+        return Where(self._file, self._line, self._at - self._lineStart + 1)
+
+    def _start(self) -> tuple[Where, str]:
+        """Skip blanks, comments, and expand a macro; where the next token starts, and its first character, not yet taken.
+
+        A line's end is taken.
+        """
+        while True:
+            where = self._where()
+            expanding = bool(self._expansion)
+            character = self._peek()
+            if character in (" ", "\t"):
+                self._take()
+            elif character == "#":
+                while character not in ("", "\n"):
+                    character = self._take()
+                return where, character
+            elif character == "$" and not expanding:
+                self._take()
+                self._expand(where)
+            elif character == "\n":
+                self._take()
+                return where, character
+            else:
+                while not expanding and self._text.startswith("\\\n", self._at):
+                    self._raw()
+                    self._raw()
+                return self._where(), character
+
+    def _expand(self, where: Where) -> None:
+        name = ""
+        while (character := self._peek()) and character in _NAME:
+            name += self._take()
+        value = self._macros.get(name)
+        if value is None:
+            self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')
+            raise _Broken
+        self._used.add(name)
+        self._expansion = value
+        self._expandedAt = 0
+        self._expandedFrom = where
+
+    # --- tokens
+
+    def _quoted(self, quote: str, where: Where) -> str:
+        if not self._expansion and (plain := _PLAIN_QUOTED[quote].match(self._text, self._at)):
+            self._at = plain.end()
+            text = plain[1]
+        else:
+            text = self._quotedSlowly(quote, where)
+        if len(text) > MAX_STRING:
+            self._problems.add(where, f"a string may have {MAX_STRING} characters at most")
+            raise _Broken
+        return text
+
+    def _quotedSlowly(self, quote: str, where: Where) -> str:
+        inside: list[str] = []
+        self._take()
+        while (character := self._raw()) != quote:
+            if character == "":
+                self._neverClosed(where, f"this quote ({quote}) is never closed")
+                raise _Broken
+            if character == "\0":
+                self._problems.add(where, "a string cannot hold a NUL")
+                raise _Broken
+            if character == "\\":
+                following = self._rawPeek()
+                if following in (quote, " ", "\t"):
+                    inside.append(self._raw())
+                    continue
+                if following == "\n":
+                    continue
+            if character != "\n":
+                inside.append(character)
+        return "".join(inside)
+
+    def _word(self, where: Where, first: str) -> Token:
+        plain = None if self._expansion else _PLAIN_WORD.match(self._text, self._at)
+        if plain and not self._text.startswith("\\", plain.end()):
+            text = plain[0]
+            self._at = plain.end()
+        else:
+            text = self._take()
+            while (character := self._peek()) and character in _IN_WORD:
+                text += self._take()
+                if len(text) > MAX_STRING:
+                    break
+        if len(text) > MAX_STRING:
+            self._problems.add(where, f"a word may have {MAX_STRING} characters at most")
+            raise _Broken
+        if _PREFIX.match(text):
+            self._problems.add(where, f'put "{text[:40]}" in quotes')
+            raise _Broken
+        if _NUMBER.match(text):
+            end = self._peek()
+            if end == "" or end in _NUMBER_END:
+                if int(text) not in _INT64:
+                    self._problems.add(where, f"the number {text[:40]} is too large")
+                    raise _Broken
+                return Token(Kind.NUMBER, text, where)
+        if first == "-":
+            self._refuse(where, first)
+        return Token(Kind.WORD, text, where)
+
+    # --- recovery
+
+    def _skipLine(self) -> None:
+        """To the end of the line that is being read."""
+        self._expansion = ""
+        while self._take() not in ("", "\n"):
+            pass
+
+    def _neverClosed(self, where: Where, message: str) -> None:
+        """Go back: what was taken for the inside of a quote or of braces is read again, from the line after C{where}.
+
+        Each time the rest of the file is read once more, so there is a bound.
+        """
+        self._problems.add(where, message)
+        self._expansion = ""
+        self._reread += 1
+        if self._reread > MAX_REREAD:
+            self._at = len(self._text)
+            return
+        start = 0
+        for _ in range(where.line - 1):
+            start = self._text.index("\n", start) + 1
+        self._line, self._lineStart = where.line, start
+        # Its own line's end is left to be taken.
+        end = self._text.find("\n", start)
+        self._at = len(self._text) if end < 0 else end

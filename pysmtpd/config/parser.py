@@ -1,0 +1,155 @@
+"""A logical line of tokens into a tree, by grammar.lark. The parser is LALR(1); its tables are made once, at first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedToken
+from lark.lexer import Lexer as LarkLexer
+from lark.lexer import PatternStr
+
+from pysmtpd.config.lexer import Kind
+from pysmtpd.config.lexer import Token as Lexeme
+from pysmtpd.config.problem import Problems, didYouMean, oneOf
+from pysmtpd.model.decision import Where
+
+Node = Tree[Token]
+
+_NAMES = {"STRING": "a name or value", "NUMBER": "a number", "_NEWLINE": "", "$END": "the end of the line"}
+
+
+class _NoLexer(LarkLexer):
+    """Tokens are made by L{pysmtpd.config.lexer} and fed in one by one."""
+
+    def __init__(self, configuration: Any) -> None: ...
+
+    def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
+        return iter(())
+
+
+@cache
+def _parser() -> Lark:
+    grammar = files("pysmtpd.config").joinpath("grammar.lark").read_text("utf-8")
+    return Lark(grammar, parser="lalr", lexer=_NoLexer, propagate_positions=True, maybe_placeholders=False)
+
+
+@cache
+def keywords() -> dict[str, str]:
+    """Every literal of the grammar, and the name of its terminal."""
+    return {
+        terminal.pattern.value: terminal.name
+        for terminal in _parser().terminals
+        if isinstance(terminal.pattern, PatternStr)
+    }
+
+
+@cache
+def _texts() -> dict[str, str]:
+    return {name: f'"{text}"' for text, name in keywords().items()} | _NAMES
+
+
+class Directive:
+    """One parsed line: a tree, and the places of its tokens."""
+
+    def __init__(self, tree: Node, lexemes: Sequence[Lexeme]) -> None:
+        self.tree = tree
+        self._lexemes = lexemes
+
+    def where(self, part: Node | Token) -> Where:
+        """Where a part of the tree begins; for a part without tokens the line's beginning."""
+        start = part.start_pos if isinstance(part, Token) else getattr(part.meta, "start_pos", None)
+        return self._lexemes[start or 0].where
+
+
+def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
+    """
+    @param lexemes: one logical line, not empty.
+    @return: None: it was refused, and C{problems} was told why.
+    """
+    parser = _parser().parse_interactive("")
+    for index, lexeme in enumerate(lexemes):
+        kind = _terminal(lexemes, index, parser)
+        try:
+            parser.feed_token(Token(kind, lexeme.text, start_pos=index))
+        except UnexpectedToken:
+            if index == 1 and parser.accepts() == {"EQUAL"}:
+                index = 0
+            problems.add(lexemes[index].where, _unexpected(lexemes, index, parser))
+            return None
+    try:
+        tree = parser.feed_eof()
+    except UnexpectedToken:
+        last = lexemes[-1]
+        if len(lexemes) == 1 and last.kind is Kind.WORD and parser.accepts() == {"EQUAL"}:
+            problems.add(last.where, _unexpected(lexemes, 0, parser))
+        else:
+            problems.add(
+                last.where, f'the line ends after "{last.text.strip()[:80]}", but {_expected(parser)} must follow'
+            )
+        return None
+    return Directive(tree, lexemes)
+
+
+def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
+    """The name of the terminal that a token is, where the parser stands.
+
+    Our own words give way: at the start of a line to a macro's definition, elsewhere to any string.
+    """
+    lexeme = lexemes[index]
+    match lexeme.kind:
+        case Kind.QUOTED:
+            return "STRING"
+        case Kind.NUMBER:
+            return "NUMBER"
+        case Kind.NEWLINE:
+            return "_NEWLINE"
+        case Kind.MARK:
+            return keywords()[lexeme.text]
+    name = keywords().get(lexeme.text)
+    if lexeme.isReserved:
+        return name or "RESERVED"
+    if name is None:
+        return "STRING"
+    possible = parser.choices()
+    if index == 0:
+        isMacro = len(lexemes) > 1 and lexemes[1].kind is Kind.MARK and lexemes[1].text == "="
+        return "STRING" if isMacro else name
+    return name if name in possible and "STRING" not in possible else "STRING"
+
+
+def _expected(parser: Any) -> str:
+    names = [_texts().get(name, "") for name in sorted(parser.accepts())]
+    words = sorted({name for name in names if name})
+    if len(words) > 8:
+        words = [*words[:7], "..."]
+        return ", ".join(words)
+    return oneOf(words) if words else "nothing"
+
+
+def _unexpected(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
+    """What is wrong with a token that the grammar does not allow, and what would be right."""
+    lexeme = lexemes[index]
+    text = lexeme.text[:80]
+    accepted = parser.accepts()
+    words = {word for word, name in keywords().items() if name in accepted}
+    if index == 0:
+        if lexeme.kind is Kind.WORD:
+            starts = _parser().parse_interactive("").choices()
+            return f'unknown directive "{text}"{didYouMean(text, [word for word, name in keywords().items() if name in starts])}'
+        return "a directive or a macro must stand here"
+    if lexeme.kind is Kind.NEWLINE:
+        return f"the line ends here, but {_expected(parser)} must follow"
+    if "STRING" in accepted and lexeme.isReserved:
+        return f'"{text}" is a reserved word; put it in quotes to use it as a value{didYouMean(text, sorted(words))}'
+    if "STRING" in accepted and lexeme.kind is Kind.NUMBER:
+        return f"the number {text} must be put in quotes here"
+    if lexeme.kind is Kind.WORD and (near := didYouMean(text, sorted(words))):
+        return f'"{text}" cannot stand here{near}'
+    shown = f'"{text}"' if lexeme.kind is not Kind.QUOTED else "a string"
+    if accepted == {"$END"}:
+        return f"{shown} cannot stand here: the directive is complete"
+    return f"{shown} cannot stand here; expected {_expected(parser)}"

@@ -1,0 +1,100 @@
+"""What is wrong in a configuration, as people want to be told: where, what, the line with a caret, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from pysmtpd.model.decision import Where
+
+MAX_PROBLEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """
+    @ivar message: one sentence, without its place.
+    @ivar line: the line of the file; empty where there is none.
+    """
+
+    where: Where
+    message: str
+    line: str = ""
+
+    def __str__(self) -> str:
+        """C{file:line:column: message}, and where there is a line: the line, and a caret below the column."""
+        text = f"{self.where.file}:{self.where.line}:{self.where.column}: {self.message}"
+        if not self.line:
+            return text
+        margin = "".join("\t" if character == "\t" else " " for character in self.line[: self.where.column - 1])
+        return f"{text}\n    {self.line}\n    {margin}^"
+
+
+class ConfigErrors(Exception):
+    """A configuration cannot be used.
+
+    @ivar problems: all that were found in one reading, at most L{MAX_PROBLEMS}, in the order of the text, file by file.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Problems:
+    """Collects problems, and knows the lines of the files that were read."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {}
+        self._found: dict[tuple[Where, str], Problem] = {}
+        self.warnings: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @property
+    def isFull(self) -> bool:
+        """There are so many problems that reading on helps nobody."""
+        return len(self._found) >= MAX_PROBLEMS
+
+    def addFile(self, file: str, text: str) -> None:
+        """Remember the lines of a file, to show them."""
+        self._lines[file] = text.split("\n")
+
+    def add(self, where: Where, message: str) -> None:
+        """The same problem at the same place is told once."""
+        lines = self._lines.get(where.file, [])
+        line = lines[where.line - 1].rstrip("\r") if 1 <= where.line <= len(lines) else ""
+        if len(line) > 1000 or not line.isprintable():
+            line = "".join(
+                character if character.isprintable() or character == "\t" else "?" for character in line[:1000]
+            )
+        self._found.setdefault((where, message), Problem(where, message, line))
+
+    def _order(self, problem: Problem) -> tuple[int, int, int]:
+        files = list(self._lines)
+        where = problem.where
+        return (files.index(where.file) if where.file in files else -1, where.line, where.column)
+
+    def warn(self, where: Where, message: str) -> None:
+        """Tell people, and go on."""
+        self.warnings.append(f"{where}: {message}")
+
+    def raiseIfAny(self) -> None:
+        """
+        @raise ConfigErrors: something was found.
+        """
+        if self._found:
+            raise ConfigErrors(sorted(self._found.values(), key=self._order))
+
+
+def didYouMean(word: str, known: Iterable[str]) -> str:
+    """C{'; did you mean "port"?'}, or nothing where no known word is near."""
+    near = get_close_matches(word[:80].lower(), list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def oneOf(words: Sequence[str]) -> str:
+    """C{a, b or c}."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,149 @@
+"""One address on its way through the rules: the first rule whose tests all hold."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeAlias
+
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Config, Predicate
+from pysmtpd.model.decision import Considered, Question
+from pysmtpd.model.facts import SessionFacts, Transaction
+from pysmtpd.model.question import Answer, Ask, AskMatch, Service, TempFail
+from pysmtpd.ruleset.compile import Compiled, CompiledRule
+
+Asking: TypeAlias = Generator[Ask, Answer, CompiledRule | TempFail | None]
+
+# Members of an enumeration are slow to reach in Python 3.11.
+_MAILADDR = Service.MAILADDR
+_AUTH = Predicate.AUTH
+_FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
+
+# Several of each are made for every recipient: a named tuple's own constructor costs twice as much.
+_make: Any = tuple.__new__
+
+
+def domainOf(path: Path, config: Config) -> str:
+    """For comparing: a path without a domain (RFC 5321 4.1.1.3: postmaster) is ours."""
+    return (path.domain or config.serverName).lower()
+
+
+def untagged(local: str, delimiter: str) -> str:
+    """A local part without its sub-address, C{user} of C{user+tag}."""
+    at = local.find(delimiter)
+    return local[:at] if at > 0 else local
+
+
+class Walk:
+    """
+    @ivar considered: every rule that was tried, in order.
+    @ivar questions: every question that was asked, in order.
+    @ivar isOurs: some rule is for the address's domain.
+    """
+
+    __slots__ = ("_compiled", "_facts", "_isForwarded", "_path", "_transaction", "considered", "isOurs", "questions")
+
+    def __init__(self, compiled: Compiled, path: Path, transaction: Transaction, isForwarded: bool) -> None:
+        """
+        @param isForwarded: the address comes from an expansion: its source is local.
+        """
+        self._compiled = compiled
+        self._path = path
+        self._transaction = transaction
+        self._facts: SessionFacts = transaction.session
+        self._isForwarded = isForwarded
+        self.considered: list[Considered] = []
+        self.questions: list[Question] = []
+        self.isOurs = False
+
+    def run(self) -> Asking:
+        """@return: the rule that matches; None: none does; L{TempFail}: a question cannot be answered now."""
+        compiled = self._compiled
+        consider = self.considered.append
+        record = self.questions.append
+        known: list[bool | None] = [None] * compiled.slots
+        asking: Predicate | None = None
+        key: str | None = None
+        for rule in compiled.rules:
+            for predicate, slot, table, service, negated, failed in rule.tests:
+                holds = known[slot]
+                if holds is None:
+                    if service is None:
+                        holds = self._simple(predicate)
+                    else:
+                        if predicate is not asking:
+                            asking, key = predicate, self._key(predicate)
+                        if key is None:
+                            # Nothing to compare: it holds neither so nor negated.
+                            consider(failed)
+                            break
+                        if predicate is _AUTH and "@" in key:
+                            service = _MAILADDR
+                        ask: AskMatch = _make(AskMatch, (table, service, key))
+                        answer = yield ask
+                        record(_make(Question, (ask, answer)))
+                        if answer is False and service is _MAILADDR and (untaggedKey := self._untaggedKey(key)):
+                            ask = AskMatch(table, service, untaggedKey)
+                            answer = yield ask
+                            record(Question(ask, answer))
+                        if answer is True:
+                            holds = True
+                            if predicate in _FOR:
+                                self.isOurs = True
+                        elif isinstance(answer, TempFail):
+                            consider(failed)
+                            return answer
+                        else:
+                            holds = False
+                    known[slot] = holds
+                if holds is negated:
+                    consider(failed)
+                    break
+            else:
+                consider(rule.matched)
+                return rule
+        return None
+
+    def _simple(self, predicate: Predicate) -> bool:
+        """A predicate without a table."""
+        facts = self._facts
+        match predicate:
+            case Predicate.FROM_LOCAL:
+                return self._isForwarded or facts.isLocal or facts.isSocket
+            case Predicate.FROM_SOCKET:
+                return facts.isSocket
+            case Predicate.FROM_RDNS:
+                return bool(facts.rdns)
+            case Predicate.AUTH:
+                return bool(facts.user)
+            case Predicate.TLS:
+                return facts.tls is not None
+        return True
+
+    def _key(self, predicate: Predicate) -> str | None:
+        """What is looked for in the test's table; None: there is nothing of the kind."""
+        facts = self._facts
+        match predicate:
+            case Predicate.FOR_DOMAIN | Predicate.FOR_LOCAL:
+                return domainOf(self._path, self._compiled.config)
+            case Predicate.FROM_SRC:
+                return "local" if self._isForwarded or facts.isSocket else facts.peer.lower()
+            case Predicate.FROM_RDNS:
+                return facts.rdns.lower() or None
+            case Predicate.RCPT_TO:
+                return self._path.key
+            case Predicate.MAIL_FROM:
+                return self._transaction.sender.key
+            case Predicate.HELO:
+                return facts.helo.lower()
+            case Predicate.TAG:
+                return facts.tag.lower()
+        return facts.user.lower()
+
+    def _untaggedKey(self, key: str) -> str:
+        """An entry without a sub-address also stands for the address with one. Empty: this address has none."""
+        local, at, domain = key.rpartition("@")
+        if not at:
+            local, domain = domain, ""
+        stripped = untagged(local, self._compiled.config.subAddressDelimiter)
+        return "" if stripped == local else f"{stripped}{at}{domain}"

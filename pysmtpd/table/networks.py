@@ -1,0 +1,60 @@
+"""Networks, found by longest prefix: one look for each prefix length in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import ip_address
+
+
+@lru_cache(maxsize=4096)
+def parseAddress(text: str) -> tuple[int, int] | None:
+    """Width in bits, and the address as a number; None: it is not one. Brackets and C{IPv6:} may stand around it."""
+    if text[:1] == "[" and text[-1:] == "]":
+        text = text[1:-1]
+    if text[:5].lower() == "ipv6:":
+        text = text[5:]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address.max_prefixlen, int(address)
+
+
+def parseNetwork(text: str) -> tuple[int, int, int] | None:
+    """Width, prefix length, and the prefix as a number; None: it is not a network. Bits after the prefix do not count."""
+    base, slash, length = text.rpartition("/")
+    parsed = parseAddress.__wrapped__(base if slash else text)
+    if parsed is None:
+        return None
+    width, number = parsed
+    if not slash:
+        return width, width, number
+    if not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= width):
+        return None
+    return width, int(length), number >> (width - int(length))
+
+
+class Networks:
+    """A set of networks; those of one length share a set of numbers."""
+
+    __slots__ = ("_byWidth",)
+
+    def __init__(self, networks: Iterable[tuple[int, int, int]]) -> None:
+        found: dict[int, dict[int, set[int]]] = {}
+        for width, length, number in networks:
+            found.setdefault(width, {}).setdefault(length, set()).add(number)
+        self._byWidth = {
+            width: tuple((width - length, numbers) for length, numbers in sorted(lengths.items(), reverse=True))
+            for width, lengths in found.items()
+        }
+
+    def match(self, text: str) -> bool:
+        """Does any network hold the address? False for what is no address. Families do not mix."""
+        if not self._byWidth:
+            return False
+        parsed = parseAddress(text)
+        if parsed is None:
+            return False
+        width, number = parsed
+        return any(number >> shift in numbers for shift, numbers in self._byWidth.get(width, ()))

@@ -1,0 +1,83 @@
+"""A small world for tables and the router: files and users in dictionaries, lanes that answer when they are told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from pysmtpd.interfaces.platform import IFile, IPlatform, User
+
+
+class MemoryFile:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        chunk = self._data[self._at : self._at + size]
+        self._at += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        self._at = len(self._data)
+
+
+class MemoryDisk:
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def open(self, path: str) -> IFile:
+        if path not in self.files:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return cast(IFile, MemoryFile(self.files[path]))
+
+
+class Lanes:
+    """Work is done C{delay} seconds after it was given; at once where that is zero."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.delay = 0.0
+        self.ran: list[str] = []
+        self._clock = clock
+
+    def run(self, lane: str, work: Callable[..., Any], *values: Any) -> Deferred[Any]:
+        self.ran.append(lane)
+        if not self.delay:
+            return maybeDeferred(work, *values)
+        done: Deferred[Any] = Deferred()
+        self._clock.callLater(self.delay, lambda: maybeDeferred(work, *values).chainDeferred(done))
+        return done
+
+
+class MemoryUsers:
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.asked: list[str] = []
+        self.failing = False
+
+    def byName(self, name: str) -> User | None:
+        self.asked.append(name)
+        if self.failing:
+            raise OSError("the directory is down")
+        return User(name, 1000, 1000, f"/home/{name}") if name in self.names else None
+
+    def me(self) -> User:
+        return User("me", 1000, 1000, "/home/me")
+
+
+class SmallPlatform:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.disk = MemoryDisk()
+        self.workers = Lanes(self.clock)
+        self.users = MemoryUsers()
+        self.random = Random(1)
+        self.hostname = "mx.example.org"
+
+    @property
+    def asPlatform(self) -> IPlatform:
+        return cast(IPlatform, self)
