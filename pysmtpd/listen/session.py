@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from OpenSSL import SSL
@@ -35,9 +35,6 @@ class Wire(Protocol):
     def answer(self, reply: Reply) -> None:
         """Answer the event that asks."""
 
-    def answerEach(self, replies: Sequence[Reply]) -> None:
-        """LMTP: answer the end of data for each recipient."""
-
     def hold(self, until: Deferred[object]) -> None:
         """Take no more events before this has fired."""
 
@@ -55,8 +52,6 @@ class _Lost:
     """The wire of a session whose connection is gone: answers that come late reach nobody."""
 
     def answer(self, reply: Reply) -> None: ...
-
-    def answerEach(self, replies: Sequence[Reply]) -> None: ...
 
     def hold(self, until: Deferred[object]) -> None: ...
 

@@ -37,7 +37,7 @@ def received(transaction: Transaction, message: MessageId, recipient: Path | Non
     address = "" if recipient is None or (recipient.isUTF8 and not smtputf8) else f"\r\n\tfor <{recipient}>"
     text = (
         f"Received: from {_from(session)}\r\n\tby {session.hostname} with {protocol} id {formatMessageId(message)}"
-        f"{comment}{address};\r\n\t{formatdate(seconds)}\r\n"
+        f"{comment}{address};\r\n\t{formatdate(seconds).removesuffix('-0000')}+0000\r\n"
     )
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")
 

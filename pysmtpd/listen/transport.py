@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -223,12 +222,6 @@ class ServerTransport:
     def answer(self, reply: Reply) -> None:
         if not self._closing:
             self._core.answer(reply)
-            if not self._running:
-                self._pump()
-
-    def answerEach(self, replies: Sequence[Reply]) -> None:
-        if not self._closing:
-            self._core.answerEach(replies)
             if not self._running:
                 self._pump()
 

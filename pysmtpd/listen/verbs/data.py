@@ -57,7 +57,8 @@ def refused(session: Session, event: ContentRefused) -> None:
 
 
 def ended(session: Session, event: EndOfData) -> None:
-    """All is here: drain the filters, then commit."""
+    """All is here: drain the filters, then commit. There is one answer also under LMTP, and the core gives it to each recipient
+    (RFC 2033 4.2): they share one commit, and so one fate."""
     transaction = session.transaction
     assert transaction is not None
     rest = transaction.finish()
@@ -114,7 +115,7 @@ def _accepted(session: Session, transaction: OpenTransaction, message: Message, 
         happened(EnvelopeAccepted(session.id, evpid, sender, str(to.original), str(to.recipient), to.action, to.rule))
     happened(MessageAccepted(session.id, message.id, sender, size, count, facts.session.protocol))
     reply = Reply(250, f"{formatMessageId(message.id)} Message accepted for delivery", "2.0.0")
-    _answer(session, transaction, reply)
+    session.wire.answer(reply)
 
 
 def _refuse(session: Session, transaction: OpenTransaction, reply: Reply, reason: str) -> None:
@@ -122,12 +123,4 @@ def _refuse(session: Session, transaction: OpenTransaction, reply: Reply, reason
     transaction.rollback()
     session.transaction = None
     session.near.report.happened(CommandFailed(session.id, "end of data", str(reply), reason))
-    _answer(session, transaction, reply)
-
-
-def _answer(session: Session, transaction: OpenTransaction, reply: Reply) -> None:
-    if session.profile.spec.lmtp:
-        # RFC 2033 4.2: one reply for each RCPT that was accepted. All share one commit, and so one fate.
-        session.wire.answerEach([reply] * transaction.accepted)
-    else:
-        session.wire.answer(reply)
+    session.wire.answer(reply)
