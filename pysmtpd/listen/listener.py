@@ -125,10 +125,11 @@ class Listener(ServerFactory):
         profile = self._profile
         if profile is None or profile.config is not config:
             spec = self.spec
-            for other in config.listeners:
-                if other.port == spec.port and self.address in other.addresses:
-                    spec = other
-                    break
+            if spec not in config.listeners:
+                for other in config.listeners:
+                    if other.port == spec.port and self.address in other.addresses:
+                        spec = other
+                        break
             profile = self._profile = makeProfile(config, spec, self.name, self.address, self._portNumber)
         return profile
 

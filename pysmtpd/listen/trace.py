@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
@@ -37,9 +38,15 @@ def received(transaction: Transaction, message: MessageId, recipient: Path | Non
     address = "" if recipient is None or (recipient.isUTF8 and not smtputf8) else f"\r\n\tfor <{recipient}>"
     text = (
         f"Received: from {_from(session)}\r\n\tby {session.hostname} with {protocol} id {formatMessageId(message)}"
-        f"{comment}{address};\r\n\t{formatdate(seconds).removesuffix('-0000')}+0000\r\n"
+        f"{comment}{address};\r\n\t{_date(int(seconds))}\r\n"
     )
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    """The same for all messages of one second."""
+    return formatdate(seconds).removesuffix("-0000") + "+0000"
 
 
 def _from(session: SessionFacts) -> str:

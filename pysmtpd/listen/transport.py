@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 HIGH_WATER = 65_536
 # Seconds that a peer has for taking our last words.
 LINGER = 30.0
+
+# Looked up once: reading a member of an enumeration is a call.
+COMMAND, DATA, US = Waiting.COMMAND, Waiting.DATA, Waiting.US
 
 TIMED_OUT = Reply(421, "Timeout, closing the connection", "4.4.2")
 
@@ -106,7 +108,7 @@ class ServerTransport:
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
         self._direct = direct.canWriteDirectly(transport)
-        with suppress(AttributeError):
+        if self._direct or hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
         self._listener.opened(self)
 
@@ -145,18 +147,21 @@ class ServerTransport:
     def _pump(self) -> None:
         """Take events as long as there are any that may be taken, then write what was answered."""
         self._running = True
-        core = self._core
+        nextEvent = self._core.nextEvent
+        handlers = HANDLERS
         session = self.session
         idle: Idle = PAUSED
         progress = False
         try:
             while not (self._held or self._outputFull or self._handshaking or self._closing):
-                event = core.nextEvent()
-                if isinstance(event, Idle):
+                event = nextEvent()
+                handler = handlers.get(event.__class__)
+                if handler is None:
+                    assert isinstance(event, Idle)
                     idle = event
                     break
                 progress = True
-                HANDLERS[event.__class__](session, event)
+                handler(session, event)
         except Exception:
             session.failed(Failure())
         finally:
@@ -189,20 +194,21 @@ class ServerTransport:
     def _arm(self, progress: bool) -> None:
         """Set the time-out that counts now. A command counts when it is complete, an octet of content at once."""
         waiting = self._core.waiting
-        if waiting is self._waiting and waiting is not Waiting.DATA and not progress:
+        if not progress and waiting is self._waiting and waiting is not DATA:
             return
         self._waiting = waiting
-        limits = self.session.profile.limits
-        if waiting is Waiting.COMMAND:
+        session = self.session
+        limits = session.profile.limits
+        if waiting is COMMAND:
             seconds = limits.commandTimeout
-        elif waiting is Waiting.DATA:
+        elif waiting is DATA:
             seconds = limits.dataTimeout
-        elif waiting is Waiting.US:
+        elif waiting is US:
             seconds = limits.sessionTimeout
         else:
             seconds = limits.authTimeout
-        transaction = self.session.transaction
-        if transaction is not None and transaction.isOpen and waiting is not Waiting.US:
+        transaction = session.transaction
+        if transaction is not None and transaction.until and waiting is not US:
             seconds = max(0.0, min(seconds, transaction.until - self._listener.clock.seconds()))
         self._listener.timeouts.arm(self, seconds)
 
@@ -334,4 +340,4 @@ class ServerTransport:
 
     def _isIdle(self) -> bool:
         core = self._core
-        return not core.inTransaction and core.waiting is not Waiting.US
+        return not core.inTransaction and core.waiting is not US
