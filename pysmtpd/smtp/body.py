@@ -33,7 +33,9 @@ class DataReader:
         """
         if self._held:
             data = self._held + data
-        end = data.find(_END)
+        # Mostly the first dot behind a CRLF is that of the end: then one search is all.
+        dot = data.find(b"\r\n.")
+        end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             rest: bytes | None = data[end + len(_END) :]
             content = data[: end + 2]
@@ -43,8 +45,9 @@ class DataReader:
             held = _beginningOfEnd(data)
             self._held = data[len(data) - held :] if held else b""
             content = data[:-held] if held else data
-        # Before the end every dot behind CRLF is one too many, and no two of them share a CRLF.
-        content = content.replace(b"\r\n.", b"\r\n")
+        if dot != end:
+            # Before the end every dot behind CRLF is one too many, and no two of them share a CRLF.
+            content = content.replace(b"\r\n.", b"\r\n")
         if self._first and content:
             self._first = False
             content = content[2:]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from pysmtpd.model.reply import Reply
-from pysmtpd.smtp.replies import BAD_CHARACTER, BARE_LF, ENDLESS_LINE, LINE_TOO_LONG
+from pysmtpd.smtp.replies import BAD_CHARACTER, BARE_LF, ENDLESS_LINE, FOREIGN_PROTOCOL, LINE_TOO_LONG
 
+# Octets of an AUTH command, or of a response, with CRLF (RFC 4954 4).
+AUTH_LINE_MAX: Final = 12_288
 # Octets of an over-long line that are read and thrown away before the session ends.
 SKIP_MAX: Final = 65_536
+# The first octet of a TLS handshake: no command begins with it, and no line end would come.
+_TLS_RECORD: Final = 0x16
 
 
 class LineRefused(Exception):
@@ -58,25 +62,27 @@ class LineBuffer:
         self._start = self._scanned = 0
         self._skipped = -1
 
-    def startsWith(self, prefix: bytes) -> bool:
-        """Does what waits begin like this, in any case?"""
-        return self._data[self._start : self._start + len(prefix)].upper() == prefix
-
     def takeLine(self, limit: int) -> bytes | None:
         """The next line without its end, or None: more octets are needed.
 
-        @param limit: octets with CRLF.
+        @param limit: octets with CRLF; an AUTH command may always have L{AUTH_LINE_MAX}.
         @raise LineRefused: once for each line that cannot be a command; go on with the next call unless it is fatal.
         """
         if self._skipped >= 0 and not self._skip():
             return None
         data, start = self._data, self._start
+        if start == len(data):
+            return None
+        if data[start] == _TLS_RECORD:
+            raise LineRefused(FOREIGN_PROTOCOL, b"", fatal=True)
         end = data.find(b"\n", start + self._scanned, start + limit)
         if end < 0:
             waiting = len(data) - start
             if waiting < limit:
                 self._scanned = waiting
                 return None
+            if limit < AUTH_LINE_MAX and data[start : start + 4].upper() == b"AUTH":
+                return self.takeLine(AUTH_LINE_MAX)
             self._skipped = self._scanned = 0
             raise LineRefused(LINE_TOO_LONG, data[start : start + limit])
         self._scanned = 0

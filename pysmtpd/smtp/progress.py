@@ -84,9 +84,9 @@ class Progress:
         """
         @raise Enough: it was one refusal too many.
         """
-        if reply.isPermanent:
+        if reply.code >= 500:
             self.countError()
-        elif reply.isTemporary:
+        elif reply.code >= 400:
             self.countIdle()
 
     def countError(self) -> None:

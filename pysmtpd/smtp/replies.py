@@ -69,8 +69,6 @@ BYE = Reply(221, "Bye", "2.0.0")
 
 # RFC 5321 4.5.3.1.5 allows 512 octets with the code and CRLF.
 _MAX_TEXT = 480
-# Characters that fit for certain, at four octets each.
-_SHORT = _MAX_TEXT // 4
 
 
 def encodeReply(reply: Reply, *, utf8: bool = False) -> bytes:
@@ -90,16 +88,14 @@ def encodePlain(reply: Reply) -> bytes:
 
 
 def _encode(code: int, text: str, prefix: str, utf8: bool) -> bytes:
-    encoding = "utf-8" if utf8 else "ascii"
-    if len(text) <= _SHORT and "\n" not in text and "\r" not in text:
-        return f"{code} {prefix}{text}\r\n".encode(encoding, "replace")
-    lines = [piece for line in text.replace("\r", "").split("\n") for piece in _cut(line)]
-    last = len(lines) - 1
-    return "".join(
-        f"{code}{' ' if number == last else '-'}{prefix}{line}\r\n" for number, line in enumerate(lines)
-    ).encode(encoding, "replace")
+    width = _MAX_TEXT if text.isascii() else _MAX_TEXT // 4
+    lines = text.split("\n")
+    if len(text) > width or "\r" in text:
+        lines = [piece for line in lines for piece in _cut(line.replace("\r", ""), width)]
+    last = lines.pop()
+    begin = "".join([f"{code}-{prefix}{line}\r\n" for line in lines])
+    return f"{begin}{code} {prefix}{last}\r\n".encode("utf-8" if utf8 else "ascii", "replace")
 
 
-def _cut(line: str) -> list[str]:
-    width = _MAX_TEXT if line.isascii() else _SHORT
+def _cut(line: str, width: int) -> list[str]:
     return [line[start : start + width] for start in range(0, len(line), width)] or [""]

@@ -9,8 +9,6 @@ from typing import Final, Protocol
 from pysmtpd.smtp.grammar import GrammarError
 from pysmtpd.smtp.replies import AUTH_CANCELLED, AUTH_INVALID, AUTH_SYNTAX
 
-# Octets of a line of the exchange with its CRLF, and of an AUTH command (RFC 4954 4).
-LINE_MAX: Final = 12_288
 # Octets of a user name, of an authorization identity and of a password (RFC 4616 2 asks for 255 at least).
 NAME_MAX: Final = 255
 PASSWORD_MAX: Final = 4096

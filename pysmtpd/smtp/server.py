@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from pysmtpd.model.config import BareNewline
 from pysmtpd.model.reply import Reply
 from pysmtpd.smtp import replies
 from pysmtpd.smtp.commands import parseBdat
+from pysmtpd.smtp.conversation import Conversation
 from pysmtpd.smtp.events import (
     CLOSED,
     NEED_DATA,
@@ -29,7 +29,6 @@ from pysmtpd.smtp.events import (
     Mail,
     Quit,
     Rcpt,
-    Refused,
     Reset,
     ServerSettings,
     StartTls,
@@ -39,13 +38,11 @@ from pysmtpd.smtp.events import (
 from pysmtpd.smtp.extensions import helloReply
 from pysmtpd.smtp.grammar import GrammarError
 from pysmtpd.smtp.intake import ChunkIntake, DataIntake, newCheck
-from pysmtpd.smtp.lines import LineBuffer, LineRefused
+from pysmtpd.smtp.lines import AUTH_LINE_MAX, LineRefused
 from pysmtpd.smtp.lmtp import repliesAtEnd
-from pysmtpd.smtp.masking import shown
-from pysmtpd.smtp.progress import Enough, Progress
-from pysmtpd.smtp.replies import encodePlain, encodeReply
+from pysmtpd.smtp.progress import Enough
+from pysmtpd.smtp.replies import encodePlain
 from pysmtpd.smtp.sasl import (
-    LINE_MAX,
     MECHANISMS,
     Credentials,
     Exchange,
@@ -56,49 +53,23 @@ from pysmtpd.smtp.sasl import (
 from pysmtpd.smtp.table import FOREIGN, NOT_HERE, TABLE, State
 from pysmtpd.smtp.verbs import ENDS_A_GROUP, VERBS, chooseMechanism
 
-# The first octet of a TLS handshake: no command begins with it.
-_TLS_RECORD: Final = b"\x16"
-
 _Step: TypeAlias = "Event | Idle | None"
 
 
-class ServerCore:
+class ServerCore(Conversation):
     """One session. Feed it octets, take events, answer those that ask, write what it wants written.
 
     For TLS from the first octet call L{tlsStarted} before L{Connect} is answered.
     """
 
-    __slots__ = (
-        *("_settings", "_progress", "_lines", "_read", "_asked", "_pending", "_out"),
-        *("_isGreeted", "_isDeaf", "_mechanism", "_exchange", "_intake", "_earlyTalker", "_overran"),
-    )
+    __slots__ = ("_exchange", "_mechanism", "_read")
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
-        self._progress = Progress(settings)
-        self._lines = LineBuffer(settings.bareNewline is BareNewline.NORMALISE)
+        super().__init__(settings)
         # A plain function, not a bound method: that would be a cycle in every session.
         self._read: Callable[[ServerCore], _Step] = ServerCore._readNothing
-        self._asked: Event | None = None
-        # Events that were found and not taken yet.
-        self._pending: list[Event] = []
-        self._out: list[bytes] = []
-        self._isGreeted = False
-        # What arrives is not for us: TLS is starting, or the session is over.
-        self._isDeaf = False
         self._mechanism = ""
         self._exchange: Exchange | None = None
-        self._intake: DataIntake | ChunkIntake | None = None
-        self._earlyTalker = False
-        self._overran = False
-
-    def receive(self, data: bytes) -> None:
-        """Octets from the peer. Bounded by its owner: do not feed on while C{nextEvent} says PAUSED and much is buffered."""
-        if self._isDeaf:
-            return
-        if not self._isGreeted and data:
-            self._earlyTalker = True
-        self._lines.receive(data)
 
     def nextEvent(self) -> Event | Idle:
         """The next event; NEED_DATA; PAUSED while an answer is owed; CLOSED after Quit or Hangup."""
@@ -107,6 +78,8 @@ class ServerCore:
                 return self._pending.pop(0)
             if self._asked is not None:
                 return PAUSED
+            if self._isClosed:
+                return CLOSED
             step = self._read(self)
             if step is not None:
                 return step
@@ -118,7 +91,7 @@ class ServerCore:
         """
         asked = self._asked
         if asked is None:
-            if self._read is ServerCore._readClosed:
+            if self._isClosed:
                 return
             raise RuntimeError("nothing was asked")
         self._asked = None
@@ -134,7 +107,7 @@ class ServerCore:
 
         @raise ValueError: their number is another.
         """
-        if self._read is ServerCore._readClosed:
+        if self._isClosed:
             return
         if not isinstance(self._asked, EndOfData):
             raise RuntimeError("the end of data was not asked about")
@@ -144,15 +117,6 @@ class ServerCore:
             self._finish(each)
         except Enough as enough:
             self._end(enough.reply)
-
-    def output(self) -> bytes:
-        """Take what is to be written now; empty: nothing."""
-        out = self._out
-        if len(out) == 1:
-            return out.pop()
-        joined = b"".join(out)
-        out.clear()
-        return joined
 
     def tlsStarted(self) -> None:
         """TLS is on: forget everything that was said before, octets that wait and authentication included (RFC 3207 4.2).
@@ -172,7 +136,7 @@ class ServerCore:
     def hangup(self, reply: Reply) -> None:
         """Say this (421) out of turn, and end: time-outs and shutdown. It stands in for an answer that is owed; while TLS starts nothing
         can be said. After the session has ended nothing happens."""
-        if self._read is ServerCore._readClosed:
+        if self._isClosed:
             return
         self._pending.clear()
         self._asked = None
@@ -183,27 +147,9 @@ class ServerCore:
     @property
     def waiting(self) -> Waiting:
         """Which time-out counts now."""
-        return Waiting.US if self._asked is not None else _WAITING.get(self._read, Waiting.US)
-
-    @property
-    def inTransaction(self) -> bool:
-        """MAIL was accepted and nothing has ended it yet."""
-        return self._progress.inTransaction
-
-    @property
-    def buffered(self) -> int:
-        """Octets received and not yet parsed."""
-        return len(self._lines)
-
-    @property
-    def earlyTalker(self) -> bool:
-        """Octets came before the greeting was said (RFC 5321 4.3.1)."""
-        return self._earlyTalker
-
-    @property
-    def overran(self) -> bool:
-        """Octets came behind a command that ends a group, before its answer: HELO, EHLO, AUTH, STARTTLS, DATA (RFC 2920 3.1)."""
-        return self._overran
+        if self._asked is not None or self._isClosed:
+            return Waiting.US
+        return _WAITING.get(self._read, Waiting.US)
 
     # --- readers: the next event, or None: something was read, ask again
 
@@ -212,29 +158,16 @@ class ServerCore:
         self._asked = event = Connect()
         return event
 
-    def _readClosed(self) -> _Step:
-        return CLOSED
-
     def _readHandshake(self) -> _Step:
         return NEED_DATA
 
     def _readCommand(self) -> _Step:
-        lines = self._lines
-        limit = self._settings.maxLineLength
-        if len(lines) >= limit and lines.startsWith(b"AUTH"):
-            limit = max(limit, LINE_MAX)
-        line = b""
+        line: bytes | None = b""
         try:
-            taken = lines.takeLine(limit)
-            if taken is None:
-                if lines.startsWith(_TLS_RECORD):
-                    self._refuseForeign(b"")
-                    return None
-                return NEED_DATA
-            line = taken
-            return self._command(line)
+            line = self._lines.takeLine(self._settings.maxLineLength)
+            return NEED_DATA if line is None else self._command(line)
         except GrammarError as error:
-            self._refuse(line, error.reply)
+            self._refuse(line or b"", error.reply)
         except LineRefused as refused:
             self._refuseLine(refused)
         except Enough as enough:
@@ -243,7 +176,7 @@ class ServerCore:
 
     def _readResponse(self) -> _Step:
         try:
-            line = self._lines.takeLine(LINE_MAX)
+            line = self._lines.takeLine(AUTH_LINE_MAX)
             return NEED_DATA if line is None else self._respond(decodeResponse(line))
         except GrammarError as error:
             self._read = ServerCore._readCommand
@@ -281,7 +214,7 @@ class ServerCore:
 
     def _command(self, line: bytes) -> _Step:
         verb, _, argument = line.partition(b" ")
-        verb = verb.rstrip().upper()
+        verb = verb.upper()
         row = TABLE.get(verb)
         if row is None:
             self._refuseUnknown(verb, line)
@@ -302,7 +235,7 @@ class ServerCore:
                 self._tell(line, answer)
             return None
         self._asked = answer
-        if isinstance(answer, ENDS_A_GROUP) and self.buffered:
+        if type(answer) in ENDS_A_GROUP and len(self._lines):
             self._overran = True
         return answer
 
@@ -469,59 +402,15 @@ class ServerCore:
 
     # --- saying no
 
-    def _tell(self, line: bytes, reply: Reply, isKnown: bool = True) -> None:
-        self._pending.append(Refused(shown(line, isKnown, self._progress.authSeen), str(reply)))
-
-    def _refuse(self, line: bytes, reply: Reply, isKnown: bool = True) -> None:
-        self._tell(line, reply, isKnown)
-        self._say(reply)
-        try:
-            self._progress.countError()
-        except Enough as enough:
-            self._end(enough.reply)
-
     def _refuseUnknown(self, verb: bytes, line: bytes) -> None:
-        if verb in FOREIGN or verb.startswith((b"SSH-", _TLS_RECORD)):
-            self._refuseForeign(line)
+        if verb in FOREIGN or verb.startswith(b"SSH-"):
+            self._refuseLine(LineRefused(replies.FOREIGN_PROTOCOL, line, fatal=True))
         elif not line:
             self._refuse(line, replies.EMPTY_LINE)
         elif verb in NOT_HERE:
             self._refuse(line, replies.NOT_IMPLEMENTED)
         else:
             self._refuse(line, replies.UNRECOGNIZED, isKnown=False)
-
-    def _refuseLine(self, refused: LineRefused) -> None:
-        if refused.line.startswith(_TLS_RECORD):
-            self._refuseForeign(refused.line)
-        elif refused.fatal:
-            self._tell(refused.line, refused.reply, isKnown=False)
-            self._end(refused.reply)
-        else:
-            self._refuse(refused.line, refused.reply, isKnown=False)
-
-    def _refuseForeign(self, line: bytes) -> None:
-        self._tell(line, replies.FOREIGN_PROTOCOL, isKnown=False)
-        self._end(replies.FOREIGN_PROTOCOL)
-
-    # --- what everyone uses
-
-    def _say(self, reply: Reply) -> None:
-        self._out.append(encodeReply(reply, utf8=self._progress.smtputf8))
-
-    def _end(self, reply: Reply) -> None:
-        self._say(reply)
-        self._close(Hangup(reply.text))
-
-    def _close(self, event: Event) -> None:
-        self._pending.append(event)
-        self._lines.clear()
-        self._isDeaf = True
-        self._endTransaction()
-        self._read = ServerCore._readClosed
-
-    def _endTransaction(self) -> bool:
-        self._intake = None
-        return self._progress.endTransaction()
 
 
 _WAITING: Final[dict[Callable[[ServerCore], _Step], Waiting]] = {
