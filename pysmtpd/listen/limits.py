@@ -12,7 +12,7 @@ TOO_MANY_FROM_YOU = Reply(421, "Too many sessions from your address, try again l
 
 def isLoopback(address: str) -> bool:
     """Is this textual address a loopback one?"""
-    return address.startswith(("127.", "::ffff:127.")) or address == "::1"
+    return address.startswith("127.") or address == "::1"
 
 
 def peerKey(address: str) -> str:
@@ -23,8 +23,6 @@ def peerKey(address: str) -> str:
         parsed = IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
     return f"{int(parsed) >> 64:x}/64"
 
 

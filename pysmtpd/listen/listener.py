@@ -31,12 +31,16 @@ PAUSED = Reply(421, "Not accepting mail now, try again later", "4.3.2")
 class _Refusal(Protocol):
     """A connection that is told 421 in place of a greeting, and closed."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply | None) -> None:
+        """
+        @param reply: None where nothing can be said: before a TLS handshake.
+        """
         self._reply = reply
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self.transport.write(self._reply.toBytes())
+        if self._reply is not None:
+            self.transport.write(self._reply.toBytes())
         self.transport.loseConnection()
 
 
@@ -135,6 +139,9 @@ class Listener(ServerFactory):
 
     def buildProtocol(self, address: IAddress | None) -> Any:
         host: str = getattr(address, "host", "local")
+        if host.startswith("::ffff:") and "." in host:
+            # IPv4 on a socket of both families: one peer has one name.
+            host = host[7:]
         profile = self.profile()
         if self._paused:
             reply: Reply | None = PAUSED
@@ -143,7 +150,7 @@ class Listener(ServerFactory):
             reply = self._limits.admit(host, limits.maxSessions, limits.maxSessionsPerPeer)
         if reply is not None:
             self._near.report.happened(SessionRefused(host, self.name, reply.text))
-            return _Refusal(reply)
+            return _Refusal(reply if profile.spec.tls is not TlsMode.IMPLICIT else None)
         wire = ServerTransport(self, ServerCore(profile.settings))
         self._count += 1
         sessionId = SessionId((self._count & 0x7FFFFFFF) << 32 | self._random.getrandbits(32))

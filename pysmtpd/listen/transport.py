@@ -277,6 +277,9 @@ class ServerTransport:
         self._handshaking = True
         self._waiting = Waiting.TLS
         self._listener.timeouts.arm(self, self.session.profile.limits.authTimeout)
+        if self._readPaused:
+            self._readPaused = False
+            self.transport.resumeProducing()
         self.transport.startTLS(_Creator(context))
 
     def handshakeCompleted(self) -> None:

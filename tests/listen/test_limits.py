@@ -36,8 +36,13 @@ class LimitsTests(SynchronousTestCase):
         """All of an IPv6 /64 is one peer."""
         self.assertEqual(peerKey("2001:db8::1"), peerKey("2001:db8::ffff:1"))
         self.assertNotEqual(peerKey("2001:db8::1"), peerKey("2001:db8:0:1::1"))
-        self.assertEqual(peerKey("::ffff:192.0.2.1"), "192.0.2.1")
         self.assertEqual(peerKey("fe80::1%eth0"), peerKey("fe80::2"))
+
+    def test_mapped(self) -> None:
+        """IPv4 by a socket of both families is the same peer."""
+        house = House(smtp=SmtpLimits(maxSessionsPerPeer=1))
+        house.connect("::ffff:192.0.2.7")
+        self.assertTrue(house.connect(STRANGER).hear().startswith("421 4.7.0 "))
 
     def test_loopbackIsFree(self) -> None:
         limits = Limits(100)
