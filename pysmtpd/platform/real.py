@@ -76,6 +76,13 @@ class RealPlatform:
     def localAddresses(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(address for _, address in readInterfaceAddresses()))
 
+    def interfaces(self) -> Mapping[str, Sequence[str]]:
+        """The name of each interface, with its addresses."""
+        found: dict[str, list[str]] = {}
+        for name, address in readInterfaceAddresses():
+            found.setdefault(name, []).append(address)
+        return found
+
     def processId(self) -> int:
         return os.getpid()
 

@@ -65,6 +65,14 @@ class PlatformTests(SynchronousTestCase):
         self.reactor.advance(3)
         self.assertEqual(called, [1])
 
+    def test_interfacesAndTheirAddresses(self) -> None:
+        interfaces = self.platform.interfaces()
+        self.assertIn("127.0.0.1", [address for addresses in interfaces.values() for address in addresses])
+        self.assertEqual(
+            sorted({address for addresses in interfaces.values() for address in addresses}),
+            sorted(self.platform.localAddresses()),
+        )
+
     def test_secretsAreAsLongAsAsked(self) -> None:
         self.assertEqual(len(self.platform.secret(33)), 33)
         self.assertNotEqual(self.platform.secret(16), self.platform.secret(16))
