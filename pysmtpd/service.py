@@ -24,6 +24,7 @@ from pysmtpd.interfaces import (
     IOperator,
     IPlatform,
     IQueueBackend,
+    IAgent,
     IScheduler,
     IStat,
     ITable,
@@ -34,7 +35,7 @@ from pysmtpd.listen.listeners import Listeners
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
-from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event, ListenerOpened
+from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.queue.front import QueueFront
@@ -42,6 +43,7 @@ from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
 from pysmtpd.router.router import Router
+from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.tls.certificates import Certificates
 
@@ -88,15 +90,6 @@ def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
     return Daemon(platform, config, settings)
 
 
-class _Release:
-    """Agents say that there is room; the dispatcher, made after them, hears it."""
-
-    dispatcher: Dispatcher
-
-    def release(self, key: str, count: int) -> None:
-        self.dispatcher.release(key, count)
-
-
 @implementer(IOperator)
 class Daemon(Service):
     """The whole daemon as one service."""
@@ -131,33 +124,27 @@ class Daemon(Service):
         self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
 
         self.resolver = Resolver(platform, self._resolverSettings())
-        self.router = Router(platform, lambda config: self.tables)
-        self.certificates = Certificates(config.pki, self._readFile)
+        self.router = Router(platform, decide, self._tables)
+        self.certificates = Certificates(config.pki)
 
-        release = _Release()
+        self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
+        agents: dict[Kind, IAgent] = {}
+        self.dispatcher = Dispatcher(
+            platform, self.scheduler, self.queue, agents, self.bouncer, self.report, self.stat
+        )
         self.mta = MtaAgent(
-            platform, self.resolver, self.queue, self._config, self.tables, self.report, self.stat, release
+            platform, self.resolver, self.queue, self._config, lambda: self.tables, self.report, self.stat, self.dispatcher
         )
         self.hosts: IDeliveryHosts = LaneHosts(platform)
-        self.mda = MdaAgent(self.hosts, self.queue, self._config, release, self.stat, platform.hostname)
-        self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
-        self.dispatcher = Dispatcher(
-            platform,
-            self.scheduler,
-            self.queue,
-            {Kind.MTA: self.mta, Kind.MDA: self.mda},
-            self.bouncer,
-            self.report,
-            self.stat,
-        )
-        release.dispatcher = self.dispatcher
+        self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
+        agents |= {Kind.MTA: self.mta, Kind.MDA: self.mda}
         self.listeners = Listeners(
             platform,
             self._config,
             self.router,
             self.queue,
             self.certificates,
-            Authenticator(platform, lambda config: self.tables),
+            Authenticator(platform, self._tables),
             self.resolver,
             settings.filter,
             self.report,
@@ -170,6 +157,9 @@ class Daemon(Service):
 
     def _config(self) -> Config:
         return self.config
+
+    def _tables(self, config: Config) -> Mapping[str, ITable]:
+        return self.tables
 
     def _resolverSettings(self) -> ResolverSettings:
         own = self.config.resolver
@@ -202,8 +192,6 @@ class Daemon(Service):
         for part in self._settings.paused:
             self.pause(part)
         self.listeners.start()
-        for name in self.listeners.names:
-            self.report.happened(ListenerOpened(name))
         self.controlServer.start()
         self._ready = True
         self.dispatcher.start()

@@ -154,10 +154,10 @@ class _Whole(MultiService):
         self._daemon = daemon
         self._close = close
 
-    async def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""
-        await super().stopService()
-        await self._close()
+        stopped: Deferred[None] = super().stopService()
+        return stopped.addCallback(lambda _: self._close())
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:

@@ -283,6 +283,7 @@ class ControlServer:
         @raise twisted.internet.error.CannotListenError: the path cannot be bound.
         """
         factory: Any = Factory.forProtocol(lambda: _Connection(self._control))
+        factory.noisy = False
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
 

@@ -223,7 +223,6 @@ class MdaAgent:
             "prefix": f"Return-Path: <{job.message.transaction.sender}>\r\nDelivered-To: {address}\r\n".encode(),
         }
         where = await self._hosts.deliver(destination.user, task, body)
-        self._stat.increment("mda.delivered")
         self._finish(job, Result.DELIVERED, DELIVERED, where)
 
     def _finish(self, job: _Job, result: Result, reply: Reply, relay: str) -> None:

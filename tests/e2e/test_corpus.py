@@ -51,10 +51,7 @@ def withoutTrace(stored: bytes) -> bytes:
             raise AssertionError(f"{field.decode()} is missing: {stored[:300]!r}")
         at += 1
         while (
-            lines[at : at + 1]
-            and lines[at][:1] in (b" ", b"\t")
-            and field == b"Received:"
-            and not lines[at].strip() == b""
+            lines[at : at + 1] and lines[at][:1] in (b" ", b"\t") and field == b"Received:" and lines[at].strip() != b""
         ):
             at += 1
     return b"\n".join(lines[at:])

@@ -8,7 +8,7 @@ from pysmtpd.interfaces import Phase, QueueError
 from pysmtpd.listen.session import Session
 from pysmtpd.listen.transaction import OpenTransaction
 from pysmtpd.model.envelope import Message
-from pysmtpd.model.events import CommandFailed, EnvelopeAccepted, MessageAccepted
+from pysmtpd.model.events import CommandFailed
 from pysmtpd.model.ids import formatMessageId
 from pysmtpd.model.reply import Reply
 from pysmtpd.smtp.events import Content, ContentRefused, Data, EndOfData
@@ -107,13 +107,6 @@ def _commit(session: Session, transaction: OpenTransaction, event: EndOfData) ->
 def _accepted(session: Session, transaction: OpenTransaction, message: Message, size: int) -> None:
     """It is durable: tell everyone, also when the peer did not wait for it."""
     session.messages += 1
-    happened = session.near.report.happened
-    facts = transaction.facts
-    sender = str(facts.sender)
-    count = len(transaction.envelopes)
-    for evpid, to in transaction.envelopes:
-        happened(EnvelopeAccepted(session.id, evpid, sender, str(to.original), str(to.recipient), to.action, to.rule))
-    happened(MessageAccepted(session.id, message.id, sender, size, count, facts.session.protocol))
     reply = Reply(250, f"{formatMessageId(message.id)} Message accepted for delivery", "2.0.0")
     session.wire.answer(reply)
 
