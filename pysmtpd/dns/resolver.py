@@ -79,7 +79,11 @@ class Resolver:
         listed = self._hosts.get(name) or (_LOCALHOST if isLocalhost(wire) else None)
         if listed is not None:
             return succeed(_fixed(listed, family, name))
-        return gatherResults([self._records(wire, type) for type in types]).addCallback(self._readAddresses)
+        if len(types) == 1:
+            return self._records(wire, types[0]).addCallback(lambda records: self._readAddresses([records]))
+        first, second = [self._records(wire, type) for type in types]
+        # Neither can fail; both are under way.
+        return first.addCallback(lambda one: second.addCallback(lambda other: self._readAddresses([one, other])))
 
     def ptr(self, address: str) -> Deferred[Sequence[str]]:
         """Names of C{address} that may be used as host names, at most 8."""

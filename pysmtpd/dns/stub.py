@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from heapq import heappop, heappush
 from ipaddress import ip_address
 from typing import Any
@@ -22,6 +23,7 @@ PENALTY = 30.0
 PLAIN_FOR = 900.0
 MOST_OUTSTANDING = 512
 MOST_WAITING = 20_000
+HEADER = dns.Message.headerSize
 EDNS_SIZE = 1232  # fits into an IPv6 packet that no path has to cut
 _RCODES = {
     dns.EFORMAT: "format error",
@@ -291,7 +293,7 @@ class Stub:
     # --- being answered
 
     def _received(self, socket: Socket[_Question], data: bytes, address: Any) -> None:
-        if len(data) < 12 or not data[2] & 0x80:
+        if len(data) < HEADER or not data[2] & 0x80:
             return
         question = socket.pending.get(data[0] << 8 | data[1])
         if question is None:
@@ -338,16 +340,27 @@ class Stub:
             self._finish(question, message)
 
 
+@cache
+def _form(type: int, edns: bool) -> tuple[bytes, bytes]:
+    """A question for the root, as the codec writes it: what stands between the id and the name, and from the name's end on."""
+    message = dns.Message(recDes=1, authenticData=1)
+    message.queries.append(dns.Query(b"", type, dns.IN))
+    if edns:
+        message.additional.append(dns.RRHeader(b"", dns.OPT, EDNS_SIZE))
+    wire = message.toStr()
+    return wire[2:HEADER], wire[HEADER:]
+
+
 def encode(id: int, name: bytes, type: int, edns: bool) -> bytes:
     """A question: recursion desired, and AD asked for (RFC 6840 5.7).
 
     The signatures themselves are not: they would only make answers longer.
+
+    @param name: of L{pysmtpd.dns.names.toWire}.
     """
-    message = dns.Message(id=id, recDes=1, authenticData=1)
-    message.queries.append(dns.Query(name, type, dns.IN))
-    if edns:
-        message.additional.append(dns.RRHeader(b"", dns.OPT, EDNS_SIZE))
-    return message.toStr()
+    head, tail = _form(type, edns)
+    labels = b"".join([b"%c%b" % (len(label), label) for label in name.split(b".")])
+    return b"%b%b%b%b" % (id.to_bytes(2, "big"), head, labels, tail)
 
 
 def decode(data: bytes) -> dns.Message | None:

@@ -60,13 +60,14 @@ class LogWriter:
         self._timer: IDelayedCall | None = None
         self._writing = False
         self._failing = False
-        self._deadline: float | None = None
+        self._closing = False
+        self._end: IDelayedCall | None = None
         self._finished = False
         self._waiting: list[Deferred[None]] = []
 
     def write(self, line: str) -> None:
         """Take a line, with its newline. It is written within C{delay} if the sink is well. Never raises, never blocks."""
-        if self._deadline is not None:
+        if self._closing:
             return
         # Counted in characters: lines are ASCII but for a few names, and this is a bound, not a promise.
         if self._size + len(line) > self._most:
@@ -81,10 +82,11 @@ class LogWriter:
             self._flush()
 
     def close(self) -> Deferred[None]:
-        """Write everything, and take nothing more. Fires when it is written, or when the sink has failed for C{LAST_PATIENCE} seconds."""
-        if self._deadline is None:
-            self._deadline = self._clock.seconds() + LAST_PATIENCE
+        """Write everything, and take nothing more. Fires when it is written, or after C{LAST_PATIENCE} seconds without success."""
+        if not self._closing:
+            self._closing = True
             self._patience = self._delay
+            self._end = self._clock.callLater(LAST_PATIENCE, self._finish)
             if self._timer is not None:
                 self._timer.cancel()
             if not self._writing:
@@ -133,15 +135,20 @@ class LogWriter:
         self._goOn()
 
     def _goOn(self) -> None:
-        if self._deadline is not None and (not self._size or self._clock.seconds() >= self._deadline):
-            self._finish()
-        elif self._size:
+        if self._finished:
+            return
+        if self._size:
             self._timer = self._clock.callLater(self._patience, self._flush)
+        elif self._closing:
+            self._finish()
 
     def _finish(self) -> None:
         if self._size:
             self._log.error("{count} octets of the mail log were lost at the end.", count=self._size)
         self._finished = True
+        for call in (self._timer, self._end):
+            if call is not None and call.active():
+                call.cancel()
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done.callback(None)

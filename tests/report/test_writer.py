@@ -150,6 +150,15 @@ class LogWriterTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_closeDoesNotWaitForAWriteThatHangs(self) -> None:
+        self.lanes.held = []
+        self.writer.write("1\n")
+        closed = self.writer.close()
+        self.clock.pump([1.0] * int(LAST_PATIENCE))
+        self.successResultOf(closed)
+        self.lanes.go()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_closeHasPatience(self) -> None:
         self.disk.takes = 0
         self.writer.write("1\n")
