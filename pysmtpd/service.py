@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -16,15 +16,16 @@ from pysmtpd import __version__
 from pysmtpd.backends import makeBackend
 from pysmtpd.bounce.service import Bouncer
 from pysmtpd.control.server import Control, ControlServer
+from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
 from pysmtpd.interfaces import (
+    IAgent,
     IContentCodec,
     IDeliveryHosts,
     IFilter,
     IOperator,
     IPlatform,
     IQueueBackend,
-    IAgent,
     IScheduler,
     IStat,
     ITable,
@@ -55,6 +56,10 @@ GRACE = 10.0
 CONTROL_SOCKET = "control.sock"
 
 
+def _noFiles(path: str) -> bytes:
+    raise FileNotFoundError(f"{path} is not there")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What is not in the configuration file.
@@ -66,6 +71,8 @@ class Settings:
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
     @ivar setVerbose: makes the logs verbose or brief.
+    @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
+    @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
     @ivar codec: how queued content is stored.
     """
@@ -78,6 +85,8 @@ class Settings:
     observers: tuple[Callable[[float, Event], None], ...] = ()
     ended: Callable[[str], None] = lambda why: None
     setVerbose: Callable[[bool], None] = lambda verbose: None
+    readFile: Callable[[str], bytes] = _noFiles
+    hosts: str = ""
     filter: IFilter | None = None
     codec: IContentCodec | None = None
 
@@ -123,17 +132,22 @@ class Daemon(Service):
         )
         self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
 
-        self.resolver = Resolver(platform, self._resolverSettings())
+        self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         self.router = Router(platform, decide, self._tables)
-        self.certificates = Certificates(config.pki)
+        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
-        self.dispatcher = Dispatcher(
-            platform, self.scheduler, self.queue, agents, self.bouncer, self.report, self.stat
-        )
+        self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report, self.stat)
         self.mta = MtaAgent(
-            platform, self.resolver, self.queue, self._config, lambda: self.tables, self.report, self.stat, self.dispatcher
+            platform,
+            self.resolver,
+            self.queue,
+            self._config,
+            lambda: self.tables,
+            self.report,
+            self.stat,
+            self.dispatcher,
         )
         self.hosts: IDeliveryHosts = LaneHosts(platform)
         self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
@@ -223,7 +237,7 @@ class Daemon(Service):
             ("delivery hosts", self.hosts.close),
             ("control socket", self.controlServer.stop),
             ("queue", self.queue.stop),
-            ("scheduler", lambda: gatherResults([])),
+            ("resolver", self.resolver.close),
         )
 
     # --- IOperator

@@ -102,6 +102,21 @@ def readFile(path: str) -> str:
         return file.read()
 
 
+def readOctets(path: str) -> bytes:
+    """
+    @raise OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _hosts() -> str:
+    try:
+        return readFile("/etc/hosts")
+    except OSError:
+        return ""
+
+
 def environment(platform: IPlatform) -> Environment:
     """What a configuration needs to know of this machine."""
     interfaces: dict[str, list[str]] = {}
@@ -134,7 +149,7 @@ class _Console:
     def __init__(self, form: str, platform: IPlatform) -> None:
         self._writer = LogWriter(descriptorSink(1), platform.workers, platform.clock)
         self.mailLog = (
-            None if form == "none" else (JsonLog if form == "json" else MailLog)(self._writer.write, verbose=False)
+            None if form == "none" else (JsonLog if form == "json" else MailLog)(self._writer.write, verbose=True)
         )
 
     def setVerbose(self, verbose: bool) -> None:
@@ -199,6 +214,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
         setVerbose=console.setVerbose,
+        readFile=readOctets,
+        hosts=_hosts(),
     )
     try:
         return _Whole(build(platform, config, settings), console.close)
