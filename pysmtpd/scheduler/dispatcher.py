@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -17,12 +17,14 @@ from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import InternalError, QueueFailed
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease
 from pysmtpd.scheduler.ends import Ends
 from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
+from pysmtpd.scheduler.suspension import Suspension
 
 # Envelopes of each kind under way that no agent limits.
 _MAX_ENDS = 256
@@ -78,7 +80,10 @@ class Dispatcher:
         self._askAgain = False
         self._paused: dict[Kind, bool] = {}
         self._loading = dict.fromkeys(Kind, 0)
+        # What is handed out and not over, and of that, what is at an agent; by the lease's token.
         self._leases: dict[int, Lease] = {}
+        self._flights: dict[int, Flight] = {}
+        self._suspension = Suspension(scheduler, queue, self._flights)
         # Envelopes of each lease that its agent's capacity does not know of.
         self._uncounted: dict[int, int] = {}
         self._stopping: list[Deferred[None]] = []
@@ -123,6 +128,17 @@ class Dispatcher:
 
     def isPaused(self, kind: Kind) -> bool:
         return self._paused.get(kind, False)
+
+    def suspendEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """Suspend envelopes in scheduler and queue, so that it outlasts a restart; fires with how many that changed.
+
+        @raise QueueError: it will not outlast a restart.
+        """
+        return Deferred.fromCoroutine(self._suspension.suspend(envelopes))
+
+    def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """The reverse; envelopes that are held for an operator go on as well."""
+        return Deferred.fromCoroutine(self._suspension.resume(envelopes))
 
     @property
     def isLoading(self) -> bool:
@@ -255,7 +271,7 @@ class Dispatcher:
         return tuple(known[id] for id in lease.envelopes if id in known)
 
     def _deliver(self, lease: Lease, message: Message, envelopes: tuple[Envelope, ...]) -> None:
-        flight = Flight(self._desk, lease, message, envelopes)
+        flight = self._flights[lease.token] = Flight(self._desk, lease, message, envelopes)
         try:
             self._agents[lease.kind].deliver(Delivery(lease, message, envelopes), flight)
         except Exception as error:
@@ -287,6 +303,7 @@ class Dispatcher:
     def _landed(self, flight: Flight) -> None:
         if flight.isOver:
             self._leases.pop(flight.lease.token, None)
+            self._flights.pop(flight.lease.token, None)
         self._arm(0.0)
 
     def _over(self, lease: Lease) -> None:

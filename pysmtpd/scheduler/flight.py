@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -17,7 +18,7 @@ from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Entry, Kind, Lease
 from pysmtpd.scheduler.recorder import Recorder
-from pysmtpd.scheduler.verdict import failed, tempfailed
+from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
 
 _STATS = {
     (kind, result): f"{kind.value}.delivery.{result.value.lower()}"
@@ -88,6 +89,12 @@ class Flight:
             self._log.warn("ignored a hold of envelopes that have their outcome")
         self._desk.scheduler.hold(self.lease, held, key).addErrback(self._lost)
         self._desk.landed(self)
+
+    def suspend(self, id: EnvelopeId, suspended: bool) -> None:
+        """An operator has said so meanwhile."""
+        envelope = self._pending.get(id)
+        if envelope is not None:
+            self._pending[id] = replace(envelope, state=suspendedState(envelope.state, suspended))
 
     def abandon(self) -> None:
         """The agent has failed: what has no outcome is tried again later."""

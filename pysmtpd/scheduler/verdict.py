@@ -56,6 +56,11 @@ def expired(envelope: Envelope, now: float) -> EnvelopeState:
     return replace(state, nextTry=reportAt(now), failed=text, failedStatus=EXPIRED_STATUS)
 
 
+def suspendedState(state: EnvelopeState, suspended: bool) -> EnvelopeState:
+    """Resuming also ends a hold: an operator has let it go."""
+    return replace(state, suspended=suspended, hold=state.hold if suspended else "")
+
+
 def reportAt(now: float) -> float:
     """When failures of now are reported. Whole seconds, so that those which come close together come due together."""
     return float(ceil(now + GATHER))
