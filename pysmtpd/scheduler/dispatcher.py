@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -83,6 +84,8 @@ class Dispatcher:
         # What is handed out and not over, and of that, what is at an agent; by the lease's token.
         self._leases: dict[int, Lease] = {}
         self._flights: dict[int, Flight] = {}
+        # What the queue could not load, and when it is tried again (monotonic seconds).
+        self._reload: deque[tuple[float, Lease]] = deque()
         self._suspension = Suspension(scheduler, queue, self._flights)
         # Envelopes of each lease that its agent's capacity does not know of.
         self._uncounted: dict[int, int] = {}
@@ -109,6 +112,9 @@ class Dispatcher:
             return succeed(None)
         self._running = False
         self._loader.stop()
+        for _, lease in self._reload:
+            self._over(lease)
+        self._reload.clear()
         stopped: Deferred[None] = Deferred()
         self._stopping.append(stopped)
         self.wake()
@@ -180,6 +186,10 @@ class Dispatcher:
             return
         self._recorder.flush()
         if self._running:
+            while self._reload and self._reload[0][0] <= self._clock.seconds():
+                self._load(self._reload.popleft()[1])
+            if self._reload:
+                self._arm(self._reload[0][0] - self._clock.seconds())
             self._ask()
 
     def _finish(self) -> None:
@@ -232,13 +242,16 @@ class Dispatcher:
             self._leases[lease.token] = lease
             self._uncounted[lease.token] = len(lease.envelopes)
             self._loading[lease.kind] += len(lease.envelopes)
-            loaded = maybeDeferred(self._queue.load, lease.message)
-            loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-            loaded.addErrback(self._lost)
+            self._load(lease)
         if self._askAgain or self._stopping:
             self.wake()
         elif batch.due is not None:
             self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
+
+    def _load(self, lease: Lease) -> None:
+        loaded = maybeDeferred(self._queue.load, lease.message)
+        loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
+        loaded.addErrback(self._broken, lease)
 
     def _notAsked(self, failure: Failure) -> None:
         self._asking = False
@@ -248,7 +261,7 @@ class Dispatcher:
 
     def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
         message, envelopes = found
-        if len(envelopes) != len(lease.envelopes) or envelopes[0].id != lease.envelopes[0]:
+        if len(envelopes) != 1 or len(lease.envelopes) != 1 or envelopes[0].id != lease.envelopes[0]:
             envelopes = self._wanted(envelopes, lease)
         if not envelopes:
             self._over(lease)
@@ -288,6 +301,23 @@ class Dispatcher:
         else:
             self._log.failure("while loading a message", failure)
             self._report.happened(InternalError("loading a message", repr(failure.value)))
+        self._later(lease)
+
+    def _broken(self, failure: Failure, lease: Lease) -> None:
+        self._log.failure("while handing out a message", failure)
+        self._report.happened(InternalError("handing out a message", repr(failure.value)))
+        self._later(lease)
+
+    def _later(self, lease: Lease) -> None:
+        """Try it again in a while."""
+        if not self._running:
+            self._over(lease)
+            return
+        if lease.kind in (Kind.EXPIRE, Kind.REMOVE):
+            # The scheduler would hand these out again at once.
+            self._reload.append((self._clock.seconds() + _RELOAD, lease))
+            self._arm(_RELOAD)
+            return
         later = self._wallTime() + _RELOAD
 
         async def giveBack() -> None:

@@ -102,26 +102,28 @@ class Flight:
 
     def _land(self, envelope: Envelope, outcome: Outcome, now: float) -> None:
         desk, lease, result = self._desk, self.lease, outcome.result
+        reply = str(outcome.reply)
         if result is Result.DELIVERED:
             desk.recorder.finished(lease, envelope.id)
         elif result is Result.TEMPORARY:
-            self._keep(envelope, tempfailed(lease.kind, envelope, outcome, now), lease.kind)
+            self._keep(envelope, tempfailed(lease.kind, envelope, outcome, reply, now), lease.kind)
         else:
-            self._keep(envelope, failed(envelope, outcome, now), Kind.BOUNCE)
+            self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         destination = envelope.destination
+        to = str(destination.recipient)
         desk.stat.increment(_STATS[lease.kind, result])
         desk.report.happened(
             DeliveryAttempted(
                 lease.kind.value,
                 envelope.id,
                 self._sender,
-                str(destination.recipient),
-                str(destination.original),
+                to,
+                to if destination.original is destination.recipient else str(destination.original),
                 outcome.source,
                 outcome.relay,
                 now - self._message.created,
                 result.value,
-                str(outcome.reply),
+                reply,
             )
         )
 

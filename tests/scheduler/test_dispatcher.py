@@ -312,6 +312,15 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.known(), 1)
         self.assertEqual([delivery.envelopes for delivery, _ in self.mta.taken], [envelopes[1:]])
 
+    def test_onlyWhatIsLeasedIsDelivered(self) -> None:
+        """A message may have as many envelopes left as the lease names, and yet others."""
+        message, envelopes = makeMessage(1, recipients=3)
+        self.queue.add(message, envelopes[:2])
+        self.scheduler.insert([entryOf(envelopes[0]), entryOf(envelopes[2])])
+        self.scheduler.commit(message.id)
+        self.turn()
+        self.assertEqual([delivery.envelopes for delivery, _ in self.mta.taken], [envelopes[:1]])
+
     def test_unreadableMessageIsTriedLater(self) -> None:
         self.queue.failing = ("load",)
         self.accept(makeMessage(1))
@@ -321,6 +330,34 @@ class DispatcherTests(SynchronousTestCase):
         self.clock.advance(60)
         self.turn()
         self.assertEqual(len(self.mta.taken), 1)
+
+    def test_unreadableExpiredMailIsTriedLater(self) -> None:
+        self.mta.room = 0
+        self.accept(makeMessage(1))
+        self.queue.failing = ("load",)
+        self.clock.advance(345_600)
+        self.turn()
+        self.assertEqual(len(self.report.of(QueueFailed)), 1, "not over and over")
+        self.clock.advance(30)
+        self.dispatcher.wake()
+        self.turn()
+        self.clock.advance(30)
+        self.turn()
+        self.assertEqual(len(self.report.of(QueueFailed)), 2)
+        self.queue.failing = ()
+        self.clock.advance(60)
+        self.clock.advance(2)
+        self.turn()
+        self.assertEqual(len(self.bounce.told), 1)
+
+    def test_stopDropsWhatCannotBeRead(self) -> None:
+        self.mta.room = 0
+        self.accept(makeMessage(1))
+        self.queue.failing = ("load",)
+        self.clock.advance(345_600)
+        self.turn()
+        self.successResultOf(self.stopped())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_deliveredMailThatCannotBeDeletedIsNotDeliveredAgain(self) -> None:
         self.queue.failing = ("delete",)

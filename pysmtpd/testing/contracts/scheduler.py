@@ -364,6 +364,13 @@ class SchedulerContract(_Base):
         await scheduler.update(lease, [self.entry(_id(1, 0), expires=expires, nextTry=self.now() + 10)])
         self.assertEqual((await self.lease(scheduler)).kind, Kind.EXPIRE)
 
+    async def test_expiryEndsASuspension(self) -> None:
+        scheduler = await self.filled(*_ids(1, 0), expires=self.now() + 5)
+        await scheduler.suspend(_ids(1, 0))
+        await self.elapse(6)
+        await scheduler.update(await self.lease(scheduler), [self.entry(_id(1, 0), kind=Kind.BOUNCE)])
+        self.assertEqual((await self.lease(scheduler)).kind, Kind.BOUNCE)
+
     async def test_bouncesDoNotExpire(self) -> None:
         scheduler = await self.filled(*_ids(1, 0), kind=Kind.BOUNCE, expires=self.now() - 1)
         self.assertEqual((await self.lease(scheduler)).kind, Kind.BOUNCE)
