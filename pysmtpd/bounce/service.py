@@ -19,16 +19,14 @@ from pysmtpd.model.address import NULL_PATH
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.envelope import Envelope, Message, Notify
-from pysmtpd.model.events import EnvelopeAccepted, EnvelopeBounced, MessageAccepted
+from pysmtpd.model.events import EnvelopeBounced
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
-from pysmtpd.model.reply import Reply
 
 _CHUNK = 65_536
 _HEADER_END = b"\r\n\r\n"
 # Bounces come from no session.
 _NO_SESSION = SessionId(0)
-_ERROR = Reply(451, "Local error in processing", "4.3.0")
 
 
 @implementer(IBounce)
@@ -142,22 +140,15 @@ class Bouncer:
         if refusal is not None:
             raise QueueError(refusal, f"no room for a bounce: {refusal}")
         submission: ISubmission = self._submit.begin(transaction, isBounce=True)
-        accepted = []
         try:
             for destination in decision.destinations:
-                id = submission.recipient(destination)
-                to, rcpt = str(destination.recipient), str(destination.original)
-                accepted.append(EnvelopeAccepted(_NO_SESSION, id, "", to, rcpt, destination.action, destination.rule))
+                submission.recipient(destination)
             for at in range(0, len(content), _CHUNK):
                 await asDeferred(submission.write(content[at : at + _CHUNK]))
         except Exception:
             await submission.rollback()
             raise
         message = await submission.commit(b"", supersedes)
-        size, protocol = message.body.size, transaction.session.protocol
-        self._report.happened(MessageAccepted(_NO_SESSION, message.id, "", size, len(accepted), protocol))
-        for event in accepted:
-            self._report.happened(event)
         return message.id
 
     def _happened(self, envelope: Envelope, sender: str, bounce: MessageId, stat: str) -> None:

@@ -17,7 +17,7 @@ from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
 from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
-from pysmtpd.model.events import InternalError, QueueFailed
+from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease
 from pysmtpd.scheduler.ends import Ends
@@ -297,11 +297,10 @@ class Dispatcher:
             self._over(lease)
             return
         if failure.check(QueueError):
-            self._report.happened(QueueFailed("load", str(failure.value)))
+            # The queue has reported it.
+            self._later(lease)
         else:
-            self._log.failure("while loading a message", failure)
-            self._report.happened(InternalError("loading a message", repr(failure.value)))
-        self._later(lease)
+            self._broken(failure, lease)
 
     def _broken(self, failure: Failure, lease: Lease) -> None:
         self._log.failure("while handing out a message", failure)

@@ -14,7 +14,7 @@ from pysmtpd.interfaces.queue import IQueue, QueueError
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import EnvelopeState
-from pysmtpd.model.events import QueueFailed
+from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.schedule import Entry, Kind, Lease
 
@@ -159,12 +159,10 @@ class Recorder:
         self._refused("update", failure)
 
     def _refused(self, operation: str, failure: Failure) -> None:
-        if failure.check(QueueError):
-            reason = str(failure.value)
-        else:
+        # The queue itself reports what it refuses; anything else is a fault.
+        if not failure.check(QueueError):
             self._log.failure("the queue failed at {operation}", failure, operation=operation)
-            reason = repr(failure.value)
-        self._report.happened(QueueFailed(operation, reason))
+            self._report.happened(InternalError(f"recording outcomes: {operation}", repr(failure.value)))
         self._pauseUntil = self._clock.seconds() + RETRY
         self._wake(RETRY)
 
