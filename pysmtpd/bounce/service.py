@@ -22,13 +22,11 @@ from pysmtpd.model.envelope import Envelope, Message, Notify
 from pysmtpd.model.events import EnvelopeBounced
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
-from pysmtpd.model.reply import Reply
 
 _CHUNK = 65_536
 _HEADER_END = b"\r\n\r\n"
 # Bounces come from no session.
 _NO_SESSION = SessionId(0)
-_ERROR = Reply(451, "Local error in processing", "4.3.0")
 
 
 @implementer(IBounce)

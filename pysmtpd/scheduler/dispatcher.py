@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -16,13 +17,15 @@ from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
 from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
-from pysmtpd.model.events import InternalError, QueueFailed
+from pysmtpd.model.events import InternalError
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease
 from pysmtpd.scheduler.ends import Ends
 from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
+from pysmtpd.scheduler.suspension import Suspension
 
 # Envelopes of each kind under way that no agent limits.
 _MAX_ENDS = 256
@@ -78,7 +81,12 @@ class Dispatcher:
         self._askAgain = False
         self._paused: dict[Kind, bool] = {}
         self._loading = dict.fromkeys(Kind, 0)
+        # What is handed out and not over, and of that, what is at an agent; by the lease's token.
         self._leases: dict[int, Lease] = {}
+        self._flights: dict[int, Flight] = {}
+        # What the queue could not load, and when it is tried again (monotonic seconds).
+        self._reload: deque[tuple[float, Lease]] = deque()
+        self._suspension = Suspension(scheduler, queue, self._flights)
         # Envelopes of each lease that its agent's capacity does not know of.
         self._uncounted: dict[int, int] = {}
         self._stopping: list[Deferred[None]] = []
@@ -104,6 +112,9 @@ class Dispatcher:
             return succeed(None)
         self._running = False
         self._loader.stop()
+        for _, lease in self._reload:
+            self._over(lease)
+        self._reload.clear()
         stopped: Deferred[None] = Deferred()
         self._stopping.append(stopped)
         self.wake()
@@ -123,6 +134,17 @@ class Dispatcher:
 
     def isPaused(self, kind: Kind) -> bool:
         return self._paused.get(kind, False)
+
+    def suspendEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """Suspend envelopes in scheduler and queue, so that it outlasts a restart; fires with how many that changed.
+
+        @raise QueueError: it will not outlast a restart.
+        """
+        return Deferred.fromCoroutine(self._suspension.suspend(envelopes))
+
+    def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """The reverse; envelopes that are held for an operator go on as well."""
+        return Deferred.fromCoroutine(self._suspension.resume(envelopes))
 
     @property
     def isLoading(self) -> bool:
@@ -164,6 +186,10 @@ class Dispatcher:
             return
         self._recorder.flush()
         if self._running:
+            while self._reload and self._reload[0][0] <= self._clock.seconds():
+                self._load(self._reload.popleft()[1])
+            if self._reload:
+                self._arm(self._reload[0][0] - self._clock.seconds())
             self._ask()
 
     def _finish(self) -> None:
@@ -216,13 +242,16 @@ class Dispatcher:
             self._leases[lease.token] = lease
             self._uncounted[lease.token] = len(lease.envelopes)
             self._loading[lease.kind] += len(lease.envelopes)
-            loaded = maybeDeferred(self._queue.load, lease.message)
-            loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-            loaded.addErrback(self._lost)
+            self._load(lease)
         if self._askAgain or self._stopping:
             self.wake()
         elif batch.due is not None:
             self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
+
+    def _load(self, lease: Lease) -> None:
+        loaded = maybeDeferred(self._queue.load, lease.message)
+        loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
+        loaded.addErrback(self._broken, lease)
 
     def _notAsked(self, failure: Failure) -> None:
         self._asking = False
@@ -232,7 +261,7 @@ class Dispatcher:
 
     def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
         message, envelopes = found
-        if len(envelopes) != len(lease.envelopes) or envelopes[0].id != lease.envelopes[0]:
+        if len(envelopes) != 1 or len(lease.envelopes) != 1 or envelopes[0].id != lease.envelopes[0]:
             envelopes = self._wanted(envelopes, lease)
         if not envelopes:
             self._over(lease)
@@ -255,7 +284,7 @@ class Dispatcher:
         return tuple(known[id] for id in lease.envelopes if id in known)
 
     def _deliver(self, lease: Lease, message: Message, envelopes: tuple[Envelope, ...]) -> None:
-        flight = Flight(self._desk, lease, message, envelopes)
+        flight = self._flights[lease.token] = Flight(self._desk, lease, message, envelopes)
         try:
             self._agents[lease.kind].deliver(Delivery(lease, message, envelopes), flight)
         except Exception as error:
@@ -268,10 +297,26 @@ class Dispatcher:
             self._over(lease)
             return
         if failure.check(QueueError):
-            self._report.happened(QueueFailed("load", str(failure.value)))
+            # The queue has reported it.
+            self._later(lease)
         else:
-            self._log.failure("while loading a message", failure)
-            self._report.happened(InternalError("loading a message", repr(failure.value)))
+            self._broken(failure, lease)
+
+    def _broken(self, failure: Failure, lease: Lease) -> None:
+        self._log.failure("while handing out a message", failure)
+        self._report.happened(InternalError("handing out a message", repr(failure.value)))
+        self._later(lease)
+
+    def _later(self, lease: Lease) -> None:
+        """Try it again in a while."""
+        if not self._running:
+            self._over(lease)
+            return
+        if lease.kind in (Kind.EXPIRE, Kind.REMOVE):
+            # The scheduler would hand these out again at once.
+            self._reload.append((self._clock.seconds() + _RELOAD, lease))
+            self._arm(_RELOAD)
+            return
         later = self._wallTime() + _RELOAD
 
         async def giveBack() -> None:
@@ -287,6 +332,7 @@ class Dispatcher:
     def _landed(self, flight: Flight) -> None:
         if flight.isOver:
             self._leases.pop(flight.lease.token, None)
+            self._flights.pop(flight.lease.token, None)
         self._arm(0.0)
 
     def _over(self, lease: Lease) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -17,7 +18,7 @@ from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Entry, Kind, Lease
 from pysmtpd.scheduler.recorder import Recorder
-from pysmtpd.scheduler.verdict import failed, tempfailed
+from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
 
 _STATS = {
     (kind, result): f"{kind.value}.delivery.{result.value.lower()}"
@@ -89,32 +90,40 @@ class Flight:
         self._desk.scheduler.hold(self.lease, held, key).addErrback(self._lost)
         self._desk.landed(self)
 
+    def suspend(self, id: EnvelopeId, suspended: bool) -> None:
+        """An operator has said so meanwhile."""
+        envelope = self._pending.get(id)
+        if envelope is not None:
+            self._pending[id] = replace(envelope, state=suspendedState(envelope.state, suspended))
+
     def abandon(self) -> None:
         """The agent has failed: what has no outcome is tried again later."""
         self.finished([Outcome(id, Result.TEMPORARY, _NO_OUTCOME) for id in self._pending])
 
     def _land(self, envelope: Envelope, outcome: Outcome, now: float) -> None:
         desk, lease, result = self._desk, self.lease, outcome.result
+        reply = str(outcome.reply)
         if result is Result.DELIVERED:
             desk.recorder.finished(lease, envelope.id)
         elif result is Result.TEMPORARY:
-            self._keep(envelope, tempfailed(lease.kind, envelope, outcome, now), lease.kind)
+            self._keep(envelope, tempfailed(lease.kind, envelope, outcome, reply, now), lease.kind)
         else:
-            self._keep(envelope, failed(envelope, outcome, now), Kind.BOUNCE)
+            self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         destination = envelope.destination
+        to = str(destination.recipient)
         desk.stat.increment(_STATS[lease.kind, result])
         desk.report.happened(
             DeliveryAttempted(
                 lease.kind.value,
                 envelope.id,
                 self._sender,
-                str(destination.recipient),
-                str(destination.original),
+                to,
+                to if destination.original is destination.recipient else str(destination.original),
                 outcome.source,
                 outcome.relay,
                 now - self._message.created,
                 result.value,
-                str(outcome.reply),
+                reply,
             )
         )
 

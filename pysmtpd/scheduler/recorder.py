@@ -14,7 +14,7 @@ from pysmtpd.interfaces.queue import IQueue, QueueError
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import EnvelopeState
-from pysmtpd.model.events import QueueFailed
+from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.schedule import Entry, Kind, Lease
 
@@ -48,6 +48,7 @@ class Recorder:
         self._finished: dict[int, _Finished] = {}
         self._changed: dict[int, _Changed] = {}
         self._calls = 0
+        self._isFlushing = False
         self._pauseUntil = 0.0
 
     @property
@@ -88,6 +89,7 @@ class Recorder:
         if rest > 0 and not last:
             self._wake(rest)
             return
+        self._isFlushing = True
         if self._finished:
             finished = list(self._finished.values())
             self._finished = {}
@@ -98,6 +100,7 @@ class Recorder:
             self._changed = {}
             states = {id: state for _, new, _ in changed for id, state in new.items()}
             self._record(self._queue.update, states, self._updated, self._notUpdated, changed)
+        self._isFlushing = False
 
     def giveUp(self) -> None:
         """The daemon ends and the queue still refuses: the log says what will be done again."""
@@ -123,7 +126,7 @@ class Recorder:
         self._calls -= 1
         for lease, ids in finished:
             self._scheduler.delete(lease, ids).addErrback(self._lost)
-        self._wake(0.0)
+        self._recorded()
 
     def _notDeleted(self, failure: Failure, finished: Sequence[_Finished]) -> None:
         self._calls -= 1
@@ -136,7 +139,12 @@ class Recorder:
         self._calls -= 1
         for lease, _, entries in changed:
             self._scheduler.update(lease, entries).addErrback(self._lost)
-        self._wake(0.0)
+        self._recorded()
+
+    def _recorded(self) -> None:
+        # Whoever calls flush looks for work afterwards anyway.
+        if not self._isFlushing:
+            self._wake(0.0)
 
     def _notUpdated(self, failure: Failure, changed: Sequence[_Changed]) -> None:
         self._calls -= 1
@@ -151,12 +159,10 @@ class Recorder:
         self._refused("update", failure)
 
     def _refused(self, operation: str, failure: Failure) -> None:
-        if failure.check(QueueError):
-            reason = str(failure.value)
-        else:
+        # The queue itself reports what it refuses; anything else is a fault.
+        if not failure.check(QueueError):
             self._log.failure("the queue failed at {operation}", failure, operation=operation)
-            reason = repr(failure.value)
-        self._report.happened(QueueFailed(operation, reason))
+            self._report.happened(InternalError(f"recording outcomes: {operation}", repr(failure.value)))
         self._pauseUntil = self._clock.seconds() + RETRY
         self._wake(RETRY)
 

@@ -18,11 +18,13 @@ _LOOP_STATUS = "5.4.6"
 _UNKNOWN_STATUS = "5.0.0"
 
 
-def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, now: float) -> EnvelopeState:
-    """It will be tried again: when the outcome says, else by the back-off."""
+def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
+    """It will be tried again: when the outcome says, else by the back-off.
+
+    @param reply: the outcome's, as text.
+    """
     state = envelope.state
     tries = state.tries + 1
-    reply = str(outcome.reply)
     at = outcome.retryAt if outcome.retryAt > now else nextTry(kind, envelope.created, tries, now)
     # Spelled out: this is the hot path of a queue full of dead destinations, and replace() costs three times as much.
     return EnvelopeState(
@@ -30,10 +32,9 @@ def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, now: float) -> 
     )
 
 
-def failed(envelope: Envelope, outcome: Outcome, now: float) -> EnvelopeState:
+def failed(envelope: Envelope, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
     """It is not tried again; a bounce is owed from C{nextTry} on."""
     state = envelope.state
-    reply = str(outcome.reply)
     status = outcome.reply.enhanced or (_LOOP_STATUS if outcome.result is Result.LOOP else _UNKNOWN_STATUS)
     return replace(
         state,
@@ -54,6 +55,11 @@ def expired(envelope: Envelope, now: float) -> EnvelopeState:
     last = state.attempts[-1].reply if state.attempts else state.lastReply
     text = f"Not delivered in time; the last reply was: {last}" if last else "Not delivered in time"
     return replace(state, nextTry=reportAt(now), failed=text, failedStatus=EXPIRED_STATUS)
+
+
+def suspendedState(state: EnvelopeState, suspended: bool) -> EnvelopeState:
+    """Resuming also ends a hold: an operator has let it go."""
+    return replace(state, suspended=suspended, hold=state.hold if suspended else "")
 
 
 def reportAt(now: float) -> float:

@@ -164,7 +164,7 @@ class DsnTests(SynchronousTestCase):
         isFull=st.booleans(),
         utf8=st.booleans(),
     )
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     def test_alwaysAReport(
         self, words: str, envid: str, orcpt: str, remote: str, original: bytes, isFull: bool, utf8: bool
     ) -> None:

@@ -83,6 +83,7 @@ class FakeQueue:
     """
     @ivar failing: names of methods that fail with QueueError.
     @ivar calls: names and values of what was called to change something.
+    @ivar loads: how often C{load} was called.
     @ivar waiting: None, or Deferreds of calls that have not been answered yet.
     """
 
@@ -96,6 +97,7 @@ class FakeQueue:
         self.waiting: list[Deferred[None]] | None = None
         self.pageSize = 2
         self.content = b""
+        self.loads = 0
 
     def add(self, message: Message, envelopes: Sequence[Envelope]) -> None:
         self.messages[message.id] = message
@@ -119,6 +121,7 @@ class FakeQueue:
         return self.answer("open", FakeBody(self.content))
 
     def load(self, message: MessageId) -> Deferred[tuple[Message, tuple[Envelope, ...]]]:
+        self.loads += 1
         if message not in self.messages:
             return fail(NoSuchItem())
         if "load" in self.failing:

@@ -154,7 +154,9 @@ class Naive:
         for entry in entries:
             item = self.leased(lease, entry.id)
             if item:
-                held, suspended = item.entry.held or entry.held, item.entry.suspended or entry.suspended
+                kept = lease.kind is not Kind.EXPIRE
+                held = entry.held or (item.entry.held and kept)
+                suspended = entry.suspended or (item.entry.suspended and kept)
                 item.entry = entry._replace(held=held, suspended=suspended)
                 item.lease = None
                 self.settle(now, [entry.id])

@@ -126,7 +126,7 @@ class PlanTests(SynchronousTestCase):
         run_state_machine_as_test(
             PlanMachine,
             settings=settings(
-                max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
             ),
         )
 

@@ -128,12 +128,13 @@ class Plan:
 
     def update(self, lease: Lease, entries: Iterable[Entry], now: float) -> None:
         flags = self._columns.flags
+        # What an operator said while it was away holds, for the entry was made before. But expiry ends waiting for an operator.
+        keeping = _FLAG_REMOVE if lease.kind is Kind.EXPIRE else _FLAG_REMOVE | _FLAG_HELD | _FLAG_SUSPENDED
         for entry in entries:
             slot = self._leased(lease, entry.id)
             if slot >= 0:
-                kept = flags[slot]
+                kept = flags[slot] & keeping
                 self._store(slot, entry)
-                # What an operator said while it was away holds; the entry was made before.
                 flags[slot] |= kept
                 self._return(slot)
                 self._place(slot, now)
