@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from pysmtpd.model.events import Event
-from pysmtpd.testing import client
+from pysmtpd.testing.client import Sent
+from pysmtpd.testing.client import send as sendMail
 from pysmtpd.testing.clock import Timeline
 from pysmtpd.testing.daemon import CONFIG_PATH, SPOOL, buildDaemon
 from pysmtpd.testing.disk import PowerCut, SimulatedDisk
@@ -208,7 +209,7 @@ class World:
         port: int = 25,
         source: str = CLIENT,
         **options: Any,
-    ) -> client.Sent:
+    ) -> Sent:
         """Somebody sends us a message; it arrives while time passes.
 
         @param to: the address to send it to; empty: our first one.
@@ -217,7 +218,7 @@ class World:
         """
         network = self.platform.network if source.startswith("127.") else self.client(source)
         target = to or ("127.0.0.1" if source.startswith("127.") else self.platform.network.addresses[0])
-        return client.send(network, target, port, sender, recipients, content, **options)
+        return sendMail(network, target, port, sender, recipients, content, **options)
 
     # --- what happened
 
