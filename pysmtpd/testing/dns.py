@@ -180,6 +180,8 @@ class ScriptedDns:
 
 
 class _Datagrams(DatagramProtocol):
+    noisy = False
+
     def __init__(self, server: ScriptedDns) -> None:
         self._server = server
 

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from pysmtpd.testing.certificates import serverOptions
 from pysmtpd.testing.internet import Condition, Internet
+from pysmtpd.testing.network import SimulatedNetwork
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SIZE 36700160", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN")
 
@@ -60,6 +61,7 @@ class Rule:
 class RemoteServer:
     """A scripted SMTP or LMTP server. Change its fields at any time.
 
+    @ivar path: of a UNIX socket, in place of addresses and port.
     @ivar delay: seconds before each reply; C{delays} more for single verbs.
     @ivar messages: what it took.
     @ivar attempts: transactions that reached DATA or BDAT.
@@ -71,6 +73,7 @@ class RemoteServer:
     name: str
     addresses: tuple[str, ...]
     port: int = 25
+    path: str = ""
     extensions: tuple[str, ...] = EXTENSIONS
     starttls: bool = False
     implicitTls: bool = False
@@ -84,11 +87,15 @@ class RemoteServer:
     open: int = 0
     mostOpen: int = 0
     attempts: int = 0
-    network: Any = None
+    network: SimulatedNetwork | None = None
 
     def __post_init__(self) -> None:
-        self.network = self.internet.host(*self.addresses)
-        self.network.listenTCP(self.port, _RemoteFactory(self))
+        if self.network is None:
+            self.network = self.internet.host(*self.addresses)
+        if self.path:
+            self.network.listenUNIX(self.path, _RemoteFactory(self))
+        else:
+            self.network.listenTCP(self.port, _RemoteFactory(self))
 
     # --- scripts, in words
 
@@ -125,6 +132,11 @@ class RemoteServer:
         for address in self.addresses:
             self.internet.set(address, condition)
         return self
+
+    def crash(self) -> None:
+        """It is gone, with all its connections."""
+        assert self.network is not None
+        self.network.crash()
 
     def forget(self) -> None:
         """End what rules say; be usual."""

@@ -113,6 +113,15 @@ class World:
             self.dns.mx(domain, name)
         return server
 
+    def local(self, name: str, **script: Any) -> RemoteServer:
+        """A server on our own machine, as the LMTP server of a mail store; it outlives the daemon.
+
+        @param script: fields of L{RemoteServer}: C{port}, or the C{path} of a UNIX socket, C{lmtp}, ...
+        """
+        network = self.platform.network.neighbour()
+        server = self.remotes[name] = RemoteServer(self.internet, name, ("127.0.0.1",), network=network, **script)
+        return server
+
     def user(self, name: str) -> str:
         """A system user with a home directory; gives its path."""
         home = self.users.add(name).home

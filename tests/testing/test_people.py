@@ -131,7 +131,7 @@ class MailTests(SynchronousTestCase):
             self.assertEqual(sent.reply(verb), "550-5.7.1 first\n550 second")
             self.assertFalse(sent.isAccepted)
             self.assertEqual(server.messages, [])
-            server.network.crash()
+            server.crash()
 
     def test_rejectOne(self) -> None:
         server = self.server().reject("RCPT", "550 5.1.1 unknown", when="<x@")

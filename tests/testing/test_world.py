@@ -10,6 +10,7 @@ import time
 from typing import Any
 from unittest import TestResult
 
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pysmtpd.testing.case import VARIABLE, WorldTestCase
@@ -138,6 +139,20 @@ class LifeTests(WorldTestCase):
         world.run(5)
         self.assertTrue(sent.isAccepted)
 
+    def test_serversOnThisMachineOutliveTheDaemon(self) -> None:
+        world = self.world(build=buildToy)
+        byPath = world.local("store", path="/run/lmtp", lmtp=True)
+        byPort = world.local("filter", port=10_025)
+        world.start()
+        world.crash()
+        world.restart()
+        network: Any = world.platform.network
+        network.connectUNIX("/run/lmtp", ClientFactory.forProtocol(Protocol))
+        network.connectTCP("127.0.0.1", 10_025, ClientFactory.forProtocol(Protocol))
+        world.run(1)
+        self.assertEqual((byPath.open, byPort.open), (1, 1))
+        self.assertEqual(byPath.transcript, [(1, ">", "220 store LMTP ready")])
+
     def test_usersFilesAndMisuse(self) -> None:
         world = self.world("text of the configuration\n", files={"/etc/pysmtpd/table": b"a b\n"}, build=buildToy)
         home = world.user("jane")
@@ -258,8 +273,6 @@ class CostTests(WorldTestCase):
         """Of the second for 50,000 attempts, the World may take little: here, connections to a dead host for seven days."""
         world = self.world(build=buildToy)
         world.remote("mx.remote.test").set(Condition.SILENT)
-        from twisted.internet.protocol import ClientFactory
-
         attempts = 0
 
         class Trying(ClientFactory):
