@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,27 @@ class LanesOfAWorldTests(SynchronousTestCase):
             platform.timeline.run(10)
             found[bool(did), bool(told)] = seed
         self.assertEqual(sorted(found), [(False, False), (True, False), (True, True)])
+
+    def test_theDeadDoNothing(self) -> None:
+        did: list[int] = []
+        unwound: list[bool] = []
+
+        async def careful(workers: IWorkers) -> None:
+            try:
+                await workers.run("a", did.append, 1)
+            finally:
+                await workers.run("a", did.append, 2)
+                unwound.append(True)
+
+        def live() -> None:
+            platform = SimulatedPlatform()
+            Deferred.fromCoroutine(careful(platform.workers))
+            platform.crash()
+            platform.timeline.run(10)
+
+        live()
+        gc.collect()
+        self.assertEqual((did, unwound), ([], [True]))
 
     def test_aPowerCutInsideOfWorkTellsNobody(self) -> None:
         platform = SimulatedPlatform()
