@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IWorkers
 from pysmtpd.testing.clock import SimulatedClock
-from pysmtpd.testing.disk import PowerCut
+from pysmtpd.testing.faults import PowerCut
 
 T = TypeVar("T")
 

@@ -13,8 +13,9 @@ from pysmtpd.testing.client import Sent
 from pysmtpd.testing.client import send as sendMail
 from pysmtpd.testing.clock import Timeline
 from pysmtpd.testing.daemon import CONFIG_PATH, SPOOL, buildDaemon
-from pysmtpd.testing.disk import PowerCut, SimulatedDisk
+from pysmtpd.testing.disk import SimulatedDisk
 from pysmtpd.testing.dns import ScriptedDns
+from pysmtpd.testing.faults import PowerCut
 from pysmtpd.testing.internet import Internet
 from pysmtpd.testing.network import SimulatedNetwork
 from pysmtpd.testing.platform import ADDRESS, HOSTNAME, SimulatedPlatform

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.platform import IWorkers
 from pysmtpd.platform.workers import RealWorkers
-from pysmtpd.testing.disk import PowerCut
+from pysmtpd.testing.faults import PowerCut
 from pysmtpd.testing.platform import SimulatedPlatform
 
 if TYPE_CHECKING:
