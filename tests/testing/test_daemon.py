@@ -116,3 +116,27 @@ class PowerTests(WorldTestCase):
         """The tests above can fail: with syncs that do nothing, acknowledged mail is lost."""
         self.assertNotEqual(self.lost(range(3, 13), isLying=True), [])
         self.assertNotEqual(self.lost(range(3, 43, 4), backend='queue backend "fs:"', isLying=True), [])
+        # Such a disk may leave a queue that the daemon rightly refuses to open.
+        self.flushLoggedErrors()
+
+    def test_maildir(self) -> None:
+        """The Maildir is made by its first delivery, and its directories have to be durable with it."""
+        lost: list[str] = []
+        for cut in range(2, 32):
+            world = self.world(CONFIG.format(backend=""), seed=self.seed + cut)
+            world.start(2)
+            world.disk.cutAfter = cut
+            sent = [
+                world.send("a@client.test", f"b{number}@example.org", content=b"Subject: %d\r\n\r\n" % number)
+                for number in range(4)
+            ]
+            world.run(20)
+            if world.isUp:
+                world.crash(powerCut=True)
+            world.restart()
+            world.run(3600)
+            letters = [world.disk.read(path) for path in world.disk.tree("/var/lib/pysmtpd") if "/new/" in path]
+            for number, one in enumerate(sent):
+                if one.isAccepted and not any(b"Subject: %d\n" % number in letter for letter in letters):
+                    lost.append(f"{cut}: {number}")
+        self.assertEqual(lost, [])
