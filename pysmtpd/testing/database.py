@@ -102,7 +102,7 @@ class DatabaseFile(Inode):
         except OSError as error:
             full = error.errno == errno.ENOSPC
             raise sqlite3.OperationalError("database or disk is full" if full else "disk I/O error") from None
-        if not connection.isSynced and self._survives is None:
+        if self._survives is None and (self._disk.isLying or not connection.isSynced):
             self._survives = self._committed()
 
     def committed(self, connection: SimulatedConnection) -> None:
@@ -113,6 +113,8 @@ class DatabaseFile(Inode):
 
     def madeDurable(self) -> None:
         """All that was committed is synced. With a new journal SQLite syncs the directory too."""
+        if self._disk.isLying:
+            return
         self._survives = None
         if self._directory.durable.get(self._name) is not self:
             self._directory.sync()

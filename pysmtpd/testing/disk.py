@@ -6,47 +6,15 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, Space
 from pysmtpd.testing.database import DatabaseFile
-from pysmtpd.testing.inodes import Change, Directory, Inode, PlainFile
-
-
-class PowerCut(BaseException):
-    """The machine went off in the middle of this operation. Nothing but the simulated platform may catch it."""
-
-
-@dataclass(slots=True)
-class DiskFailure:
-    """An operation that is going to fail.
-
-    @ivar operation: name of a method of L{IDisk} or L{IFile}, or C{commit} for a database.
-    @ivar code: of C{errno}.
-    @ivar after: so many matching operations still work.
-    @ivar times: then so many fail; None: all.
-    @ivar path: only where the path holds this text.
-    """
-
-    operation: str
-    code: int = errno.EIO
-    after: int = 0
-    times: int | None = 1
-    path: str = ""
-
-    def strikes(self, operation: str, path: str) -> bool:
-        """Count this operation; does it fail?"""
-        if operation != self.operation or self.path not in path or self.times == 0:
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
+from pysmtpd.testing.faults import DiskFailure, PowerCut
+from pysmtpd.testing.files import SimulatedFile
+from pysmtpd.testing.inodes import Directory, Inode, PlainFile
 
 
 @implementer(IDisk)
@@ -62,6 +30,7 @@ class SimulatedDisk:
     @ivar counts: how often each operation was begun.
     @ivar observer: called with the operation and path before each.
     @ivar cutAfter: the power goes off at the end of so many more changing operations, or in the middle of it; None: it stays on.
+    @ivar isLying: what is called a sync does nothing; with it, a test that proves durability has to fail.
     @ivar onPowerCut: called when C{cutAfter} was reached.
     """
 
@@ -78,6 +47,7 @@ class SimulatedDisk:
         self.counts: dict[str, int] = {}
         self.observer: Callable[[str, str], None] | None = None
         self.cutAfter: int | None = None
+        self.isLying = False
         self.onPowerCut: Callable[[], None] | None = None
         self._isOff = False
 
@@ -158,7 +128,9 @@ class SimulatedDisk:
 
     def syncDirectory(self, path: str) -> None:
         self.begin("syncDirectory", path)
-        self._walk(path).sync()
+        directory = self._walk(path)
+        if not self.isLying:
+            directory.sync()
         self.end()
 
     def rename(self, old: str, new: str) -> None:
@@ -391,69 +363,3 @@ class SimulatedDisk:
         self._open[id(file)] = file
         self.end()
         return file
-
-
-@implementer(IFile)
-class SimulatedFile:
-    """An open file of a simulated disk."""
-
-    __slots__ = ("_disk", "_inode", "_isWritable", "_place", "path")
-
-    def __init__(self, disk: SimulatedDisk, path: str, inode: Inode, isWritable: bool) -> None:
-        self._disk: SimulatedDisk | None = disk
-        self.path = path
-        self._inode = inode
-        self._isWritable = isWritable
-        self._place = 0
-
-    def read(self, size: int) -> bytes:
-        data = self.readAt(self._place, size)
-        self._place += len(data)
-        return data
-
-    def readAt(self, offset: int, size: int) -> bytes:
-        self._begin("read", changes=False)
-        return self._inode.readAt(offset, size)
-
-    def write(self, data: bytes) -> None:
-        disk = self._checked()
-        if not self._isWritable or not isinstance(self._inode, PlainFile):
-            raise OSError(errno.EBADF, "it was opened for reading", self.path)
-        inode = self._inode
-        try:
-            disk.begin("write", self.path)
-            disk.needBlocks(self.path)
-        except OSError as error:
-            # A write that fails has often done a part of its work.
-            if error.errno == errno.ENOSPC:
-                inode.data += data[: int(len(data) * disk.share())]
-            raise
-        inode.data += data
-        inode.modified = disk.now()
-        disk.end()
-
-    def sync(self) -> None:
-        disk = self._begin("sync")
-        self._inode.sync()
-        disk.end()
-
-    def close(self) -> None:
-        if self._disk is not None:
-            self._disk.closed(self)
-            self._disk = None
-
-    def fileno(self) -> int:
-        raise OSError(errno.EBADF, "a simulated file has no descriptor", self.path)
-
-    def _checked(self) -> SimulatedDisk:
-        if self._disk is None:
-            raise OSError(errno.EBADF, "the file is closed", self.path)
-        return self._disk
-
-    def _begin(self, operation: str, changes: bool = True) -> SimulatedDisk:
-        disk = self._checked()
-        disk.begin(operation, self.path, changes)
-        return disk
-
-
-__all__ = ["Change", "DiskFailure", "PowerCut", "SimulatedDisk", "SimulatedFile"]

@@ -60,7 +60,7 @@ class ScriptedDns:
     def mx(self, domain: str, *hosts: str | tuple[int, str]) -> None:
         """MX records; a host without a preference gets 10, 20 and so on. C{(0, "")} is the null MX (RFC 7505)."""
         records = [
-            dns.Record_MX(host[0], host[1] or ".", TTL)
+            dns.Record_MX(host[0], host[1], TTL)
             if isinstance(host, tuple)
             else dns.Record_MX(10 * (number + 1), host, TTL)
             for number, host in enumerate(hosts)
@@ -180,6 +180,8 @@ class ScriptedDns:
 
 
 class _Datagrams(DatagramProtocol):
+    noisy = False
+
     def __init__(self, server: ScriptedDns) -> None:
         self._server = server
 

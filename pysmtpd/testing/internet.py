@@ -69,14 +69,21 @@ class Internet:
 
     # --- what tests do
 
-    def host(self, *addresses: str, clock: SimulatedClock | None = None) -> SimulatedNetwork:
+    def host(
+        self,
+        *addresses: str,
+        clock: SimulatedClock | None = None,
+        beside: list[SimulatedNetwork] | None = None,
+    ) -> SimulatedNetwork:
         """A host with these addresses.
 
         @param clock: of its process; None: one of its own.
+        @param beside: other processes of the same machine.
         """
         from pysmtpd.testing.network import SimulatedNetwork
 
-        made = SimulatedNetwork(self, tuple(map(normal, addresses)), clock or SimulatedClock(self.clock.timeline))
+        own = clock or SimulatedClock(self.clock.timeline)
+        made = SimulatedNetwork(self, tuple(map(normal, addresses)), own, beside)
         for address in made.addresses:
             if address in self._hosts:
                 raise ValueError(f"{address} is another host's")

@@ -142,8 +142,18 @@ class SimulatedNetwork:
     @ivar ports: what listens.
     """
 
-    def __init__(self, internet: Internet, addresses: tuple[str, ...], clock: SimulatedClock) -> None:
+    def __init__(
+        self,
+        internet: Internet,
+        addresses: tuple[str, ...],
+        clock: SimulatedClock,
+        beside: list[SimulatedNetwork] | None = None,
+    ) -> None:
+        """
+        @param beside: other processes of the same machine; they can be reached, and outlive this one.
+        """
         self.internet = internet
+        self.beside = [] if beside is None else beside
         self.addresses = addresses
         self.clock = clock
         self.ports: dict[Any, SimulatedPort] = {}
@@ -210,6 +220,12 @@ class SimulatedNetwork:
 
     # --- what tests do
 
+    def neighbour(self) -> SimulatedNetwork:
+        """Another process of this machine. What it listens on, this one and its next lives can reach."""
+        other = SimulatedNetwork(self.internet, self.addresses, SimulatedClock(self.clock.timeline))
+        self.beside.append(other)
+        return other
+
     def crash(self, isSilent: bool = False) -> None:
         """The host's process was killed: nothing of it is told anything any more. Its peers see resets.
 
@@ -226,11 +242,17 @@ class SimulatedNetwork:
     # --- for ports and connectors
 
     def portFor(self, address: str, port: int) -> SimulatedPort | None:
-        for interface in (address, "::" if ":" in address else "0.0.0.0", ""):  # noqa: S104
-            found = self.ports.get(("tcp", interface, port))
-            if found is not None:
-                return found
+        for process in (self, *self.beside):
+            for interface in (address, "::" if ":" in address else "0.0.0.0", ""):  # noqa: S104
+                found = process.ports.get(("tcp", interface, port))
+                if found is not None:
+                    return found
         return None
+
+    def pathFor(self, path: str) -> SimulatedPort | None:
+        """Who listens at the path of a UNIX socket."""
+        found = (process.ports.get(("unix", path)) for process in (self, *self.beside))
+        return next((port for port in found if port is not None), None)
 
     def ephemeral(self) -> int:
         """A port number that was not used for long."""
@@ -253,7 +275,7 @@ class SimulatedNetwork:
         if isinstance(destination, UNIXAddress):
             path = os.fsdecode(destination.name or b"")
             client = SimulatedTransport(internet, self, True, UNIXAddress(None), destination, NEAR)
-            internet.clock.callLater(0, internet.knock, client, lambda: self.ports.get(("unix", path)), NEAR)
+            internet.clock.callLater(0, internet.knock, client, lambda: self.pathFor(path), NEAR)
         else:
             host = destination.host
             source = normal(bind[0]) if bind and bind[0] else self.sourceFor(host) if isAddress(host) else ""

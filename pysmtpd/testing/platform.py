@@ -12,6 +12,7 @@ from pysmtpd.testing import dns
 from pysmtpd.testing.clock import SimulatedClock, Timeline
 from pysmtpd.testing.disk import SimulatedDisk
 from pysmtpd.testing.internet import Internet
+from pysmtpd.testing.network import SimulatedNetwork
 from pysmtpd.testing.processes import SimulatedProcesses
 from pysmtpd.testing.users import SimulatedUsers
 from pysmtpd.testing.workers import SimulatedWorkers
@@ -43,9 +44,11 @@ class SimulatedPlatform:
         addresses: Sequence[str] = (ADDRESS,),
         disk: SimulatedDisk | None = None,
         users: SimulatedUsers | None = None,
+        beside: list[SimulatedNetwork] | None = None,
         life: int = 1,
     ) -> None:
         """
+        @param beside: other processes of the machine.
         @param internet: where it is; None: one of its own.
         @param life: which process of this machine it is, from 1.
         """
@@ -55,7 +58,7 @@ class SimulatedPlatform:
         self.timeline = self.internet.clock.timeline
         self.clock = SimulatedClock(self.timeline)
         self.hostname = hostname
-        self.network = self.internet.host(*addresses, clock=self.clock)
+        self.network = self.internet.host(*addresses, clock=self.clock, beside=beside)
         self.wallOffset = 0.0
         self.disk = SimulatedDisk(Random(f"{seed}/disk"), self.wallTime) if disk is None else disk
         self.disk.processId = self.processId()
@@ -117,6 +120,7 @@ class SimulatedPlatform:
             addresses=self.network.addresses,
             disk=self.disk,
             users=self.users,
+            beside=self.network.beside,
             life=self.life + 1,
         )
         next.wallOffset = self.wallOffset

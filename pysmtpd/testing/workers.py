@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IWorkers
 from pysmtpd.testing.clock import SimulatedClock
-from pysmtpd.testing.disk import PowerCut
+from pysmtpd.testing.faults import PowerCut
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class _Lane:
 class SimulatedWorkers:
     """Work is done in the caller's thread, but never before C{run} returned: a seeded while later. Then its result takes another while.
 
-    Between the two a crash finds the work done and nobody told.
+    Between the two a crash finds the work done and nobody told. Once the process is dead, nothing is done any more.
 
     @ivar delays: lanes by name, and how many seconds more each of their works takes.
     """
@@ -43,6 +43,10 @@ class SimulatedWorkers:
 
     def run(self, lane: str, work: Callable[..., T], *values: Any) -> Deferred[T]:
         done: Deferred[T] = Deferred()
+        if self._clock.isDead:
+            # What was suspended when its process was killed unwinds when it is collected: it must not be suspended again.
+            done.callback(None)  # type: ignore[arg-type]
+            return done
         found = self._lanes.get(lane)
         if found is None:
             found = self._lanes[lane] = _Lane()

@@ -9,11 +9,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from pysmtpd.model.events import Event
-from pysmtpd.testing import client
+from pysmtpd.testing.client import Sent
+from pysmtpd.testing.client import send as sendMail
 from pysmtpd.testing.clock import Timeline
 from pysmtpd.testing.daemon import CONFIG_PATH, SPOOL, buildDaemon
-from pysmtpd.testing.disk import PowerCut, SimulatedDisk
+from pysmtpd.testing.disk import SimulatedDisk
 from pysmtpd.testing.dns import ScriptedDns
+from pysmtpd.testing.faults import PowerCut
 from pysmtpd.testing.internet import Internet
 from pysmtpd.testing.network import SimulatedNetwork
 from pysmtpd.testing.platform import ADDRESS, HOSTNAME, SimulatedPlatform
@@ -112,6 +114,15 @@ class World:
             self.dns.mx(domain, name)
         return server
 
+    def local(self, name: str, **script: Any) -> RemoteServer:
+        """A server on our own machine, as the LMTP server of a mail store; it outlives the daemon.
+
+        @param script: fields of L{RemoteServer}: C{port}, or the C{path} of a UNIX socket, C{lmtp}, ...
+        """
+        network = self.platform.network.neighbour()
+        server = self.remotes[name] = RemoteServer(self.internet, name, ("127.0.0.1",), network=network, **script)
+        return server
+
     def user(self, name: str) -> str:
         """A system user with a home directory; gives its path."""
         home = self.users.add(name).home
@@ -208,7 +219,7 @@ class World:
         port: int = 25,
         source: str = CLIENT,
         **options: Any,
-    ) -> client.Sent:
+    ) -> Sent:
         """Somebody sends us a message; it arrives while time passes.
 
         @param to: the address to send it to; empty: our first one.
@@ -217,7 +228,7 @@ class World:
         """
         network = self.platform.network if source.startswith("127.") else self.client(source)
         target = to or ("127.0.0.1" if source.startswith("127.") else self.platform.network.addresses[0])
-        return client.send(network, target, port, sender, recipients, content, **options)
+        return sendMail(network, target, port, sender, recipients, content, **options)
 
     # --- what happened
 
