@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from zlib import crc32
@@ -34,6 +35,7 @@ BUCKET_BITS = 28
 
 REASON_SUFFIX = ".reason"
 
+_BUCKET = re.compile(r"[0-9a-f]{9}\Z")
 _CEILING_OCTETS = 64
 
 
@@ -53,6 +55,10 @@ class Directory:
 
     def path(self, message: MessageId) -> str:
         return f"{self.bucket(message)}/{formatMessageId(message)}"
+
+    def buckets(self) -> list[str]:
+        """In the order of the ids in them. Other names are not ours to touch."""
+        return [name for name in self.disk.listDirectory(self.messages) if _BUCKET.match(name)]
 
     def find(self, message: MessageId) -> IFile | None:
         """The message's file, open for reading."""
@@ -243,7 +249,7 @@ class Publisher(Directory):
     def _highest(self) -> int:
         asideIds = [name for name in self.disk.listDirectory(self.aside) if "." not in name]
         highest = max((_idOf(name) for name in asideIds), default=0)
-        for bucket in reversed(self.disk.listDirectory(self.messages)):
+        for bucket in reversed(self.buckets()):
             ids = [_idOf(name) for name in self.disk.listDirectory(f"{self.messages}/{bucket}")]
             if ids:
                 return max(highest, *ids)
@@ -332,6 +338,8 @@ class Publisher(Directory):
         """Finish committed messages that supersede others: each of the steps may be done twice."""
         for name in self.disk.listDirectory(self.superseding):
             message = MessageId(_idOf(name))
+            if not message:
+                continue
             path = f"{self.superseding}/{name}"
             file = self.disk.open(path)
             try:
@@ -361,14 +369,13 @@ class Walker(Directory):
     def walk(self, cursor: str | None, last: MessageId, limit: int) -> StoredPage:
         """Messages up to C{last}; the cursor is the name of the last one met."""
         if cursor is None:
-            self._buckets = self.disk.listDirectory(self.messages)
+            self._buckets = self.buckets()
             self._listed = ""
         return self._collect(self._buckets, cursor or "", last, limit)
 
     def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
         walker = Walker(self.disk, self.place)
-        buckets = self.disk.listDirectory(self.messages)
-        return walker._collect(buckets, formatMessageId(after), MessageId((1 << 63) - 1), limit).messages
+        return walker._collect(self.buckets(), formatMessageId(after), MessageId((1 << 63) - 1), limit).messages
 
     def _collect(self, buckets: Sequence[str], after: str, last: MessageId, limit: int) -> StoredPage:
         found: list[StoredMessage] = []
@@ -382,8 +389,9 @@ class Walker(Directory):
             names = self._list(bucket)
             for index in range(bisect_right(names, after), len(names)):
                 name = names[index]
-                if name > lastName:
-                    break
+                if name > lastName and _idOf(name):
+                    # Not the end: names that are no ids may follow, and are set aside.
+                    continue
                 stored = self._read(bucket, name, damaged)
                 if stored is not None:
                     found.append(stored)

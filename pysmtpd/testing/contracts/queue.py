@@ -540,8 +540,8 @@ class QueueBackendContract(_Base):
         for id, message in found.items():
             if id in possible:
                 self.assertEqual(self.stored(possible[id]), message)
-                content = b"y" * 70_000 if id == self.new(12).id else possible[id].body
-                self.assertEqual(expected, await self.content(backend, id))
+                whole = b"y" * 70_000 if id == self.new(12).id else possible[id].body
+                self.assertEqual(whole, await self.content(backend, id))
             else:
                 self.assertIn(id, (old.id, gone.id))
         # The bounce and what it supersedes change in one step.
