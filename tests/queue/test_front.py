@@ -236,8 +236,9 @@ class GroupTests(FrontCase):
         self.workers.finish()
         _, (left,) = self.successResultOf(loading)
         self.assertEqual((first.id, 1), (left.id, left.state.tries))
-        for done in (busy, updating, deleting):
-            self.successResultOf(done)
+        self.successResultOf(busy)
+        self.successResultOf(updating)
+        self.successResultOf(deleting)
 
     def test_stopStoresWhatWasAskedFor(self) -> None:
         committing = self.submission().commit(PREFIX)
@@ -341,7 +342,7 @@ class TroubleTests(FrontCase):
         committing = [submission.commit(PREFIX) for submission in good[:1]]
         workers.finish()
         # The same id twice can only be a fault of ours; here it stands for whatever a database refuses.
-        bad.id = good[0].id  # type: ignore[misc]
+        bad.id = good[0].id
         committing.extend(submission.commit(PREFIX) for submission in good[1:])
         failing = bad.commit(PREFIX)
         workers.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from pysmtpd.interfaces.queue import IQueueBackend, QueueError
@@ -35,8 +36,10 @@ class ProcessTests(QueueBackendContract, TestCase):
 class KilledTests(TestCase):
     timeout = 30.0
 
-    async def test_aDeadChildCostsTheCall(self) -> None:
-        place = os.path.abspath(self.mktemp())
+    def test_aDeadChildCostsTheCall(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.aDeadChild(os.path.abspath(self.mktemp())))
+
+    async def aDeadChild(self, place: str) -> None:
         backend = ProcessBackend(reactor, "fs", place)
         report = Recorder()
         front = QueueFront(backend, ChangesetScheduler(), SmallPlatform(RealDisk()), report, QueueLimits())

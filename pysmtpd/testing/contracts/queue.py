@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SkipTest
@@ -97,18 +97,22 @@ class QueueBackendContract(_Base):
         await self.settle(backend.open())
         return backend
 
+    async def skip(self, backend: IQueueBackend, why: str) -> NoReturn:
+        await self.settle(backend.close())
+        raise SkipTest(why)
+
     async def keeping(self) -> IQueueBackend:
         """An open backend that keeps things at all."""
         backend = await self.opened(self.newHarness())
         if backend.durability is Durability.DISCARDING:
-            raise SkipTest("it keeps nothing")
+            await self.skip(backend, "it keeps nothing")
         return backend
 
     async def durable(self) -> tuple[QueueHarness, IQueueBackend]:
         harness = self.newHarness()
         backend = await self.opened(harness)
         if backend.durability is not Durability.DURABLE:
-            raise SkipTest("it promises nothing beyond its life")
+            await self.skip(backend, "it promises nothing beyond its life")
         return harness, backend
 
     def new(self, number: int, envelopes: int = 1, body: bytes | None = None, **more: object) -> NewMessage:
@@ -321,7 +325,7 @@ class QueueBackendContract(_Base):
     async def test_applyDoesAllThree(self) -> None:
         backend = await self.keeping()
         if not IBatchingBackend.providedBy(backend):
-            raise SkipTest("it takes no mixed batches")
+            await self.skip(backend, "it takes no mixed batches")
         kept, gone, new = self.new(1), self.new(2), self.new(3)
         await self.settle(backend.commit([kept, gone]))
         await self.settle(backend.apply([new], {kept.envelopes[0][0]: b"s"}, [gone.envelopes[0][0]]))
@@ -468,7 +472,7 @@ class QueueBackendContract(_Base):
     async def test_acknowledgedSurvivesAPowerCut(self) -> None:
         harness, backend = await self.durable()
         if not harness.canCrash:
-            raise SkipTest("the harness cannot cut the power")
+            await self.skip(backend, "the harness cannot cut the power")
         await self.settle(backend.reserve(MessageId(0x7000)))
         messages = [self.new(number, envelopes=2) for number in range(3)]
         _, large = await self.staged(backend, 5, [b"z" * 70_000, b"end"])
@@ -490,7 +494,7 @@ class QueueBackendContract(_Base):
             harness = self.newHarness()
             backend = await self.opened(harness)
             if backend.durability is not Durability.DURABLE or not harness.canCrash:
-                raise SkipTest("nothing to cut")
+                await self.skip(backend, "nothing to cut")
             old, gone = self.new(1, envelopes=2), self.new(2)
             await self.settle(backend.commit([old, gone]))
             await self.settle(backend.update({old.envelopes[0][0]: b"old state"}))
@@ -562,7 +566,7 @@ class QueueBackendContract(_Base):
                 harness = self.newHarness()
                 backend = await self.opened(harness)
                 if backend.durability is not Durability.DURABLE or not harness.canFail:
-                    raise SkipTest("nothing to fail")
+                    await self.skip(backend, "nothing to fail")
                 old = self.new(1)
                 await self.settle(backend.commit([old]))
                 harness.failAfter(operations, code)
