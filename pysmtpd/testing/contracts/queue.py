@@ -97,7 +97,7 @@ class QueueBackendContract(_Base):
         await self.settle(backend.open())
         return backend
 
-    async def skip(self, backend: IQueueBackend, why: str) -> NoReturn:
+    async def leave(self, backend: IQueueBackend, why: str) -> NoReturn:
         await self.settle(backend.close())
         raise SkipTest(why)
 
@@ -105,14 +105,14 @@ class QueueBackendContract(_Base):
         """An open backend that keeps things at all."""
         backend = await self.opened(self.newHarness())
         if backend.durability is Durability.DISCARDING:
-            await self.skip(backend, "it keeps nothing")
+            await self.leave(backend, "it keeps nothing")
         return backend
 
     async def durable(self) -> tuple[QueueHarness, IQueueBackend]:
         harness = self.newHarness()
         backend = await self.opened(harness)
         if backend.durability is not Durability.DURABLE:
-            await self.skip(backend, "it promises nothing beyond its life")
+            await self.leave(backend, "it promises nothing beyond its life")
         return harness, backend
 
     def new(self, number: int, envelopes: int = 1, body: bytes | None = None, **more: object) -> NewMessage:
@@ -325,7 +325,7 @@ class QueueBackendContract(_Base):
     async def test_applyDoesAllThree(self) -> None:
         backend = await self.keeping()
         if not IBatchingBackend.providedBy(backend):
-            await self.skip(backend, "it takes no mixed batches")
+            await self.leave(backend, "it takes no mixed batches")
         kept, gone, new = self.new(1), self.new(2), self.new(3)
         await self.settle(backend.commit([kept, gone]))
         await self.settle(backend.apply([new], {kept.envelopes[0][0]: b"s"}, [gone.envelopes[0][0]]))
@@ -472,12 +472,15 @@ class QueueBackendContract(_Base):
     async def test_acknowledgedSurvivesAPowerCut(self) -> None:
         harness, backend = await self.durable()
         if not harness.canCrash:
-            await self.skip(backend, "the harness cannot cut the power")
+            await self.leave(backend, "the harness cannot cut the power")
         await self.settle(backend.reserve(MessageId(0x7000)))
         messages = [self.new(number, envelopes=2) for number in range(3)]
         _, large = await self.staged(backend, 5, [b"z" * 70_000, b"end"])
         await self.settle(backend.commit([*messages, large]))
         await self.settle(backend.update({messages[0].envelopes[1][0]: b"state"}))
+        aside = self.new(6)
+        await self.settle(backend.commit([aside]))
+        await self.settle(backend.putAside(aside.id, "reason"))
         harness.crash()
         again = harness.backend()
         self.assertGreaterEqual(await self.settle(again.open()), 0x7000)
@@ -486,6 +489,7 @@ class QueueBackendContract(_Base):
         for new in messages:
             self.assertEqual(new.body, await self.content(again, new.id))
         self.assertEqual(b"z" * 70_000 + b"end", await self.content(again, large.id))
+        self.assertEqual(["reason"], [found.reason for found in await self.settle(again.setAside())])
         await self.settle(again.close())
 
     async def test_powerCutAtAnyMoment(self) -> None:
@@ -494,7 +498,7 @@ class QueueBackendContract(_Base):
             harness = self.newHarness()
             backend = await self.opened(harness)
             if backend.durability is not Durability.DURABLE or not harness.canCrash:
-                await self.skip(backend, "nothing to cut")
+                await self.leave(backend, "nothing to cut")
             old, gone = self.new(1, envelopes=2), self.new(2)
             await self.settle(backend.commit([old, gone]))
             await self.settle(backend.update({old.envelopes[0][0]: b"old state"}))
@@ -566,7 +570,7 @@ class QueueBackendContract(_Base):
                 harness = self.newHarness()
                 backend = await self.opened(harness)
                 if backend.durability is not Durability.DURABLE or not harness.canFail:
-                    await self.skip(backend, "nothing to fail")
+                    await self.leave(backend, "nothing to fail")
                 old = self.new(1)
                 await self.settle(backend.commit([old]))
                 harness.failAfter(operations, code)
