@@ -353,8 +353,8 @@ class Publisher(Directory):
                 self.disk.syncDirectory(bucket)
             self._makeBucket(self.bucket(message))
             self.disk.rename(path, self.path(message))
+            # If the old name comes back after a power cut, this is done once more; so it needs no sync.
             self.disk.syncDirectory(self.bucket(message))
-            self.disk.syncDirectory(self.superseding)
 
 
 class Walker(Directory):
@@ -428,8 +428,8 @@ class Walker(Directory):
         writeDurably(
             self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, reason.encode("utf-8", "replace")
         )
+        # If a power cut undoes it, the next walk does it again.
         self.disk.rename(f"{self.messages}/{bucket}/{name}", target)
-        self.disk.syncDirectory(self.aside)
 
 
 def _idOf(name: str) -> int:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 from pysmtpd.model.config import QueueLimits
 from pysmtpd.queue import fs, null, ram, sqlite
 from pysmtpd.testing.contracts.queue import QueueBackendContract, QueueHarness
-from tests.queue.support import DiskHarness, RealHarness
+from tests.queue.harness import DiskHarness, RealHarness
 
 SETTINGS = {"spool": "/spool", "limits": QueueLimits()}
 

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
+# A number far from the others.
+BOUNCE = 2 << 40
+
 MAX_OPERATIONS = 400
 """A loop over crash points ends here at the latest."""
 
@@ -499,7 +502,8 @@ class QueueBackendContract(_Base):
             backend = await self.opened(harness)
             if backend.durability is not Durability.DURABLE or not harness.canCrash:
                 await self.leave(backend, "nothing to cut")
-            old, gone = self.new(1, envelopes=2), self.new(2)
+            # Ids far apart: a backend may store them apart.
+            old, gone = self.new(1, envelopes=2), self.new(1 << 40)
             await self.settle(backend.commit([old, gone]))
             await self.settle(backend.update({old.envelopes[0][0]: b"old state"}))
             harness.crashAfter(operations)
@@ -528,9 +532,12 @@ class QueueBackendContract(_Base):
             await self.settle(backend.commit([large]))
             known[large.id] = b"y" * 70_000
             await self.settle(backend.update({old.envelopes[0][0]: b"new state"}))
-            bounce = self.new(13, supersedes=(gone.envelopes[0][0], old.envelopes[1][0]))
+            bounce = self.new(BOUNCE, supersedes=(gone.envelopes[0][0], old.envelopes[1][0]))
             await self.settle(backend.commit([bounce]))
             known[bounce.id] = bounce.body or b""
+            second = self.new(14, supersedes=(EnvelopeId(99),))
+            await self.settle(backend.commit([second]))
+            known[second.id] = second.body or b""
             await self.settle(backend.delete([batch[0].envelopes[0][0]]))
             known.pop(batch[0].id)
         except QueueError:
@@ -544,7 +551,7 @@ class QueueBackendContract(_Base):
         for id, expected in known.items():
             self.assertIn(id, found)
             self.assertEqual(expected, await self.content(backend, id))
-        possible = {self.new(n).id: self.new(n, envelopes=2 if n == 11 else 1) for n in (10, 11, 12, 13)}
+        possible = {self.new(n).id: self.new(n, envelopes=2 if n == 11 else 1) for n in (10, 11, 12, 14, BOUNCE)}
         for id, message in found.items():
             if id in possible:
                 self.assertEqual(self.stored(possible[id]), message)
@@ -553,7 +560,7 @@ class QueueBackendContract(_Base):
             else:
                 self.assertIn(id, (old.id, gone.id))
         # The bounce and what it supersedes change in one step.
-        hasBounce = self.new(13).id in found
+        hasBounce = self.new(BOUNCE).id in found
         self.assertEqual(hasBounce, gone.id not in found)
         self.assertEqual(1 if hasBounce else 2, len(found[old.id].envelopes))
         self.assertIn(found[old.id].envelopes[0][2], (b"old state", b"new state"))
