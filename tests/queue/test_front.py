@@ -290,6 +290,9 @@ class ChangeTests(FrontCase):
         self.restart(cacheOctets=100_000)
         messages = [self.accept(b"%03d\r\n" % n * 180) for n in range(60)]
         self.assertLess(len(self.front._cache._held), 60)
+        # The newest are there, the oldest went.
+        self.assertIsNotNone(self.front._cache.get(messages[-1].id))
+        self.assertIsNone(self.front._cache.get(messages[0].id))
         for n, message in enumerate(messages):
             self.assertEqual(PREFIX + b"%03d\r\n" % n * 180, self.read(message))
 
