@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 from pysmtpd.interfaces.queue import IQueueBackend
 from pysmtpd.platform.disk import RealDisk
+from pysmtpd.platform.workers import RealWorkers
 from pysmtpd.testing.contracts.queue import QueueHarness
 from tests.queue.support import CrashDisk, SmallPlatform
 
@@ -47,3 +49,17 @@ class RealHarness(QueueHarness):
 
     def backend(self) -> IQueueBackend:
         return self._make(SmallPlatform(RealDisk()))
+
+
+class ThreadHarness(QueueHarness):
+    """A backend in a real directory, with lanes that are threads."""
+
+    def __init__(self, reactor: Any, make: Callable[[SmallPlatform], IQueueBackend]) -> None:
+        self._make = make
+        self._workers = RealWorkers(reactor)
+
+    def backend(self) -> IQueueBackend:
+        return self._make(SmallPlatform(RealDisk(), self._workers))
+
+    def release(self) -> None:
+        self._workers.close()
