@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IFile, IWorkers
@@ -12,6 +13,8 @@ from pysmtpd.interfaces.ready import Ready
 from pysmtpd.queue.refusal import refuse
 
 CHUNK_OCTETS = 65_536
+
+_log = Logger()
 
 
 @implementer(IBody)
@@ -79,7 +82,9 @@ class FileBody:
         file, self._file = self._file, None
         if file is not None:
             # After the reads that were asked for before. Closing what was only read cannot lose anything.
-            self._workers.run(self._lane, file.close).addErrback(lambda failure: None)
+            self._workers.run(self._lane, file.close).addErrback(
+                lambda failure: _log.failure("closing content", failure)
+            )
 
 
 def _readWhole(file: IFile, offset: int, size: int) -> bytes:

@@ -29,7 +29,8 @@ class FreshCache:
     """Messages that were committed lately, until their last envelope goes or newer ones need the room (first in, first out)."""
 
     def __init__(self, octets: int = CACHE_OCTETS) -> None:
-        self._budget = octets
+        self._octets = octets
+        self._used = 0
         self._held: dict[MessageId, _Fresh] = {}
 
     def put(self, message: Message, envelopes: Iterable[Envelope], body: bytes | None) -> None:
@@ -39,11 +40,12 @@ class FreshCache:
         """
         byId = {envelope.id: envelope for envelope in envelopes}
         cost = MESSAGE_OCTETS + len(byId) * ENVELOPE_OCTETS + (len(body) if body is not None else 0)
-        if cost > self._budget // 8:
+        if cost > self._octets // 8:
+            # One large message must not push out many small ones.
             return
         self._held[message.id] = _Fresh(message, byId, body, cost)
-        self._budget -= cost
-        while self._budget < 0:
+        self._used += cost
+        while self._used > self._octets:
             self.drop(next(iter(self._held)))
 
     def get(self, message: MessageId) -> tuple[Message, tuple[Envelope, ...]] | None:
@@ -76,4 +78,4 @@ class FreshCache:
         """Forget a message."""
         fresh = self._held.pop(message, None)
         if fresh is not None:
-            self._budget += fresh.cost
+            self._used -= fresh.cost

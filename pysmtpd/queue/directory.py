@@ -10,12 +10,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import re
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 from pysmtpd.interfaces.platform import IDisk, IFile
-from pysmtpd.interfaces.queue import NewMessage, QueueError, SetAside, SpoolError, StoredMessage, StoredPage
+from pysmtpd.interfaces.queue import NewMessage, QueueError, SetAside, SpoolError, StoredMessage
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf, parseMessageId
 from pysmtpd.queue.frames import (
     DamagedFile,
@@ -34,6 +34,7 @@ BUCKET_BITS = 28
 
 REASON_SUFFIX = ".reason"
 
+_BUCKET = re.compile(r"[0-9a-f]{9}\Z")
 _CEILING_OCTETS = 64
 
 
@@ -53,6 +54,10 @@ class Directory:
 
     def path(self, message: MessageId) -> str:
         return f"{self.bucket(message)}/{formatMessageId(message)}"
+
+    def buckets(self) -> list[str]:
+        """In the order of the ids in them. Other names are not ours to touch."""
+        return [name for name in self.disk.listDirectory(self.messages) if _BUCKET.match(name)]
 
     def find(self, message: MessageId) -> IFile | None:
         """The message's file, open for reading."""
@@ -242,9 +247,9 @@ class Publisher(Directory):
 
     def _highest(self) -> int:
         asideIds = [name for name in self.disk.listDirectory(self.aside) if "." not in name]
-        highest = max((_idOf(name) for name in asideIds), default=0)
-        for bucket in reversed(self.disk.listDirectory(self.messages)):
-            ids = [_idOf(name) for name in self.disk.listDirectory(f"{self.messages}/{bucket}")]
+        highest = max((idOf(name) for name in asideIds), default=0)
+        for bucket in reversed(self.buckets()):
+            ids = [idOf(name) for name in self.disk.listDirectory(f"{self.messages}/{bucket}")]
             if ids:
                 return max(highest, *ids)
         return highest
@@ -331,7 +336,9 @@ class Publisher(Directory):
     def _settleAll(self) -> None:
         """Finish committed messages that supersede others: each of the steps may be done twice."""
         for name in self.disk.listDirectory(self.superseding):
-            message = MessageId(_idOf(name))
+            message = MessageId(idOf(name))
+            if not message:
+                continue
             path = f"{self.superseding}/{name}"
             file = self.disk.open(path)
             try:
@@ -345,86 +352,11 @@ class Publisher(Directory):
                 self.disk.syncDirectory(bucket)
             self._makeBucket(self.bucket(message))
             self.disk.rename(path, self.path(message))
+            # If the old name comes back after a power cut, this is done once more; so it needs no sync.
             self.disk.syncDirectory(self.bucket(message))
-            self.disk.syncDirectory(self.superseding)
 
 
-class Walker(Directory):
-    """Lists messages. One lane; it remembers one listing, so that pages of a walk do not list again."""
-
-    def __init__(self, disk: IDisk, place: str) -> None:
-        super().__init__(disk, place)
-        self._buckets: list[str] = []
-        self._listed = ""
-        self._names: list[str] = []
-
-    def walk(self, cursor: str | None, last: MessageId, limit: int) -> StoredPage:
-        """Messages up to C{last}; the cursor is the name of the last one met."""
-        if cursor is None:
-            self._buckets = self.disk.listDirectory(self.messages)
-            self._listed = ""
-        return self._collect(self._buckets, cursor or "", last, limit)
-
-    def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
-        walker = Walker(self.disk, self.place)
-        buckets = self.disk.listDirectory(self.messages)
-        return walker._collect(buckets, formatMessageId(after), MessageId((1 << 63) - 1), limit).messages
-
-    def _collect(self, buckets: Sequence[str], after: str, last: MessageId, limit: int) -> StoredPage:
-        found: list[StoredMessage] = []
-        damaged: list[SetAside] = []
-        met = 0
-        lastName = formatMessageId(last)
-        first = f"{_idOf(after) >> BUCKET_BITS:09x}" if after else ""
-        for bucket in buckets:
-            if bucket < first:
-                continue
-            names = self._list(bucket)
-            for index in range(bisect_right(names, after), len(names)):
-                name = names[index]
-                if name > lastName:
-                    break
-                stored = self._read(bucket, name, damaged)
-                if stored is not None:
-                    found.append(stored)
-                met += 1
-                if met == limit:
-                    return StoredPage(tuple(found), name, tuple(damaged))
-        return StoredPage(tuple(found), None, tuple(damaged))
-
-    def _list(self, bucket: str) -> list[str]:
-        if self._listed != bucket:
-            try:
-                self._names = self.disk.listDirectory(f"{self.messages}/{bucket}")
-            except FileNotFoundError:
-                self._names = []
-            self._listed = bucket
-        return self._names
-
-    def _read(self, bucket: str, name: str, damaged: list[SetAside]) -> StoredMessage | None:
-        message = MessageId(_idOf(name))
-        try:
-            if not message or bucket != f"{message >> BUCKET_BITS:09x}":
-                raise DamagedFile("this name is not one of ours")
-            found = self.read(message)
-            return None if found is None else found.stored()
-        except (DamagedFile, OSError) as error:
-            reason = str(error)
-        self._moveAside(bucket, name, reason)
-        damaged.append(SetAside(name, reason))
-        return None
-
-    def _moveAside(self, bucket: str, name: str, reason: str) -> None:
-        """By name: it may be no message at all."""
-        target = f"{self.aside}/{name}"
-        writeDurably(
-            self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, reason.encode("utf-8", "replace")
-        )
-        self.disk.rename(f"{self.messages}/{bucket}/{name}", target)
-        self.disk.syncDirectory(self.aside)
-
-
-def _idOf(name: str) -> int:
+def idOf(name: str) -> int:
     """0: it is no id."""
     try:
         return parseMessageId(name)

@@ -176,7 +176,7 @@ class QueueFront:
                 self._reserve(ids, ids.wanted() or MessageId(new.id))
             done = Deferred[QueueError | None]()
             if self._reserving is not None:
-                self._reserving.chainDeferred(done)
+                self._reserving.addCallback(_passOn, done)
                 error = await done
                 if error is not None:
                     raise error
@@ -378,3 +378,8 @@ class QueueFront:
     def page(self, after: MessageId, limit: int) -> Deferred[tuple[tuple[Message, tuple[Envelope, ...]], ...]]:
         overlay = self._pump.overlay()
         return self._backend.page(after, limit).addCallback(self._decodeAll, overlay)
+
+
+def _passOn(error: QueueError | None, waiter: Deferred[QueueError | None]) -> QueueError | None:
+    waiter.callback(error)
+    return error

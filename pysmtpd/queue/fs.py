@@ -27,11 +27,12 @@ from pysmtpd.interfaces.queue import (
 )
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf
 from pysmtpd.queue.body import FileBody
-from pysmtpd.queue.directory import Directory, Publisher, Walker
+from pysmtpd.queue.directory import Directory, Publisher
 from pysmtpd.queue.frames import contentFrame
 from pysmtpd.queue.refusal import asQueueError, refuse
 from pysmtpd.queue.spool import placeOf
 from pysmtpd.queue.stage import FileStage
+from pysmtpd.queue.walker import Walker
 
 T = TypeVar("T")
 K = TypeVar("K", bound=int)

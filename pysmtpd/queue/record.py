@@ -23,7 +23,7 @@ _HEAD = 5
 _MASK = 0xFFFFFFFF
 
 _toJson = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-_fromJson = json.JSONDecoder().decode
+_fromJson = json.JSONDecoder().raw_decode
 
 _NEW_STATE = EnvelopeState()
 _AGENTS = {agent.value: agent for agent in Agent}
@@ -260,7 +260,7 @@ def _unseal(item: int, record: bytes) -> list[Any]:
     if int.from_bytes(record[1:_HEAD], "big") != _checksum(item, payload):
         raise Damaged("record has a wrong checksum")
     try:
-        values = _fromJson(payload.decode("utf-8", "surrogatepass"))
+        values, _ = _fromJson(payload.decode("utf-8", "surrogatepass"))
     except ValueError as error:
         raise Damaged(f"record is no JSON: {error}") from error
     if not isinstance(values, list):

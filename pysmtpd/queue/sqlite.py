@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -44,6 +45,8 @@ class SqliteBackend:
     """See L{IBatchingBackend}; the statements are in L{pysmtpd.queue.database}."""
 
     durability = Durability.DURABLE
+
+    _log = Logger()
 
     def __init__(self, place: str, platform: IPlatform) -> None:
         """
@@ -165,8 +168,9 @@ class SqliteBackend:
         self._isCheckpointing = True
         moving = self._workers.run(CHECKPOINT_LANE, self._checkpointer.checkpoint)
         moving.addCallback(lambda _: self._workers.run(WRITE_LANE, self._writer.checkpoint))
-        # A checkpoint that fails loses nothing; the next commit that cannot go on says so to who waits for it.
-        moving.addBoth(self._checkpointed)
+        # A checkpoint that fails loses nothing: the journal gets longer, and the next one tries again.
+        moving.addErrback(lambda failure: self._log.failure("moving the journal into the database", failure))
+        moving.addCallback(self._checkpointed)
 
     def _checkpointed(self, result: object) -> None:
         self._isCheckpointing = False

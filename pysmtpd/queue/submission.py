@@ -128,11 +128,9 @@ class Submission:
             place = formatPlace(self._crc, prefix)
             ref = BodyRef(self.id, len(prefix) + self._size, "" if codec is None else codec.name, place)
             return await self._keep(prefix, ref, None, stage.name, supersedes, None)
-        except BaseException as error:
+        except Exception as error:
             await stage.discard()
-            if isinstance(error, Exception):
-                raise asQueueError("staging content", error) from error
-            raise
+            raise asQueueError("staging content", error) from error
 
     def _keep(
         self,

@@ -1,4 +1,4 @@
-"""Small worlds for the queue's tests: inline lanes, a disk in memory whose power can be cut, a real directory."""
+"""A small world for the queue's tests: inline lanes, and a disk in memory whose power can be cut."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, IPlatform, IWorkers, Space
-from pysmtpd.interfaces.queue import IQueueBackend
-from pysmtpd.platform.disk import RealDisk
-from pysmtpd.testing.contracts.queue import QueueHarness
 
 START = 1_700_000_000.0
 
@@ -346,40 +343,3 @@ class _MortalConnection(sqlite3.Connection):
         if word in ("BEGIN", "COMMIT", "UPDATE"):
             self.disk.tick(word != "BEGIN")
         return super().execute(sql, *values)
-
-
-class DiskHarness(QueueHarness):
-    """A backend on a disk whose power can be cut."""
-
-    canCrash = True
-    canFail = True
-
-    def __init__(self, make: Callable[[SmallPlatform], IQueueBackend], real: str, isTearing: bool) -> None:
-        self._make = make
-        self._real = real
-        self.disk = CrashDisk(f"{real}/disk", isTearing)
-
-    def backend(self) -> IQueueBackend:
-        return self._make(SmallPlatform(self.disk))
-
-    def crash(self) -> None:
-        self.disk = self.disk.powerCut()
-
-    def crashAfter(self, operations: int) -> None:
-        self.disk.crashAfter(operations)
-
-    def failAfter(self, operations: int | None, error: int = errno.ENOSPC) -> None:
-        self.disk.failAfter(operations, error)
-
-    def release(self) -> None:
-        shutil.rmtree(self._real, ignore_errors=True)
-
-
-class RealHarness(QueueHarness):
-    """A backend in a real directory."""
-
-    def __init__(self, make: Callable[[SmallPlatform], IQueueBackend]) -> None:
-        self._make = make
-
-    def backend(self) -> IQueueBackend:
-        return self._make(SmallPlatform(RealDisk()))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from pysmtpd.model.config import QueueLimits
 from pysmtpd.queue import fs, null, ram, sqlite
 from pysmtpd.testing.contracts.queue import QueueBackendContract, QueueHarness
-from tests.queue.support import DiskHarness, RealHarness
+from tests.queue.harness import DiskHarness, RealHarness, ThreadHarness
 
 SETTINGS = {"spool": "/spool", "limits": QueueLimits()}
 
@@ -54,3 +55,19 @@ class RamTests(QueueBackendContract, TestCase):
 class NullTests(QueueBackendContract, TestCase):
     def harness(self) -> QueueHarness:
         return RealHarness(lambda platform: null.make("", platform, SETTINGS))
+
+
+class SqliteInThreadsTests(QueueBackendContract, TestCase):
+    timeout = 30.0
+
+    def harness(self) -> QueueHarness:
+        settings = {**SETTINGS, "spool": os.path.abspath(self.mktemp())}
+        return ThreadHarness(reactor, lambda platform: sqlite.make("", platform, settings))
+
+
+class FsInThreadsTests(QueueBackendContract, TestCase):
+    timeout = 30.0
+
+    def harness(self) -> QueueHarness:
+        settings = {**SETTINGS, "spool": os.path.abspath(self.mktemp())}
+        return ThreadHarness(reactor, lambda platform: fs.make("", platform, settings))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SkipTest
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Base
 else:
     _Base = object
+
+# A number far from the others.
+BOUNCE = 2 << 40
 
 MAX_OPERATIONS = 400
 """A loop over crash points ends here at the latest."""
@@ -97,18 +100,22 @@ class QueueBackendContract(_Base):
         await self.settle(backend.open())
         return backend
 
+    async def leave(self, backend: IQueueBackend, why: str) -> NoReturn:
+        await self.settle(backend.close())
+        raise SkipTest(why)
+
     async def keeping(self) -> IQueueBackend:
         """An open backend that keeps things at all."""
         backend = await self.opened(self.newHarness())
         if backend.durability is Durability.DISCARDING:
-            raise SkipTest("it keeps nothing")
+            await self.leave(backend, "it keeps nothing")
         return backend
 
     async def durable(self) -> tuple[QueueHarness, IQueueBackend]:
         harness = self.newHarness()
         backend = await self.opened(harness)
         if backend.durability is not Durability.DURABLE:
-            raise SkipTest("it promises nothing beyond its life")
+            await self.leave(backend, "it promises nothing beyond its life")
         return harness, backend
 
     def new(self, number: int, envelopes: int = 1, body: bytes | None = None, **more: object) -> NewMessage:
@@ -321,7 +328,7 @@ class QueueBackendContract(_Base):
     async def test_applyDoesAllThree(self) -> None:
         backend = await self.keeping()
         if not IBatchingBackend.providedBy(backend):
-            raise SkipTest("it takes no mixed batches")
+            await self.leave(backend, "it takes no mixed batches")
         kept, gone, new = self.new(1), self.new(2), self.new(3)
         await self.settle(backend.commit([kept, gone]))
         await self.settle(backend.apply([new], {kept.envelopes[0][0]: b"s"}, [gone.envelopes[0][0]]))
@@ -468,12 +475,15 @@ class QueueBackendContract(_Base):
     async def test_acknowledgedSurvivesAPowerCut(self) -> None:
         harness, backend = await self.durable()
         if not harness.canCrash:
-            raise SkipTest("the harness cannot cut the power")
+            await self.leave(backend, "the harness cannot cut the power")
         await self.settle(backend.reserve(MessageId(0x7000)))
         messages = [self.new(number, envelopes=2) for number in range(3)]
         _, large = await self.staged(backend, 5, [b"z" * 70_000, b"end"])
         await self.settle(backend.commit([*messages, large]))
         await self.settle(backend.update({messages[0].envelopes[1][0]: b"state"}))
+        aside = self.new(6)
+        await self.settle(backend.commit([aside]))
+        await self.settle(backend.putAside(aside.id, "reason"))
         harness.crash()
         again = harness.backend()
         self.assertGreaterEqual(await self.settle(again.open()), 0x7000)
@@ -482,6 +492,7 @@ class QueueBackendContract(_Base):
         for new in messages:
             self.assertEqual(new.body, await self.content(again, new.id))
         self.assertEqual(b"z" * 70_000 + b"end", await self.content(again, large.id))
+        self.assertEqual(["reason"], [found.reason for found in await self.settle(again.setAside())])
         await self.settle(again.close())
 
     async def test_powerCutAtAnyMoment(self) -> None:
@@ -490,8 +501,9 @@ class QueueBackendContract(_Base):
             harness = self.newHarness()
             backend = await self.opened(harness)
             if backend.durability is not Durability.DURABLE or not harness.canCrash:
-                raise SkipTest("nothing to cut")
-            old, gone = self.new(1, envelopes=2), self.new(2)
+                await self.leave(backend, "nothing to cut")
+            # Ids far apart: a backend may store them apart.
+            old, gone = self.new(1, envelopes=2), self.new(1 << 40)
             await self.settle(backend.commit([old, gone]))
             await self.settle(backend.update({old.envelopes[0][0]: b"old state"}))
             harness.crashAfter(operations)
@@ -520,9 +532,12 @@ class QueueBackendContract(_Base):
             await self.settle(backend.commit([large]))
             known[large.id] = b"y" * 70_000
             await self.settle(backend.update({old.envelopes[0][0]: b"new state"}))
-            bounce = self.new(13, supersedes=(gone.envelopes[0][0], old.envelopes[1][0]))
+            bounce = self.new(BOUNCE, supersedes=(gone.envelopes[0][0], old.envelopes[1][0]))
             await self.settle(backend.commit([bounce]))
             known[bounce.id] = bounce.body or b""
+            second = self.new(14, supersedes=(EnvelopeId(99),))
+            await self.settle(backend.commit([second]))
+            known[second.id] = second.body or b""
             await self.settle(backend.delete([batch[0].envelopes[0][0]]))
             known.pop(batch[0].id)
         except QueueError:
@@ -536,16 +551,16 @@ class QueueBackendContract(_Base):
         for id, expected in known.items():
             self.assertIn(id, found)
             self.assertEqual(expected, await self.content(backend, id))
-        possible = {self.new(n).id: self.new(n, envelopes=2 if n == 11 else 1) for n in (10, 11, 12, 13)}
+        possible = {self.new(n).id: self.new(n, envelopes=2 if n == 11 else 1) for n in (10, 11, 12, 14, BOUNCE)}
         for id, message in found.items():
             if id in possible:
                 self.assertEqual(self.stored(possible[id]), message)
-                content = b"y" * 70_000 if id == self.new(12).id else possible[id].body
-                self.assertEqual(expected, await self.content(backend, id))
+                whole = b"y" * 70_000 if id == self.new(12).id else possible[id].body
+                self.assertEqual(whole, await self.content(backend, id))
             else:
                 self.assertIn(id, (old.id, gone.id))
         # The bounce and what it supersedes change in one step.
-        hasBounce = self.new(13).id in found
+        hasBounce = self.new(BOUNCE).id in found
         self.assertEqual(hasBounce, gone.id not in found)
         self.assertEqual(1 if hasBounce else 2, len(found[old.id].envelopes))
         self.assertIn(found[old.id].envelopes[0][2], (b"old state", b"new state"))
@@ -562,7 +577,7 @@ class QueueBackendContract(_Base):
                 harness = self.newHarness()
                 backend = await self.opened(harness)
                 if backend.durability is not Durability.DURABLE or not harness.canFail:
-                    raise SkipTest("nothing to fail")
+                    await self.leave(backend, "nothing to fail")
                 old = self.new(1)
                 await self.settle(backend.commit([old]))
                 harness.failAfter(operations, code)
