@@ -193,7 +193,8 @@ class ServerTransport:
 
     def _arm(self, progress: bool) -> None:
         """Set the time-out that counts now. A command counts when it is complete, an octet of content at once."""
-        waiting = self._core.waiting
+        # While the queue has not taken what came, the peer may wait, too.
+        waiting = US if self._held else self._core.waiting
         if not progress and waiting is self._waiting and waiting is not DATA:
             return
         self._waiting = waiting

@@ -33,6 +33,7 @@ from pysmtpd.smtp.replies import (
 # RFC 5321 3.3 has no space behind the colon; old clients do.
 _FROM: Final = re.compile(r"FROM:[ \t]*+", re.IGNORECASE)
 _TO: Final = re.compile(r"TO:[ \t]*+", re.IGNORECASE)
+_NONE: Final[dict[str, str | None]] = {}
 _BDAT: Final = re.compile(rb"([0-9]{1,20})(?:[ \t]++(LAST))?", re.IGNORECASE)
 
 
@@ -120,13 +121,12 @@ def _pathAndParameters(keyword: re.Pattern[str], argument: bytes, syntax: Reply)
     found = keyword.match(text)
     if found is None:
         raise GrammarError(syntax)
-    text = text[found.end() :]
-    path, rest = splitPath(text)
+    path, rest = splitPath(text[found.end() :])
+    if not rest:
+        return path, _NONE
     if not path:
         # It has no brackets, or they do not match: the path's own words say so.
-        return text.partition(" ")[0], {}
-    if not rest:
-        return path, {}
+        return rest, _NONE
     if rest[0] not in " \t":
         raise GrammarError(syntax)
     return path, parseParameters(rest)

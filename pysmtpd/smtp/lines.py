@@ -68,11 +68,13 @@ class LineBuffer:
         @param limit: octets with CRLF; an AUTH command may always have L{AUTH_LINE_MAX}.
         @raise LineRefused: once for each line that cannot be a command; go on with the next call unless it is fatal.
         """
-        if self._skipped >= 0 and not self._skip():
-            return None
         data, start = self._data, self._start
         if start == len(data):
             return None
+        if self._skipped >= 0:
+            if not self._skip():
+                return None
+            return self.takeLine(limit)
         if data[start] == _TLS_RECORD:
             raise LineRefused(FOREIGN_PROTOCOL, b"", fatal=True)
         end = data.find(b"\n", start + self._scanned, start + limit)

@@ -79,7 +79,10 @@ def encodeReply(reply: Reply, *, utf8: bool = False) -> bytes:
     code, text, enhanced = reply.code, reply.text, reply.enhanced
     if not enhanced and not 300 <= code < 400:
         enhanced = f"{code // 100}.0.0"
-    return _encode(code, text, f"{enhanced} " if enhanced else "", utf8)
+    prefix = f"{enhanced} " if enhanced else ""
+    if len(text) <= _MAX_TEXT and text.isascii() and "\n" not in text and "\r" not in text:
+        return f"{code} {prefix}{text}\r\n".encode()
+    return _encode(code, text, prefix, utf8)
 
 
 def encodePlain(reply: Reply) -> bytes:

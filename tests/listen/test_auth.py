@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.interfaces import TableError
 from pysmtpd.model.config import AuthMode, ListenerSpec, TableRef
-from pysmtpd.model.events import CommandFailed, SessionAuthenticated
+from pysmtpd.model.events import CommandFailed, SessionAuthenticated, SessionDisconnected
 from tests.listen.fakes import LOCALHOST, House
 
 MAIL = "MAIL FROM:<anna@example.org>"
@@ -95,3 +95,4 @@ class AuthTests(SynchronousTestCase):
         peer.lose()
         here.clock.advance(10)
         self.assertEqual(here.listeners.sessions, 0)
+        self.assertIsInstance(here.report.events[-1], SessionDisconnected)

@@ -71,6 +71,19 @@ class TimeoutTests(SynchronousTestCase):
         self.wait(13)
         self.assertTimedOut(peer)
 
+    def test_ourOwnSlowness(self) -> None:
+        """While the queue has not taken what came, the peer is not timed out for its silence."""
+        self.house.submit.slowWrites = True
+        peer = self.house.greeted()
+        peer.lines(MAIL, RCPT, "DATA")
+        peer.say("Subject: x\r\n\r\nHello\r\n")
+        self.wait(50)
+        self.assertEqual(peer.hear(), "")
+        self.house.submit.slowWrites = False
+        self.house.submit.writes[0].callback(None)
+        self.wait(10)
+        self.assertRegex(peer.say(".\r\n"), "^250 ")
+
     def test_doesNotTakeTheLastWords(self) -> None:
         """A connection that does not close in its own time is cut."""
         peer = self.house.greeted()

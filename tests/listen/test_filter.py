@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pysmtpd.filter.chain import FilterChain, PipeChain, chain
+from pysmtpd.filter.chain import FilterChain, chain
 from pysmtpd.interfaces import PROCEED, IBodyPipe, IFilter, Phase, Ready, Verdict
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.reply import Reply
@@ -108,13 +108,6 @@ class FilterTests(SynchronousTestCase):
             self.assertEqual(submission.content, b"Subject: x\r\n\r\nFine day\r\nFine day again\r\n")
             self.assertEqual(str(submission.transaction.sender), "anna@rewritten.example")
 
-    def test_noFilters(self) -> None:
-        self.assertIsNone(chain([]))
-
-    def test_oneFilter(self) -> None:
-        only = Rewriter()
-        self.assertIs(chain([only]), only)
-
     def test_refuses(self) -> None:
         for phase, codes in (
             (Phase.MAIL_FROM, ["550", "503", "503"]),
@@ -159,23 +152,3 @@ class FilterTests(SynchronousTestCase):
         peer = house.greeted()
         self.assertEqual(peer.codes(peer.lines(MAIL, RCPT)), ["250", "421"])
         self.flushLoggedErrors(ValueError)
-
-
-class PipeChainTests(SynchronousTestCase):
-    def test_restsRunThrough(self) -> None:
-        """What a stage gives at its end still passes the stages behind it."""
-        for slow in (False, True):
-            pipe = PipeChain(
-                [
-                    LinePipe(lambda line: line.replace(b"a", b"b"), slow),
-                    LinePipe(lambda line: line.replace(b"b", b"c"), not slow),
-                ]
-            )
-            verifyObject(IBodyPipe, pipe)
-            got: list[bytes] = []
-            for answer in (pipe.write(b"a1\r\na2"), pipe.finish()):
-                if isinstance(answer, Deferred):
-                    answer.addCallback(got.append)
-                else:
-                    got.append(answer)
-            self.assertEqual(b"".join(got), b"c1\r\nc2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import Phase, TableError
@@ -32,13 +33,15 @@ def _check(session: Session, event: Authenticate) -> None:
     spec = session.profile.spec
     table = spec.authTable.name if spec.authTable is not None else ""
 
-    def failed(failure: Failure) -> None:
+    def unknown(failure: Failure) -> str:
         failure.trap(TableError)
-        _report(session, event, "tempfail")
-        session.refuse(f"AUTH {event.mechanism}", NOT_NOW, str(failure.value))
+        return str(failure.value) or "the table cannot answer"
 
-    def checked(right: bool) -> None:
-        if right:
+    def checked(result: bool | str) -> None:
+        if isinstance(result, str):
+            _report(session, event, "tempfail")
+            session.refuse(f"AUTH {event.mechanism}", NOT_NOW, result)
+        elif result:
             session.user = event.user
             session.changed()
             _report(session, event, "ok")
@@ -47,14 +50,16 @@ def _check(session: Session, event: Authenticate) -> None:
             _wrong(session, event)
 
     answer = near.authenticator.authenticate(session.profile.config, table, event.user, event.password)
-    answer.addCallbacks(checked, failed).addErrback(session.failed)
+    session.later(answer.addErrback(unknown), checked)
 
 
 def _wrong(session: Session, event: Authenticate) -> None:
     session.failures += 1
     _report(session, event, "permfail")
+    delayed: Deferred[None] = Deferred()
+    session.later(delayed, lambda done: session.refuse(f"AUTH {event.mechanism}", WRONG, "wrong credentials"))
     delay = min(DAMPING * session.failures, MAX_DAMPING)
-    session.near.platform.clock.callLater(delay, session.refuse, f"AUTH {event.mechanism}", WRONG, "wrong credentials")
+    session.near.platform.clock.callLater(delay, delayed.callback, None)
 
 
 def _report(session: Session, event: Authenticate, result: str) -> None:
