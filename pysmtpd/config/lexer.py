@@ -88,21 +88,23 @@ class Lexer:
                 return None
             tokens: list[Token] = []
             opened: list[Token] = []
-            broken = False
+            broken: Where | None = None
             while True:
                 try:
                     complete = self._readLine(tokens, opened)
                     break
                 except _Broken:
                     # Inside braces reading goes on to the closing one: what stands there is no directive.
-                    broken = True
-                    self._skipLine()
+                    broken = Where(self._file, self._line)
+                    self._skipLine(opened)
                     if not opened:
                         complete = True
                         break
             if not complete and opened:
-                self._neverClosed(opened[-1].where, '"{" is never closed')
-            elif tokens and not broken:
+                if broken is None:
+                    self._problems.add(opened[-1].where, '"{" is never closed')
+                self._readAgainAfter(broken or opened[-1].where)
+            elif tokens and broken is None:
                 return tokens
         return None
 
@@ -250,7 +252,8 @@ class Lexer:
         self._take()
         while (character := self._raw()) != quote:
             if character == "":
-                self._neverClosed(where, f"this quote ({quote}) is never closed")
+                self._problems.add(where, f"this quote ({quote}) is never closed")
+                self._readAgainAfter(where)
                 raise _Broken
             if character == "\0":
                 self._problems.add(where, "a string cannot hold a NUL")
@@ -296,18 +299,18 @@ class Lexer:
 
     # --- recovery
 
-    def _skipLine(self) -> None:
-        """To the end of the line that is being read."""
+    def _skipLine(self, opened: list[Token]) -> None:
+        """To the end of the line that is being read; what it seems to close is closed."""
         self._expansion = ""
-        while self._take() not in ("", "\n"):
-            pass
+        while (character := self._take()) not in ("", "\n"):
+            if character == "}" and opened:
+                opened.pop()
 
-    def _neverClosed(self, where: Where, message: str) -> None:
+    def _readAgainAfter(self, where: Where) -> None:
         """Go back: what was taken for the inside of a quote or of braces is read again, from the line after C{where}.
 
         Each time the rest of the file is read once more, so there is a bound.
         """
-        self._problems.add(where, message)
         self._expansion = ""
         self._reread += 1
         if self._reread > MAX_REREAD:
