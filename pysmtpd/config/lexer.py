@@ -88,23 +88,23 @@ class Lexer:
                 return None
             tokens: list[Token] = []
             opened: list[Token] = []
-            broken: Where | None = None
+            broken = False
             while True:
                 try:
                     complete = self._readLine(tokens, opened)
                     break
                 except _Broken:
                     # Inside braces reading goes on to the closing one: what stands there is no directive.
-                    broken = Where(self._file, self._line)
+                    broken = True
                     self._skipLine(opened)
                     if not opened:
                         complete = True
                         break
             if not complete and opened:
-                if broken is None:
-                    self._problems.add(opened[-1].where, '"{" is never closed')
-                self._readAgainAfter(broken or opened[-1].where)
-            elif tokens and broken is None:
+                self._problems.add(opened[-1].where, '"{" is never closed')
+                self._readAgainAfter(opened[-1].where)
+                self._skipLine([])
+            elif tokens and not broken:
                 return tokens
         return None
 
@@ -307,7 +307,7 @@ class Lexer:
                 opened.pop()
 
     def _readAgainAfter(self, where: Where) -> None:
-        """Go back: what was taken for the inside of a quote or of braces is read again, from the line after C{where}.
+        """Go back: what was taken for the inside of a quote or of braces is read again, from behind C{where}.
 
         Each time the rest of the file is read once more, so there is a bound.
         """
@@ -320,6 +320,4 @@ class Lexer:
         for _ in range(where.line - 1):
             start = self._text.index("\n", start) + 1
         self._line, self._lineStart = where.line, start
-        # Its own line's end is left to be taken.
-        end = self._text.find("\n", start)
-        self._at = len(self._text) if end < 0 else end
+        self._at = start + where.column
