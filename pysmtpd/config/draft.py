@@ -70,7 +70,7 @@ class Draft:
         self.allowLocalMx = False
         self.subAddressDelimiter = "+"
         self._once: dict[str, Where] = {}
-        self._inlined = 0
+        self._inlined: dict[tuple[tuple[tuple[str, str], ...], bool], str] = {}
 
     @contextmanager
     def recovering(self) -> Iterator[None]:
@@ -89,10 +89,11 @@ class Draft:
             raise Refused(where, f"{what} is already set at {before}")
 
     def inlineTable(self, where: Where, entries: tuple[tuple[str, str], ...], isMap: bool) -> TableRef:
-        """A table that has no name of its own."""
-        self._inlined += 1
-        name = f"<dynamic:{self._inlined}>"
-        self.tables[name] = TableSpec(name, BackendSpec("static"), entries, isMap, where)
+        """A table that has no name of its own. Equal ones are one, so that they are asked once."""
+        name = self._inlined.get((entries, isMap))
+        if name is None:
+            name = self._inlined[entries, isMap] = f"<dynamic:{len(self._inlined) + 1}>"
+            self.tables[name] = TableSpec(name, BackendSpec("static"), entries, isMap, where)
         return TableRef(name)
 
     def table(self, directive: Directive, node: Node, asMap: bool | None = None) -> TableRef:

@@ -96,12 +96,14 @@ class Lexer:
                 except _Broken:
                     # Inside braces reading goes on to the closing one: what stands there is no directive.
                     broken = True
-                    self._skipLine()
+                    self._skipLine(opened)
                     if not opened:
                         complete = True
                         break
             if not complete and opened:
-                self._neverClosed(opened[-1].where, '"{" is never closed')
+                self._problems.add(opened[-1].where, '"{" is never closed')
+                self._readAgainAfter(opened[-1].where)
+                self._skipLine([])
             elif tokens and not broken:
                 return tokens
         return None
@@ -250,7 +252,8 @@ class Lexer:
         self._take()
         while (character := self._raw()) != quote:
             if character == "":
-                self._neverClosed(where, f"this quote ({quote}) is never closed")
+                self._problems.add(where, f"this quote ({quote}) is never closed")
+                self._readAgainAfter(where)
                 raise _Broken
             if character == "\0":
                 self._problems.add(where, "a string cannot hold a NUL")
@@ -296,18 +299,18 @@ class Lexer:
 
     # --- recovery
 
-    def _skipLine(self) -> None:
-        """To the end of the line that is being read."""
+    def _skipLine(self, opened: list[Token]) -> None:
+        """To the end of the line that is being read; what it seems to close is closed."""
         self._expansion = ""
-        while self._take() not in ("", "\n"):
-            pass
+        while (character := self._take()) not in ("", "\n"):
+            if character == "}" and opened:
+                opened.pop()
 
-    def _neverClosed(self, where: Where, message: str) -> None:
-        """Go back: what was taken for the inside of a quote or of braces is read again, from the line after C{where}.
+    def _readAgainAfter(self, where: Where) -> None:
+        """Go back: what was taken for the inside of a quote or of braces is read again, from behind C{where}.
 
         Each time the rest of the file is read once more, so there is a bound.
         """
-        self._problems.add(where, message)
         self._expansion = ""
         self._reread += 1
         if self._reread > MAX_REREAD:
@@ -317,6 +320,4 @@ class Lexer:
         for _ in range(where.line - 1):
             start = self._text.index("\n", start) + 1
         self._line, self._lineStart = where.line, start
-        # Its own line's end is left to be taken.
-        end = self._text.find("\n", start)
-        self._at = len(self._text) if end < 0 else end
+        self._at = start + where.column

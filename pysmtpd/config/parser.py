@@ -137,6 +137,8 @@ def _unexpected(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
     accepted = parser.accepts()
     words = {word for word, name in keywords().items() if name in accepted}
     if index == 0:
+        if lexeme.isReserved and len(lexemes) > 1 and lexemes[1].text == "=":
+            return f'"{text}" is a reserved word, and cannot be the name of a macro'
         if lexeme.kind is Kind.WORD:
             starts = _parser().parse_interactive("").choices()
             return f'unknown directive "{text}"{didYouMean(text, [word for word, name in keywords().items() if name in starts])}'

@@ -17,6 +17,7 @@ Asking: TypeAlias = Generator[Ask, Answer, CompiledRule | TempFail | None]
 # Members of an enumeration are slow to reach in Python 3.11.
 _MAILADDR = Service.MAILADDR
 _AUTH = Predicate.AUTH
+_MAIL_FROM = Predicate.MAIL_FROM
 _FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
 
 # Several of each are made for every recipient: a named tuple's own constructor costs twice as much.
@@ -77,24 +78,27 @@ class Walk:
                             # Nothing to compare: it holds neither so nor negated.
                             consider(failed)
                             break
-                        if predicate is _AUTH and "@" in key:
-                            service = _MAILADDR
-                        ask: AskMatch = _make(AskMatch, (table, service, key))
-                        answer = yield ask
-                        record(_make(Question, (ask, answer)))
-                        if answer is False and service is _MAILADDR and (untaggedKey := self._untaggedKey(key)):
-                            ask = AskMatch(table, service, untaggedKey)
-                            answer = yield ask
-                            record(Question(ask, answer))
-                        if answer is True:
-                            holds = True
-                            if predicate in _FOR:
-                                self.isOurs = True
-                        elif isinstance(answer, TempFail):
-                            consider(failed)
-                            return answer
-                        else:
+                        if not key and predicate is not _MAIL_FROM:
                             holds = False
+                        else:
+                            if predicate is _AUTH and "@" in key:
+                                service = _MAILADDR
+                            ask: AskMatch = _make(AskMatch, (table, service, key))
+                            answer = yield ask
+                            record(_make(Question, (ask, answer)))
+                            if answer is False and service is _MAILADDR and (untaggedKey := self._untaggedKey(key)):
+                                ask = AskMatch(table, service, untaggedKey)
+                                answer = yield ask
+                                record(Question(ask, answer))
+                            if answer is True:
+                                holds = True
+                                if predicate in _FOR:
+                                    self.isOurs = True
+                            elif isinstance(answer, TempFail):
+                                consider(failed)
+                                return answer
+                            else:
+                                holds = False
                     known[slot] = holds
                 if holds is negated:
                     consider(failed)

@@ -1,0 +1,121 @@
+"""Passwords against a table of credentials."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from pysmtpd.config import Environment, load
+from pysmtpd.interfaces.ready import Ready
+from pysmtpd.interfaces.routing import IAuthenticator, ITable, Service, TableError
+from pysmtpd.model.config import BackendSpec, Config, TableSpec
+from pysmtpd.router.auth import Authenticator
+from pysmtpd.router.crypt import verify
+from pysmtpd.table import static
+from tests.table.platform import SmallPlatform
+from tests.table.test_backends import SlowTable
+
+# Of "secret", made by libxcrypt.
+HASHES = {
+    "$1$": "$1$o/O28wdv$H1UqH2n5bqKQN8qfO.yot/",
+    "$2b$": "$2b$04$zZ.5/1QHtCzbAboPddSkTuchnhNw2y5JXTcbQJgLmmAaCHKpsKtAK",
+    "$5$": "$5$rounds=1000$2jRbMiCvXW4d3knL$sAhwcGhP6LCyTua7zIAREEGzbEZ6t2EOvWUR1fUcok/",
+    "$6$": "$6$rounds=1000$nPHKfP86vjE6dlWx$uTDminLYz4c3xQZQUlTL8xTpcEY49E6b3.aJW9Gq756/oBUlRPxDn8T5vXkxeEgJ.H5bp9RXRqmmWqoouGy1y.",
+    "$y$": "$y$j75$9WDay/5mg7E8PKoEA9yyE0$.vhua7pJUuE7J4hAEu9RpRCLB/SrqFGvEa2U3GoIM3/",
+    "$7$": "$7$BU..../....bYhkRA6csSXqWVc1AC3C90$cOqWwDREuKSA8iGGIwiFXS1y2EKy97u0XlWnlP7SiAC",
+}
+
+CONFIG = load("smtpd.conf", lambda path: "match reject", Environment("mx.example.org"))
+
+
+class VerifyTests(SynchronousTestCase):
+    def test_schemes(self) -> None:
+        for scheme, stored in HASHES.items():
+            self.assertTrue(verify(b"secret", stored), scheme)
+            self.assertFalse(verify(b"Secret", stored), scheme)
+            self.assertFalse(verify(b"secret\0", stored), scheme)
+            self.assertFalse(verify(b"", stored), scheme)
+
+    def test_whatIsNoHashNeverMatches(self) -> None:
+        for stored in (
+            "",
+            "*",
+            "!",
+            "!$6$x$y",
+            "secret",
+            "*0",
+            "$6$",
+            "$9$x$y",
+            "$6$salt",
+            "{PLAIN}secret",
+            "$6$\u00e4$x",
+        ):
+            for password in (b"", b"secret", b"*", b"*0", stored.encode()):
+                self.assertFalse(verify(password, stored), stored)
+
+
+class AuthenticatorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.platform = SmallPlatform()
+        entries = (
+            *(
+                ("ann", HASHES["$5$"]),
+                ("ben", "ben:" + HASHES["$1$"]),
+                ("cid", "{PLAIN}se:cret"),
+                ("dora", "cid:{PLAIN}x"),
+            ),
+            *(("eve", ""), ("fay", "secret"), ("gus", "gus:secret"), ("hal", "{PLAIN}"), ("ida", "*"), ("jo", "jo:")),
+        )
+        spec = TableSpec("users", BackendSpec("static"), entries, True)
+        self.tables: dict[str, ITable] = {"users": static.make("", self.platform.asPlatform, {"spec": spec})}
+        self.authenticator = Authenticator(self.platform.asPlatform, self.tablesOf)
+
+    def tablesOf(self, config: Config) -> dict[str, ITable]:
+        return self.tables
+
+    def ask(self, user: str, password: bytes) -> bool:
+        return self.successResultOf(self.authenticator.authenticate(CONFIG, "users", user, password))
+
+    def test_isAnAuthenticator(self) -> None:
+        self.assertTrue(verifyObject(IAuthenticator, self.authenticator))
+
+    def test_hashes(self) -> None:
+        self.assertTrue(self.ask("ann", b"secret"))
+        self.assertTrue(self.ask("Ann", b"secret"))
+        self.assertTrue(self.ask("ben", b"secret"))
+        self.assertFalse(self.ask("ann", b"secret2"))
+
+    def test_plainOnlyWhereItIsMarked(self) -> None:
+        self.assertTrue(self.ask("cid", b"se:cret"))
+        self.assertTrue(self.ask("dora", b"x"))
+        for user in ("fay", "gus", "ida"):
+            self.assertFalse(self.ask(user, b"secret"), user)
+
+    def test_emptyNeverMatches(self) -> None:
+        for user in ("", "ann", "ben", "cid", "eve", "hal", "ida", "jo", "nobody"):
+            self.assertFalse(self.ask(user, b""), user)
+
+    def test_unknownUsersTakeAsLong(self) -> None:
+        """Each refusal costs one turn in a lane, whether there is such a user or not."""
+        for user in ("ann", "nobody", "eve", ""):
+            self.assertFalse(self.ask(user, b"wrong"))
+        self.assertEqual(self.platform.workers.ran, ["auth-1", "auth-0"] * 2)
+
+    def test_slowTable(self) -> None:
+        self.tables["users"] = SlowTable(self.tables["users"], self.platform.clock)
+        asked = self.authenticator.authenticate(CONFIG, "users", "ann", b"secret")
+        self.assertNoResult(asked)
+        self.platform.clock.advance(0.05)
+        self.assertTrue(self.successResultOf(asked))
+
+    def test_itCannotBeTold(self) -> None:
+        class Silent(SlowTable):
+            def lookup(self, service: Service, key: str) -> Ready[str | None]:
+                return Deferred()
+
+        self.tables["users"] = Silent(self.tables["users"], self.platform.clock)
+        asked = self.authenticator.authenticate(CONFIG, "users", "ann", b"secret")
+        self.platform.clock.advance(30)
+        self.failureResultOf(asked, TableError)
+        self.failureResultOf(self.authenticator.authenticate(CONFIG, "other", "ann", b"secret"), TableError)
