@@ -73,7 +73,16 @@ class MtaAgent:
         self._releases = release
         self._grace = grace
         self._board = Board(
-            platform, queue, config, tables, report, stat, tls or TlsContexts(), self._decided, self._homeless
+            platform,
+            queue,
+            config,
+            tables,
+            report,
+            stat,
+            tls or TlsContexts(),
+            self._decided,
+            self._homeless,
+            self._checkStopped,
         )
         self._relays: dict[RelayKey, Relay] = {}
         self._known: dict[tuple[str, str], tuple[Relay, Action]] = {}
@@ -143,6 +152,7 @@ class MtaAgent:
             return stopped
         self._stopped = stopped
         self._board.stopping = True
+        self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         for pool in list(self._board.pools.values()):
             waiting = list(pool.waiting)
             pool.waiting.clear()
@@ -150,7 +160,9 @@ class MtaAgent:
                 self._refuse(task.parts, Result.TEMPORARY, STOPPING)
             for connection in list(pool.idle):
                 pool.quit(connection)
-        self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
+            for connection in list(pool.connections):
+                if connection.facts is None:
+                    connection.giveUp(STOPPING)
         self._checkStopped()
         return stopped
 
