@@ -154,10 +154,8 @@ class MtaAgent:
         self._board.stopping = True
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         for pool in list(self._board.pools.values()):
-            waiting = list(pool.waiting)
-            pool.waiting.clear()
-            for task in waiting:
-                self._refuse(task.parts, Result.TEMPORARY, STOPPING)
+            while pool.waiting:
+                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -168,6 +166,9 @@ class MtaAgent:
 
     def _graceOver(self) -> None:
         self._graceTimer = None
+        for pool in list(self._board.pools.values()):
+            while pool.waiting:
+                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
         for gathering in list(self._gatherings):
             self._refuse(gathering.abandon(), Result.TEMPORARY, STOPPING)
         self._gatherings.clear()
@@ -253,7 +254,7 @@ class MtaAgent:
 
         def broken(failure: Failure) -> None:
             resolution = Resolution()
-            resolution.failure = (Result.TEMPORARY, Reply(451, f"Source: {failure.getErrorMessage()}", "4.3.0"))
+            resolution.failure = (Result.TEMPORARY, Reply(451, f"No way there: {failure.getErrorMessage()}", "4.3.0"))
             found(resolution)
 
         def search(source: str | None) -> None:
@@ -262,7 +263,12 @@ class MtaAgent:
             if relay.key.source and not address:
                 broken(Failure(ValueError(f"table {relay.key.source} has no usable address")))
                 return
-            Search(relay.key, address, config.mta.family, self._filter, self._resolver, found).start()
+            try:
+                Search(relay.key, address, config.mta.family, self._filter, self._resolver, found).start()
+            except Exception:
+                self._board.fault("finding hosts", Failure())
+                if relay.waiting:
+                    broken(Failure())
 
         if not relay.key.source:
             search("")

@@ -194,6 +194,18 @@ class FailureTests(SynchronousTestCase):
         told = [world.told(one) for one in world.send("b@y.test", "c@y.test", "d@y.test")]
         self.assertEqual(told, ["Ok 250 2.0.0 queued", "PermFail 550 5.1.1 nobody", "TempFail 450 4.0.0 busy"])
 
+    def test_tooManyRecipients(self) -> None:
+        """The rest goes in the next transaction, not in an hour."""
+        world = Relay()
+        world.sink.replies = {"c@y.test": "452 4.5.3 too many recipients", "d@y.test": "452 4.2.2 full"}
+        delivery = world.delivery("b@y.test", "c@y.test", "d@y.test")
+        world.ears.onFinished = world.sink.replies.clear
+        world.agent.deliver(delivery, world.ears)
+        world.run()
+        told = [world.told(one)[:8] for one in delivery.lease.envelopes]
+        self.assertEqual(told, ["Ok 250 2", "Ok 250 2", "TempFail"])
+        self.assertEqual(len(world.sink.conversations), 1)
+
     def test_lostAfterTheDot(self) -> None:
         world = Relay(DOT="HANGUP")
         (envelope,) = world.send("b@y.test")
