@@ -27,7 +27,7 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import BadDomain, RelayKey, Target, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search, normalise
-from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.relay import Down, Relay
 from pysmtpd.mta.task import Part, Task, group
 from pysmtpd.mta.tls import TlsContexts
 
@@ -285,6 +285,10 @@ class MtaAgent:
             if resolution.failure is not None:
                 self._refuse([part], *resolution.failure)
                 continue
+            down = part.relay.down
+            if down is not None and down.resolution is resolution and now < down.until:
+                self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
+                continue
             targets = self._choose(resolution, now)
             if targets:
                 usable.append((part, targets))
@@ -324,7 +328,9 @@ class MtaAgent:
         text = "; ".join(errors) or "no host"
         reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
         part.relay.lastError = reply.text
-        self._refuse([part], Result.TEMPORARY, reply, self._platform.wallTime() + max(0.0, until - now))
+        retryAt = self._platform.wallTime() + max(0.0, until - now)
+        part.relay.down = Down(until, resolution, reply, retryAt)
+        self._refuse([part], Result.TEMPORARY, reply, retryAt)
 
     def _homeless(self, tasks: Sequence[Task]) -> None:
         """Their host is down: other hosts at once."""

@@ -166,7 +166,7 @@ class Link:
             if not mark:
                 break
             self._buffer = rest
-            command = line.decode("utf-8")
+            command = line.decode("utf-8", "replace")
             self.commands.append(command)
             if command.startswith("BDAT"):
                 size = int(command.split()[1])
@@ -190,7 +190,7 @@ class Link:
         return "\n".join([reply] * count) if self.commands[0].startswith("LHLO") else reply
 
     def _answer(self, command: str) -> str:
-        verb = command.split(None, 1)[0].upper()
+        verb = command.partition(" ")[0].upper()
         rcpt = command.partition("<")[2].partition(">")[0]
         scripted = self._server.replies.get(rcpt if verb == "RCPT" and rcpt in self._server.replies else verb, "")
         if scripted:
