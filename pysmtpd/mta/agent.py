@@ -27,7 +27,7 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import BadDomain, RelayKey, Target, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search, normalise
-from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.relay import Down, Relay
 from pysmtpd.mta.task import Part, Task, group
 from pysmtpd.mta.tls import TlsContexts
 
@@ -73,7 +73,16 @@ class MtaAgent:
         self._releases = release
         self._grace = grace
         self._board = Board(
-            platform, queue, config, tables, report, stat, tls or TlsContexts(), self._decided, self._homeless
+            platform,
+            queue,
+            config,
+            tables,
+            report,
+            stat,
+            tls or TlsContexts(),
+            self._decided,
+            self._homeless,
+            self._checkStopped,
         )
         self._relays: dict[RelayKey, Relay] = {}
         self._known: dict[tuple[str, str], tuple[Relay, Action]] = {}
@@ -143,19 +152,23 @@ class MtaAgent:
             return stopped
         self._stopped = stopped
         self._board.stopping = True
+        self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         for pool in list(self._board.pools.values()):
-            waiting = list(pool.waiting)
-            pool.waiting.clear()
-            for task in waiting:
-                self._refuse(task.parts, Result.TEMPORARY, STOPPING)
+            while pool.waiting:
+                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
             for connection in list(pool.idle):
                 pool.quit(connection)
-        self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
+            for connection in list(pool.connections):
+                if connection.facts is None:
+                    connection.giveUp(STOPPING)
         self._checkStopped()
         return stopped
 
     def _graceOver(self) -> None:
         self._graceTimer = None
+        for pool in list(self._board.pools.values()):
+            while pool.waiting:
+                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
         for gathering in list(self._gatherings):
             self._refuse(gathering.abandon(), Result.TEMPORARY, STOPPING)
         self._gatherings.clear()
@@ -241,7 +254,7 @@ class MtaAgent:
 
         def broken(failure: Failure) -> None:
             resolution = Resolution()
-            resolution.failure = (Result.TEMPORARY, Reply(451, f"Source: {failure.getErrorMessage()}", "4.3.0"))
+            resolution.failure = (Result.TEMPORARY, Reply(451, f"No way there: {failure.getErrorMessage()}", "4.3.0"))
             found(resolution)
 
         def search(source: str | None) -> None:
@@ -250,7 +263,12 @@ class MtaAgent:
             if relay.key.source and not address:
                 broken(Failure(ValueError(f"table {relay.key.source} has no usable address")))
                 return
-            Search(relay.key, address, config.mta.family, self._filter, self._resolver, found).start()
+            try:
+                Search(relay.key, address, config.mta.family, self._filter, self._resolver, found).start()
+            except Exception:
+                self._board.fault("finding hosts", Failure())
+                if relay.waiting:
+                    broken(Failure())
 
         if not relay.key.source:
             search("")
@@ -266,6 +284,10 @@ class MtaAgent:
         for part, resolution in ready:
             if resolution.failure is not None:
                 self._refuse([part], *resolution.failure)
+                continue
+            down = part.relay.down
+            if down is not None and down.resolution is resolution and now < down.until:
+                self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
                 continue
             targets = self._choose(resolution, now)
             if targets:
@@ -306,7 +328,9 @@ class MtaAgent:
         text = "; ".join(errors) or "no host"
         reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
         part.relay.lastError = reply.text
-        self._refuse([part], Result.TEMPORARY, reply, self._platform.wallTime() + max(0.0, until - now))
+        retryAt = self._platform.wallTime() + max(0.0, until - now)
+        part.relay.down = Down(until, resolution, reply, retryAt)
+        self._refuse([part], Result.TEMPORARY, reply, retryAt)
 
     def _homeless(self, tasks: Sequence[Task]) -> None:
         """Their host is down: other hosts at once."""

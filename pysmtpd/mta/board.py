@@ -41,6 +41,7 @@ class Board:
     @ivar config: the newest generation: what connections share belongs to none.
     @ivar decided: told of each transaction's end.
     @ivar homeless: told of tasks whose host turned out to be of no use.
+    @ivar emptied: told when the last connection is gone, while stopping.
     @ivar starved: pools that may not open a connection now.
     """
 
@@ -57,6 +58,7 @@ class Board:
         tls: TlsContexts,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
+        emptied: Callable[[], None],
     ) -> None:
         self.clock = platform.clock
         self.network = platform.network
@@ -67,6 +69,7 @@ class Board:
         self.tls = tls
         self.decided = decided
         self.homeless = homeless
+        self.emptied = emptied
         self.stopping = False
         self.pools: dict[ConnectionKey, Pool] = {}
         self.hosts: dict[str, Host] = {}
@@ -174,6 +177,8 @@ class Board:
     def forget(self, connection: Connection) -> None:
         """It is gone."""
         self.connections.pop(connection, None)
+        if self.stopping and not self.connections:
+            self.emptied()
 
     def starve(self, pool: Pool) -> None:
         """Try again soon."""

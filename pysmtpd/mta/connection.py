@@ -67,6 +67,7 @@ _STARTTLS = {
     Level.REQUIRED: StartTls.REQUIRED,
     Level.VERIFIED: StartTls.REQUIRED,
 }
+_TOO_MANY = ("4.5.3", "4.0.0")
 _NEVER = float("inf")
 
 
@@ -348,6 +349,14 @@ class Connection(Protocol):
         self.transactions += 1
         if any(reply.code < 400 for reply in replies):
             self.failures = 0
+            over = {
+                index: None for index, reply in enumerate(replies) if reply.code == 452 and reply.enhanced in _TOO_MANY
+            }
+            if over:
+                # Too many recipients (RFC 5321 4.5.3.1.10): the rest goes in the next transaction. Some were taken, so this ends.
+                self.pool.returned(task.split(over))
+                envelopes = task.envelopes
+                replies = [reply for index, reply in enumerate(replies) if index not in over]
         else:
             self.failures += len(replies)
         self.pool.decided(self, task, envelopes, replies)

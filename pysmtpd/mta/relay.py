@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import RelayKey
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 30.0
 """Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+
+
+class Down(NamedTuple):
+    """No host can be reached: said once, and repeated to all who come before C{until} (monotonic seconds)."""
+
+    until: float
+    resolution: Resolution
+    reply: Reply
+    retryAt: float
 
 
 class Relay:
@@ -19,7 +30,7 @@ class Relay:
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
-    __slots__ = ("backlog", "held", "key", "lastError", "name", "release", "resolution", "waiting")
+    __slots__ = ("backlog", "down", "held", "key", "lastError", "name", "release", "resolution", "waiting")
 
     def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
         self.key = key
@@ -29,6 +40,7 @@ class Relay:
         self.resolution: Resolution | None = None
         self.waiting: list[Callable[[Resolution], None]] = []
         self.lastError = ""
+        self.down: Down | None = None
         self.release = release
 
     def begin(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pysmtpd.interfaces.delivery import IOutcomes
 from pysmtpd.model.config import Action, Method
@@ -51,40 +51,42 @@ class Task:
     def envelopes(self) -> list[tuple[Part, Envelope]]:
         return [(part, envelope) for part in self.parts for envelope in part.envelopes]
 
-    def take(self, most: int, mostDomains: int) -> Task | None:
-        """Keep only so many recipients (0: no bound); what is left over is another task, or None."""
-        domains: dict[str, None] = {}
+    def split(self, over: Collection[int]) -> Task:
+        """Another task with the recipients of these indices, which must be some but not all; this one keeps the others."""
         kept: list[Part] = []
         left: list[Part] = []
-        count = 0
+        index = 0
         for part in self.parts:
-            fits: list[Envelope] = []
-            over: list[Envelope] = []
+            mine: list[Envelope] = []
+            others: list[Envelope] = []
             for envelope in part.envelopes:
-                domain = envelope.destination.recipient.domain.lower()
-                full = (most and count >= most) or (
-                    mostDomains and domain not in domains and len(domains) >= mostDomains
-                )
-                if full:
-                    over.append(envelope)
-                else:
-                    domains[domain] = None
-                    count += 1
-                    fits.append(envelope)
-            if fits:
+                (others if index in over else mine).append(envelope)
+                index += 1
+            if not others:
                 kept.append(part)
-            if over and fits:
-                part.relay.begin()
-                part.envelopes = fits
-                left.append(Part(part.message, part.relay, part.action, over, part.outcomes))
-            elif over:
+            elif not mine:
                 left.append(part)
-        if not left:
-            return None
+            else:
+                part.relay.begin()
+                part.envelopes = mine
+                kept.append(part)
+                left.append(Part(part.message, part.relay, part.action, others, part.outcomes))
         self.parts = kept
         rest = Task(self.key, left, self.target, self.since)
         rest.policy = self.policy
         return rest
+
+    def take(self, most: int, mostDomains: int) -> Task | None:
+        """Keep only so many recipients, and domains (0: no bound on them); what is left over is another task, or None."""
+        domains: dict[str, None] = {}
+        over: dict[int, None] = {}
+        for index, (_, envelope) in enumerate(self.envelopes):
+            domain = envelope.destination.recipient.domain.lower()
+            if index - len(over) >= most or (mostDomains and domain not in domains and len(domains) >= mostDomains):
+                over[index] = None
+            else:
+                domains[domain] = None
+        return self.split(over) if over else None
 
 
 def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeedsUtf8: bool) -> OutgoingMail:

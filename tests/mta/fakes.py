@@ -50,6 +50,7 @@ class Server:
         self.mostOpen = 0
         self.tls = ""
         self.isSilent = False
+        self.isSlow = False
         self.connections: list[Link] = []
 
     @property
@@ -85,6 +86,8 @@ class Link:
 
     def write(self, data: bytes) -> None:
         self.segments.append(data)
+        if self._server.isSlow and self.producer is not None:
+            self.producer.pauseProducing()
         self._clock.callLater(0, self._receive, data)
 
     def getHost(self) -> IPv4Address:
@@ -163,8 +166,13 @@ class Link:
             if not mark:
                 break
             self._buffer = rest
-            command = line.decode("utf-8")
+            command = line.decode("utf-8", "replace")
             self.commands.append(command)
+            if command.startswith("BDAT"):
+                size = int(command.split()[1])
+                content, self._buffer = rest[:size], rest[size:]
+                answers.append(self._accept(content))
+                continue
             answers.append(self._answer(command))
         hangup = "HANGUP" in answers
         answers = [answer for answer in answers if answer not in ("", "HANGUP")]
@@ -182,7 +190,7 @@ class Link:
         return "\n".join([reply] * count) if self.commands[0].startswith("LHLO") else reply
 
     def _answer(self, command: str) -> str:
-        verb = command.split(None, 1)[0].upper()
+        verb = command.partition(" ")[0].upper()
         rcpt = command.partition("<")[2].partition(">")[0]
         scripted = self._server.replies.get(rcpt if verb == "RCPT" and rcpt in self._server.replies else verb, "")
         if scripted:
@@ -290,7 +298,7 @@ class Bodies:
 
     def open(self, ref: BodyRef) -> Deferred[IBody]:
         if self.isBroken:
-            return Deferred().addCallback(lambda _: None) if False else _failed()
+            return _failed()
         body = Body(self.contents[ref.message], self.chunk)
         self.opened.append(body)
         return succeed(cast(IBody, body))
