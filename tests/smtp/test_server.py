@@ -123,6 +123,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(events[1], Authenticate("PLAIN", "alice", b"p", "boss"))
         events = drive(core, b"AUTH LOGIN\r\nYWxpY2U=\r\n/w==\r\n")
         self.assertEqual(events, [Authenticate("LOGIN", "alice", b"\xff")])
+        self.assertNotIn("xff", repr(events))
 
     def test_inTransaction(self) -> None:
         core = begun()
@@ -186,6 +187,7 @@ class TlsTests(SynchronousTestCase):
         self.assertEqual(drive(core, b"EHLO a\r\nSTARTTLS\r\nNOOP\r\n")[-1], StartTls())
         self.assertIs(core.nextEvent(), NEED_DATA)
         drive(core, b"RSET\r\n")
+        self.assertEqual(core.buffered, 0)
         core.output()
         core.tlsStarted()
         self.assertEqual(drive(core, b""), [])
