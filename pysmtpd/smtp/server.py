@@ -186,8 +186,8 @@ class ServerCore(Conversation):
             if refused.fatal:
                 self._refuseLine(refused)
             else:
-                tooLong = refused.reply is replies.LINE_TOO_LONG
-                self._refuse(b"AUTH", replies.AUTH_TOO_LONG if tooLong else replies.AUTH_SYNTAX)
+                malformed = refused.reply is replies.BAD_CHARACTER
+                self._refuse(b"AUTH", replies.AUTH_SYNTAX if malformed else replies.AUTH_TOO_LONG)
         return None
 
     def _readContent(self) -> _Step:
