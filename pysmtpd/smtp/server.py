@@ -312,20 +312,23 @@ class ServerCore(Conversation):
         self._intake = None
         self._say(refusal)
         # Its owner refused the first chunk: the message is over (RFC 3030 2).
-        if self._progress.state is State.RCPT:
+        if self._progress.state == State.RCPT:
             self._endTransaction()
             self._pending.append(Reset())
         self._progress.countReply(refusal)
         return None
 
     def _finish(self, each: Sequence[Reply]) -> None:
+        best = each[0]
         for reply in each:
             self._say(reply)
+            if reply.code < best.code:
+                best = reply
         self._endTransaction()
-        if any(reply.isPositive for reply in each):
+        if best.isPositive:
             self._progress.countMessage()
         else:
-            self._progress.countReply(each[0])
+            self._progress.countReply(best)
 
     # --- answers
 
