@@ -123,19 +123,17 @@ class Draft:
 
 
 def inlineEntries(node: Node) -> tuple[tuple[tuple[str, str], ...], bool]:
-    """Keys and values of C{inline_value} or C{braced} as they were written, and whether they are a map."""
+    """Keys and values of C{inline_value}, C{list} or C{map} as they were written, and whether they are a map."""
     if node.data == "inline_value":
         return ((str(node.children[0]), ""),), False
-    content = node.children[0]
-    assert not isinstance(content, Token)
     entries: list[tuple[str, str]] = []
-    for child in content.children:
+    for child in node.children:
         if isinstance(child, Token):
             entries.append((str(child), ""))
         else:
             key, value = child.children
             entries.append((str(key), str(value)))
-    return tuple(entries), content.data == "map"
+    return tuple(entries), node.data == "map"
 
 
 def parts(

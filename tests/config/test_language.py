@@ -102,6 +102,13 @@ class AnyTextTests(SynchronousTestCase):
             for problem in errors.problems:
                 self.assertTrue(str(problem).startswith(f"t:{problem.where.line}:{problem.where.column}: "))
 
+    def test_lastCharacterIsABackslash(self) -> None:
+        for text in ("\\", "a \\", '"\\', "# \\", "a { \\"):
+            self.assertTrue(problems(text), text)
+
+    def test_longNumber(self) -> None:
+        self.assertIn("too large", problems("mta max-deferred " + "9" * 5000)[0])
+
     def test_boundedWork(self) -> None:
         """Each of these would be read many times over without a bound."""
         for text in (
