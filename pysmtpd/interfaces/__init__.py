@@ -1,7 +1,7 @@
 """Every public interface: the contracts between rooms, and towards plugins, with their obligations. One module for each subject."""
 
 from pysmtpd.interfaces.delivery import DeliveryRefused, IAgent, IBounce, IOutcomes, IRelease, IRoutes
-from pysmtpd.interfaces.filtering import PROCEED, IBodyPipe, IContentCodec, IFilter, Phase, Verdict
+from pysmtpd.interfaces.filtering import PROCEED, IBodyPipe, IFilter, Phase, Verdict
 from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, ICertificates, IOperator
 from pysmtpd.interfaces.platform import (
     FileStat,
@@ -19,7 +19,10 @@ from pysmtpd.interfaces.platform import (
 )
 from pysmtpd.interfaces.queue import (
     Durability,
+    IBatchingBackend,
     IBody,
+    IContentCodec,
+    IContentStream,
     IQueue,
     IQueueBackend,
     IStage,
@@ -60,11 +63,13 @@ __all__ = [
     "IAgent",
     "IAuthenticator",
     "IBackendMaker",
+    "IBatchingBackend",
     "IBody",
     "IBodyPipe",
     "IBounce",
     "ICertificates",
     "IContentCodec",
+    "IContentStream",
     "IDeliveryHosts",
     "IDisk",
     "IFile",

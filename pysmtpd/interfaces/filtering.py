@@ -61,11 +61,3 @@ class IFilter(Interface):
 
     def pipe(facts: SessionFacts, transaction: Transaction) -> IBodyPipe | None:
         """A stage for this message's content, or None for no interest."""
-
-
-class IContentCodec(Interface):
-    """A framed, streaming codec for queued content (compression, encryption)."""
-
-    def encoder() -> IBodyPipe: ...
-
-    def decoder() -> IBodyPipe: ...

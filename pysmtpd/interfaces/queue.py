@@ -9,6 +9,7 @@ from enum import Enum
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from pysmtpd.interfaces.platform import Space
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.model.envelope import BodyRef, Destination, Envelope, EnvelopeState, Message
 from pysmtpd.model.facts import Transaction
@@ -260,8 +261,51 @@ class IQueueBackend(Interface):
 
     def setAside() -> Deferred[tuple[SetAside, ...]]: ...
 
-    def space() -> Deferred[float]:
-        """The smaller of the shares of blocks and inodes that are free, from 0 to 1."""
+    def space() -> Deferred[Space]:
+        """What is free where it stores. L{Space}C{(1.0, 1.0)} where that is no question."""
 
     def close() -> Deferred[None]:
         """Fires when everything given is stored and the lock is free."""
+
+
+class IBatchingBackend(IQueueBackend):
+    """A backend that takes commits, new states and deletions together, in one step and with one sync. The front prefers it."""
+
+    def apply(
+        messages: Sequence[NewMessage], states: Mapping[EnvelopeId, bytes], deleted: Sequence[EnvelopeId]
+    ) -> Deferred[None]:
+        """C{commit}, then C{update}, then C{delete}. It fires when all is durable; if it fails, no message of it was kept."""
+
+
+# --- codecs: how content is stored
+
+
+class IContentStream(Interface):
+    """One body on its way through a codec, in either direction. It frames by itself: chunks may be cut anywhere."""
+
+    def feed(chunk: bytes) -> bytes:
+        """What is ready now; may be empty.
+
+        @raise ValueError: (decoding) it was not made by this codec, or is damaged.
+        """
+
+    def finish() -> bytes:
+        """The rest.
+
+        @raise ValueError: (decoding) it is cut off.
+        """
+
+
+class IContentCodec(Interface):
+    """Compresses or encrypts bodies at rest. Records and trace fields of large messages are not its business."""
+
+    name: str = Attribute("Of what it writes, with its key id: C{'aesgcm/2'}. Stored with each message.")
+
+    def encoder(message: MessageId) -> IContentStream:
+        """For new content."""
+
+    def decoder(name: str, message: MessageId) -> IContentStream:
+        """For content stored under C{name}, which may be an older one.
+
+        @raise LookupError: a codec or key that is not known here.
+        """

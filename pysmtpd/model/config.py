@@ -107,8 +107,15 @@ class MtaLimits:
 
 @dataclass(frozen=True, slots=True)
 class MdaLimits:
+    """Bounds of local delivery, in OpenSMTPD's words.
+
+    @ivar maxSessionPerUser: batches of letters under way for one user.
+    @ivar batch: letters in a batch; they share the sync of their directory.
+    """
+
     maxSession: int = 50
     maxSessionPerUser: int = 7
+    batch: int = 16
     taskHiwat: int = 500
     taskLowat: int = 250
     taskRelease: int = 250

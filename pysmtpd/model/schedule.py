@@ -19,6 +19,9 @@ class Kind(Enum):
     EXPIRE = "expire"
     REMOVE = "remove"
 
+    # Members are singletons; Enum's own hash is a Python call, and these are keys wherever work is handed out.
+    __hash__ = object.__hash__
+
 
 class Entry(NamedTuple):
     """One envelope as the scheduler sees it. Times are wall-clock seconds.

@@ -6,7 +6,7 @@ pipelining and immunity to command injection at STARTTLS follow from that alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
@@ -103,7 +103,7 @@ class Authenticate(Event):
 
     mechanism: str
     user: str
-    password: bytes
+    password: bytes = field(repr=False)
     authorization: str = ""
 
 
@@ -136,7 +136,11 @@ class Rcpt(Event):
 
 @dataclass(slots=True)
 class Data(Event):
-    """DATA, or the first BDAT: the content may come. 354 lets it (for BDAT nothing is written); 4xx or 5xx refuse."""
+    """DATA, or the first BDAT: the content may come. 354 lets it (for BDAT nothing is written); 4xx or 5xx refuse.
+
+    A DATA that is refused leaves the transaction open. A BDAT that is refused ends it: its octets are read first, then the refusal is said
+    and a L{Reset} follows (RFC 3030 2).
+    """
 
     bdat: bool = False
 
@@ -168,7 +172,7 @@ class ContentRefused(Event):
 
 @dataclass(slots=True)
 class Reset(Event):
-    """RSET, a second EHLO, or the end of TLS negotiation ended the transaction, if there was one; the core has answered."""
+    """RSET, a second EHLO, a refused BDAT, or the end of TLS negotiation ended the transaction, if there was one; the core has answered."""
 
     asks: ClassVar[bool] = False
 

@@ -1,0 +1,91 @@
+"""From C{"name:argument"} to a backend, through Twisted's plugins.
+
+A plugin is data: kind, name, form, and the dotted name of a function that makes the backend. Listing plugins imports no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.plugin import IPlugin, getCache
+from twisted.python.reflect import namedAny
+from zope.interface import implementer
+
+import twisted.plugins
+from pysmtpd.interfaces import API_VERSION, IBackendMaker, IPlatform
+from pysmtpd.model.config import BackendSpec
+
+KINDS = ("queue", "scheduler", "stat", "table")
+
+
+class NoSuchBackend(Exception):
+    """No usable plugin of this kind and name; the text says what there is."""
+
+
+@implementer(IPlugin, IBackendMaker)
+@dataclass(frozen=True)
+class BackendMaker:
+    """One backend, as a plugin file names it.
+
+    @ivar kind: queue, scheduler, stat or table.
+    @ivar name: what stands before the colon.
+    @ivar form: how it is written, for people: C{"sqlite:PATH"}.
+    @ivar target: dotted name of a function C{(argument, platform, settings) -> backend}; imported when it is used.
+    """
+
+    kind: str
+    name: str
+    form: str
+    target: str
+    apiVersion: int = API_VERSION
+
+    def make(self, argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Any:
+        """See L{IBackendMaker.make}."""
+        return namedAny(self.target)(argument, platform, settings)
+
+
+def _installed(kind: str) -> Iterator[tuple[str, IBackendMaker]]:
+    """Every plugin of a kind, with the module that holds it, in the order of module names."""
+    cache = getCache(twisted.plugins)
+    for _, dropin in sorted(cache.items()):
+        for cached in dropin.plugins:
+            if IBackendMaker in cached.provided:
+                maker: IBackendMaker = cached.load()
+                if maker.kind == kind:
+                    yield dropin.moduleName, maker
+
+
+def forms(kind: str) -> list[str]:
+    """How each installed backend of a kind is written."""
+    return sorted(maker.form for _, maker in _installed(kind))
+
+
+def findBackend(kind: str, name: str) -> IBackendMaker:
+    """
+    @raise NoSuchBackend: none has the name, two have it, or it was written for another version of the interface.
+    """
+    found = [(module, maker) for module, maker in _installed(kind) if maker.name == name]
+    if not found:
+        raise NoSuchBackend(f'unknown {kind} backend "{name}"; there are: {", ".join(forms(kind)) or "none"}')
+    if len(found) > 1:
+        places = " and ".join(module for module, _ in found)
+        raise NoSuchBackend(f'{kind} backend "{name}" is defined by both {places}; remove one of them')
+    module, maker = found[0]
+    if maker.apiVersion != API_VERSION:
+        raise NoSuchBackend(
+            f'{kind} backend "{name}" of {module} was written for interface version {maker.apiVersion}; this is {API_VERSION}'
+        )
+    return maker
+
+
+def makeBackend(kind: str, spec: BackendSpec, platform: IPlatform, settings: Mapping[str, Any]) -> Any:
+    """
+    @raise NoSuchBackend: see L{findBackend}; or the argument is wrong.
+    """
+    maker = findBackend(kind, spec.name)
+    try:
+        return maker.make(spec.argument, platform, settings)
+    except ValueError as error:
+        raise NoSuchBackend(f'{kind} backend "{spec}": {error}; it is written {maker.form}') from error

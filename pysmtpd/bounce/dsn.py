@@ -1,0 +1,234 @@
+"""Reports of failed delivery: RFC 3464 in a multipart/report (RFC 6522), internationalised after RFC 6533. Pure.
+
+Words of peers and senders never reach a field as they are: controls become spaces, so that nothing can end a field and begin another.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from pysmtpd.model.address import Path
+
+# Octets of a remote reply that are told, and of the original that is returned.
+MAX_WORDS = 2000
+MAX_HEADER = 65_536
+MAX_CONTENT = 262_144
+
+_WIDTH = 76
+# RFC 5322 2.1.1, without CRLF.
+_MAX_LINE = 998
+# Longer than any address, and an indented line of it is still a line.
+_MAX_WORD = 980
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_NEWLINE = re.compile(rb"\r\n|\r|\n")
+_TYPE = re.compile(r"[A-Za-z0-9-]+\Z")
+_HIGH = re.compile(rb"[\x80-\xff]")
+# RFC 3463: what may stand in Status.
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One recipient that was not reached. Times are wall-clock seconds.
+
+    @ivar recipient: the address that was tried last (Final-Recipient).
+    @ivar address: the address that the sender used.
+    @ivar orcpt: RFC 3461 ORCPT as C{type;address}, decoded; empty: none was given.
+    @ivar status: RFC 3463 status.
+    @ivar words: the reply, one line.
+    @ivar remote: who said it: C{"mx.example.org [192.0.2.1]"}; empty: we.
+    @ivar attempted: when it was tried last; 0: never.
+    """
+
+    recipient: Path
+    address: Path
+    status: str
+    words: str
+    orcpt: str = ""
+    remote: str = ""
+    attempted: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What goes into a report.
+
+    @ivar hostname: our name: Reporting-MTA, and MAILER-DAEMON's domain.
+    @ivar sender: whom it is for.
+    @ivar now: wall-clock seconds.
+    @ivar arrived: wall-clock seconds when the original was accepted.
+    @ivar envid: the sender's ENVID, decoded; empty: none.
+    @ivar messageId: of the report, without its angle brackets.
+    @ivar boundary: a token that nobody can guess.
+    @ivar original: the original's header, or all of it when C{isFull}.
+    @ivar utf8: the sender can take internationalised mail.
+    """
+
+    hostname: str
+    sender: Path
+    now: float
+    arrived: float
+    failures: tuple[Failure, ...]
+    messageId: str
+    boundary: str
+    original: bytes
+    isFull: bool = False
+    envid: str = ""
+    utf8: bool = False
+
+
+def build(report: Report) -> bytes:
+    """The message: canonical (CRLF), its lines within 998 octets except those of an original that is returned whole.
+
+    Octets above 127 stand only in parts that say so (Content-Transfer-Encoding: 8bit), and in the header only with C{utf8}.
+    """
+    original = _NEWLINE.sub(b"\r\n", report.original)
+    if not report.isFull:
+        original = b"\r\n".join(line[:_MAX_LINE] for line in original.split(b"\r\n"))
+    if not original.endswith(b"\r\n"):
+        original += b"\r\n"
+    notice = _encoded(_notice(report), report.utf8)
+    status = _encoded(_status(report), report.utf8)
+    boundary = report.boundary
+    while boundary.encode() in original or boundary.encode() in notice or boundary.encode() in status:
+        boundary += "x"
+    if report.utf8:
+        charset, statusType = "utf-8", "message/global-delivery-status"
+        originalType = "message/global" if report.isFull else "message/global-headers"
+    else:
+        charset, statusType = "us-ascii", "message/delivery-status"
+        originalType = "message/rfc822" if report.isFull else "text/rfc822-headers"
+    parts = (
+        (f"text/plain; charset={charset}", "Notification", notice),
+        (statusType, "Delivery report", status),
+        (originalType, "Undelivered message" if report.isFull else "Header of the undelivered message", original),
+    )
+    body = b""
+    for contentType, description, content in parts:
+        head = f"Content-Type: {contentType}\r\nContent-Description: {description}\r\n{_encoding(content)}\r\n"
+        body += f"--{boundary}\r\n{head}".encode() + content + b"\r\n"
+    body += f"--{boundary}--\r\n".encode()
+    return _encoded(_header(report, boundary), report.utf8) + _encoding(body).encode() + b"\r\n" + body
+
+
+def _header(report: Report, boundary: str) -> list[str]:
+    host = _plain(report.hostname)
+    return [
+        f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
+        _fold(f"To: <{_plain(str(report.sender))}>"),
+        "Subject: Mail could not be delivered",
+        f"Date: {formatdate(report.now)}",
+        f"Message-ID: <{_plain(report.messageId)}>",
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+        "Content-Type: multipart/report; report-type="
+        + ("global-delivery-status" if report.utf8 else "delivery-status")
+        + f';\r\n boundary="{boundary}"',
+    ]
+
+
+def _notice(report: Report) -> list[str]:
+    """The part for people."""
+    several = len(report.failures) > 1
+    lines = [
+        f"This is the mail system at {_plain(report.hostname)}.",
+        "",
+        f"Your message could not be delivered to {'these recipients' if several else 'this recipient'},",
+        "and no further attempt will be made:",
+        "",
+    ]
+    for failure in report.failures:
+        address, recipient = _plain(str(failure.address)), _plain(str(failure.recipient))
+        lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
+        said = f"{_plain(failure.remote)} said: " if failure.remote else ""
+        lines.extend(f"    {line}" for line in _wrap(said + _plain(failure.words)))
+        lines.append("")
+    what = "message" if report.isFull else "message's header"
+    lines.append(f"A report for programs and your {what} follow.")
+    return lines
+
+
+def _status(report: Report) -> list[str]:
+    """RFC 3464 2: one group of fields for the message, and one for each recipient."""
+    lines = [f"Reporting-MTA: dns; {_plain(report.hostname)}"]
+    if report.envid:
+        lines.append(_fold(f"Original-Envelope-Id: {_plain(report.envid)}"))
+    lines.append(f"Arrival-Date: {formatdate(report.arrived)}")
+    for failure in report.failures:
+        lines.append("")
+        kind, semicolon, address = failure.orcpt.partition(";")
+        if semicolon and _TYPE.match(kind):
+            lines.append(_fold(f"Original-Recipient: {_typed(kind, address, report.utf8)}"))
+        lines.append(_fold(f"Final-Recipient: {_typed('rfc822', str(failure.recipient), report.utf8)}"))
+        lines.append("Action: failed")
+        lines.append(f"Status: {failure.status if _STATUS.match(failure.status) else '5.0.0'}")
+        name = failure.remote.partition(" ")[0]
+        if name:
+            lines.append(_fold(f"Remote-MTA: dns; {_plain(name)}"))
+        if failure.words:
+            # RFC 3464 2.3.6: what is not an SMTP reply of a peer has another type.
+            lines.append(_fold(f"Diagnostic-Code: {'smtp' if name else 'x-pysmtpd'}; {_plain(failure.words)}"))
+        if failure.attempted:
+            lines.append(f"Last-Attempt-Date: {formatdate(failure.attempted)}")
+    return lines
+
+
+def _typed(kind: str, address: str, utf8: bool) -> str:
+    """An address with its type (RFC 3464 2.3.1); one that is not ASCII gets type utf-8 (RFC 6533 3)."""
+    address = _plain(address)
+    if address.isascii():
+        return f"{kind}; {address}"
+    if not utf8:
+        address = "".join(one if one.isascii() and one not in "\\+=" else f"\\x{{{ord(one):X}}}" for one in address)
+    return f"utf-8; {address}"
+
+
+def _plain(words: str) -> str:
+    """One line without controls, bounded."""
+    return _SURROGATES.sub("?", _CONTROLS.sub(" ", words[:MAX_WORDS])).strip()
+
+
+def _fold(field: str) -> str:
+    """A field in lines of about 76 characters (RFC 5322 2.2.3)."""
+    return "\r\n ".join(_wrap(field))
+
+
+def _wrap(text: str) -> list[str]:
+    """At spaces where there are some; what is longer than a line may be is cut anywhere."""
+    lines: list[str] = []
+    line = ""
+    # A field's name stays with its first word: a line that holds the name alone is not legal everywhere.
+    head, colon, rest = text.partition(": ")
+    words = [head + colon + rest.split(" ", 1)[0], *rest.split(" ")[1:]] if colon and " " not in head else text.split()
+    for word in words:
+        while len(word.encode()) > _MAX_WORD:
+            if line:
+                lines.append(line)
+                line = ""
+            # Characters may take four octets each.
+            lines.append(word[: _MAX_WORD // 4])
+            word = word[_MAX_WORD // 4 :]
+        if not word:
+            continue
+        if line and len(line) + 1 + len(word) > _WIDTH:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    if line or not lines:
+        lines.append(line)
+    return lines
+
+
+def _encoded(lines: list[str], utf8: bool) -> bytes:
+    text = "\r\n".join(lines) + "\r\n"
+    return text.encode("utf-8", "replace") if utf8 else text.encode("ascii", "replace")
+
+
+def _encoding(content: bytes) -> str:
+    """RFC 2045 6.2: 8-bit content says so."""
+    return f"Content-Transfer-Encoding: {'8bit' if _HIGH.search(content) else '7bit'}\r\n"

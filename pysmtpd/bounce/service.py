@@ -1,0 +1,198 @@
+"""Telling senders that their mail was not delivered, by the one door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pysmtpd.bounce.dsn import MAX_CONTENT, MAX_HEADER, Failure, Report, build
+from pysmtpd.interfaces.delivery import IBounce
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.queue import IBody, IQueue, ISubmission, ISubmit, NoSuchItem, QueueError
+from pysmtpd.interfaces.ready import asDeferred
+from pysmtpd.interfaces.reporting import IReport
+from pysmtpd.interfaces.routing import IRouter
+from pysmtpd.model.address import NULL_PATH
+from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Decision
+from pysmtpd.model.envelope import Envelope, Message, Notify
+from pysmtpd.model.events import EnvelopeBounced
+from pysmtpd.model.facts import SessionFacts, Transaction
+from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+
+_CHUNK = 65_536
+_HEADER_END = b"\r\n\r\n"
+# Bounces come from no session.
+_NO_SESSION = SessionId(0)
+
+
+@implementer(IBounce)
+class Bouncer:
+    """One report for all envelopes of a message that failed together. It takes their place in the queue in one atomic step."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        platform: IPlatform,
+        submit: ISubmit,
+        queue: IQueue,
+        router: IRouter,
+        config: Callable[[], Config],
+        report: IReport,
+    ) -> None:
+        """
+        @param config: gives the newest generation.
+        """
+        self._platform = platform
+        self._submit = submit
+        self._queue = queue
+        self._router = router
+        self._config = config
+        self._report = report
+
+    def bounce(self, message: Message, failed: Sequence[Envelope]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._bounce(message, failed))
+
+    async def _bounce(self, message: Message, failed: Sequence[Envelope]) -> None:
+        told = [envelope for envelope in failed if not _silence(message, envelope)]
+        untold = [(envelope, why) for envelope in failed if (why := _silence(message, envelope))]
+        reported: MessageId | None = None
+        if told:
+            config = self._config()
+            transaction = _transaction(config, message)
+            decision = await asDeferred(self._router.expand(config, message.transaction.sender, transaction))
+            refusal = decision.refusal
+            if refusal is not None and refusal.isTemporary:
+                raise QueueError(refusal, f"the sender cannot be resolved now: {decision.reason}")
+            if refusal is None and decision.destinations:
+                content = await self._build(config, message, told, transaction.smtputf8)
+                # What nobody is told goes in the same step, so that nothing is half done.
+                gone = [envelope.id for envelope in failed]
+                reported = await self._enter(transaction, decision, content, gone)
+            else:
+                why = f"no report, the sender is refused: {refusal or decision.reason}"
+                untold += [(envelope, why) for envelope in told]
+                told = []
+        if reported is None:
+            await self._queue.delete([envelope.id for envelope in failed])
+        sender = str(message.transaction.sender)
+        for envelope in told:
+            self._happened(envelope, sender, reported or MessageId(0), envelope.state.failed)
+        for envelope, why in untold:
+            self._happened(envelope, sender, MessageId(0), f"{envelope.state.failed} ({why})")
+
+    async def _build(self, config: Config, message: Message, failed: Sequence[Envelope], utf8: bool) -> bytes:
+        isFull = message.transaction.ret == "FULL" and message.body.size <= MAX_CONTENT
+        original = await self._original(message, isFull)
+        now = self._platform.wallTime()
+        token = self._platform.secret(16).hex()
+        return build(
+            Report(
+                hostname=config.serverName,
+                sender=message.transaction.sender,
+                now=now,
+                arrived=message.created,
+                failures=tuple(_failure(envelope) for envelope in failed),
+                messageId=f"{token}@{config.serverName}",
+                boundary=f"report-{self._platform.secret(16).hex()}",
+                original=original,
+                isFull=isFull,
+                envid=message.transaction.envid,
+                utf8=utf8,
+            )
+        )
+
+    async def _original(self, message: Message, isFull: bool) -> bytes:
+        """The content of the message, or its header; what cannot be found any more is empty.
+
+        @raise QueueError: it cannot be read now.
+        """
+        try:
+            body: IBody = await self._queue.open(message.body)
+        except NoSuchItem:
+            self._log.warn("no content to report for {message:016x}", message=message.id)
+            return b""
+        content = b""
+        bound = MAX_CONTENT if isFull else MAX_HEADER
+        try:
+            while len(content) < bound and (isFull or _HEADER_END not in content):
+                chunk = await asDeferred(body.read())
+                if not chunk:
+                    break
+                content += chunk
+        finally:
+            body.close()
+        if isFull:
+            return content
+        header, _, _ = content.partition(_HEADER_END)
+        if len(header) > bound:
+            header = header[:bound].rpartition(b"\r\n")[0]
+        return header + b"\r\n"
+
+    async def _enter(
+        self, transaction: Transaction, decision: Decision, content: bytes, supersedes: Sequence[EnvelopeId]
+    ) -> MessageId:
+        refusal = self._submit.admit(len(content))
+        if refusal is not None:
+            raise QueueError(refusal, f"no room for a bounce: {refusal}")
+        submission: ISubmission = self._submit.begin(transaction, isBounce=True)
+        try:
+            for destination in decision.destinations:
+                submission.recipient(destination)
+            for at in range(0, len(content), _CHUNK):
+                await asDeferred(submission.write(content[at : at + _CHUNK]))
+        except Exception:
+            await submission.rollback()
+            raise
+        message = await submission.commit(b"", supersedes)
+        return message.id
+
+    def _happened(self, envelope: Envelope, sender: str, bounce: MessageId, stat: str) -> None:
+        to = str(envelope.destination.recipient)
+        self._report.happened(EnvelopeBounced(envelope.id, sender, to, bounce, stat))
+
+
+def _silence(message: Message, envelope: Envelope) -> str:
+    """Why nobody may be told of this failure; empty: the sender is to be told."""
+    if message.transaction.sender.isNull or message.isBounce:
+        return "no report, the sender is <>"
+    notify = envelope.destination.notify
+    if notify & Notify.NEVER or (notify and not notify & Notify.FAILURE):
+        return "no report, by NOTIFY"
+    return ""
+
+
+def _transaction(config: Config, message: Message) -> Transaction:
+    """As the local socket would bring it, from the null sender (RFC 5321 6.1)."""
+    session = SessionFacts(
+        session=_NO_SESSION,
+        listener="socket",
+        hostname=config.serverName,
+        peer="local",
+        helo=config.serverName,
+        protocol="ESMTP",
+        isLocal=True,
+        isSocket=True,
+    )
+    original = message.transaction
+    return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=original.smtputf8 or original.sender.isUTF8)
+
+
+def _failure(envelope: Envelope) -> Failure:
+    state, destination = envelope.state, envelope.destination
+    last = state.attempts[-1] if state.attempts else None
+    # An expired envelope's failure is in our words, even if the attempt before was answered by a peer.
+    remote = last.host if last is not None and last.reply == state.failed else ""
+    return Failure(
+        recipient=destination.recipient,
+        address=destination.original,
+        status=state.failedStatus,
+        words=state.failed,
+        orcpt=destination.orcpt,
+        remote=remote,
+        attempted=state.lastTry,
+    )

@@ -1,0 +1,224 @@
+"""C{pysmtpctl}: the operator's command, in the words of smtpctl(8)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pysmtpd.control import render
+from pysmtpd.control.schema import DEFAULT_SOCKET
+from pysmtpd.control.wire import Client, ControlError
+
+# Exit codes, of sysexits.h where it has one.
+EX_OK = 0
+EX_REFUSED = 1
+EX_USAGE = 2
+EX_UNAVAILABLE = 69
+EX_NOPERM = 77
+
+Action = Callable[[Client, argparse.Namespace], int]
+
+
+def _print(options: argparse.Namespace, value: Any, text: Callable[[Any], str]) -> None:
+    print(json.dumps(value, ensure_ascii=False) if options.json else text(value))
+
+
+def _list(command: str, text: Callable[[Any], str]) -> Action:
+    """Rows, each printed as it comes; with C{--json} one JSON value a line."""
+
+    def act(client: Client, options: argparse.Namespace) -> int:
+        for row in client.rows(command):
+            _print(options, row, text)
+        return EX_OK
+
+    return act
+
+
+def _showStatus(client: Client, options: argparse.Namespace) -> int:
+    _print(options, client.call("Status")["status"], render.fields)
+    return EX_OK
+
+
+def _showMessage(client: Client, options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(client.call("Message", id=options.id)["message"], ensure_ascii=False))
+        return EX_OK
+    start = True
+    while data := client.call("Content", id=options.id, start=start)["data"]:
+        sys.stdout.buffer.write(data)
+        start = False
+    sys.stdout.buffer.flush()
+    return EX_OK
+
+
+def _showEnvelope(client: Client, options: argparse.Namespace) -> int:
+    _print(options, client.call("Envelope", id=options.id)["envelope"], render.fields)
+    return EX_OK
+
+
+def _selection(command: str, done: str) -> Action:
+    """Commands that act on envelopes; the exit code says whether there was any."""
+
+    def act(client: Client, options: argparse.Namespace) -> int:
+        count = client.call(command, selection=options.id)["count"]
+        _print(options, {"count": count}, lambda _: f"{count} envelope{'' if count == 1 else 's'} {done}")
+        return EX_OK if count or options.id == "all" else EX_REFUSED
+
+    return act
+
+
+def _simple(command: str, done: str, **arguments: Any) -> Action:
+    def act(client: Client, options: argparse.Namespace) -> int:
+        client.call(command, **arguments)
+        _print(options, {"done": done}, lambda _: done)
+        return EX_OK
+
+    return act
+
+
+_MONITORED = (
+    ("smtp.session", "sessions"),
+    ("smtp.message", "accepted"),
+    ("queue.envelope", "queued"),
+    ("mta.delivery.ok", "mta-ok"),
+    ("mta.delivery.tempfail", "mta-temp"),
+    ("mta.delivery.permfail", "mta-perm"),
+    ("mda.delivery.ok", "mda-ok"),
+    ("mda.delivery.tempfail", "mda-temp"),
+    ("mda.delivery.permfail", "mda-perm"),
+    ("bounce.bounced", "bounced"),
+)
+_GAUGES = {"smtp.session", "queue.envelope"}
+
+
+def _monitor(client: Client, options: argparse.Namespace) -> int:
+    """A line a second: gauges as they stand, counters as what came since the last line."""
+    before: dict[str, float] = {}
+    printed = 0
+    try:
+        while not options.count or printed < options.count:
+            counters = dict(client.rows("Stats"))
+            counters["queue.envelope"] = sum(client.call("Status")["status"]["envelopes"].values())
+            row = {
+                title: int(counters.get(key, 0) - (0 if key in _GAUGES else before.get(key, counters.get(key, 0))))
+                for key, title in _MONITORED
+            }
+            if options.json:
+                print(json.dumps({"time": time.time(), **row}), flush=True)
+            else:
+                if printed % 20 == 0:
+                    print(" ".join(f"{title:>9}" for title in row))
+                print(" ".join(f"{value:>9}" for value in row.values()), flush=True)
+            before = counters
+            printed += 1
+            if not options.count or printed < options.count:
+                time.sleep(1)
+    except KeyboardInterrupt:
+        return EX_OK
+    return EX_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pysmtpctl",
+        description="Look at a running pysmtpd, and steer it.",
+        epilog="Exit codes: 0 done; 1 refused, or nothing matched; 2 wrong usage; 69 no daemon answers; 77 not permitted.",
+    )
+    parser.add_argument(
+        "-s",
+        dest="socket",
+        metavar="SOCKET",
+        default=os.environ.get("PYSMTPD_SOCKET", DEFAULT_SOCKET),
+        help="the daemon's control socket (default: $PYSMTPD_SOCKET, or %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON; lists as one value a line")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    # Options stand before or after the verb, as it pleases.
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+    def leaf(group: Any, name: str, help: str, act: Action, id: str = "") -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = group.add_parser(name, help=help, description=help, parents=[common])
+        made.set_defaults(act=act)
+        if id:
+            made.add_argument("id", metavar=id)
+        return made
+
+    def group(name: str, help: str) -> Any:
+        return verbs.add_parser(name, help=help, description=help).add_subparsers(metavar="WHAT", required=True)
+
+    show = group("show", "show something of the daemon")
+    leaf(
+        show,
+        "queue",
+        "each envelope: why it waits, and the last reply",
+        _list("Queue", lambda row: render.envelope(row, time.time())),
+    )
+    leaf(show, "message", "a message's content; with --json its facts", _showMessage, "MSGID|EVPID")
+    leaf(show, "envelope", "everything that is known of an envelope", _showEnvelope, "EVPID")
+    leaf(show, "stats", "statistics: counters and gauges", _list("Stats", lambda row: f"{row[0]}={row[1]:g}"))
+    leaf(show, "status", "version, uptime, what is paused, how many envelopes are in which condition", _showStatus)
+    leaf(show, "routes", "routes: source and host address, connections, errors", _list("Routes", render.line))
+    leaf(show, "hosts", "hosts: connections, errors, penalties", _list("Hosts", render.line))
+    leaf(show, "relays", "relays: where messages go, and what they wait for", _list("Relays", render.line))
+    leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
+
+    what = "MSGID|EVPID|all"
+    leaf(verbs, "schedule", "try envelopes now", _selection("Schedule", "scheduled"), what)
+    leaf(verbs, "remove", "remove envelopes; their sender is not told", _selection("Remove", "will be removed"), what)
+    for verb, command, past in (("pause", "Pause", "paused"), ("resume", "Resume", "resumed")):
+        parts = group(verb, f"{verb} a part of the daemon, or envelopes")
+        for part, meaning in (("mda", "local delivery"), ("mta", "remote delivery"), ("smtp", "accepting connections")):
+            leaf(parts, part, f"{verb} {meaning}", _simple(command, f"{part} {past}", part=part))
+        leaf(parts, "envelope", f"{verb} envelopes", _selection(f"{command}Envelope", past), what)
+    log = group("log", "how much the daemon logs")
+    leaf(log, "verbose", "log more", _simple("Log", "logging verbosely", verbose=True))
+    leaf(log, "brief", "log as usual", _simple("Log", "logging briefly", verbose=False))
+    leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
+        "-c", dest="count", type=int, default=0, metavar="LINES", help="end after so many lines"
+    )
+    leaf(verbs, "stop", "end the daemon in order", _simple("Stop", "stopping"))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and say how it went."""
+    options = _parser().parse_args(arguments)
+    try:
+        client = Client(options.socket)
+    except PermissionError:
+        print(
+            f"pysmtpctl: not permitted to use {options.socket}; run it as the daemon's user or as root", file=sys.stderr
+        )
+        return EX_NOPERM
+    except OSError as error:
+        print(
+            f"pysmtpctl: no daemon answers at {options.socket} ({error.strerror or error}); is it running, and is this its socket (-s)?",
+            file=sys.stderr,
+        )
+        return EX_UNAVAILABLE
+    try:
+        act: Action = options.act
+        return act(client, options)
+    except ControlError as error:
+        print(f"pysmtpctl: {error}", file=sys.stderr)
+        return EX_UNAVAILABLE if error.code == "UNAVAILABLE" else EX_REFUSED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EX_OK
+    except OSError as error:
+        print(f"pysmtpctl: the daemon closed the connection: {error}", file=sys.stderr)
+        return EX_UNAVAILABLE
+    finally:
+        client.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Answers of the daemon as text for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: C{2d3h}, C{4m10s}; C{0s} for nothing."""
+    left = int(abs(seconds))
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size}{unit}")
+            left %= size
+        if len(parts) == 2:
+            break
+    return ("-" if seconds <= -1 else "") + "".join(parts)
+
+
+def clean(text: str) -> str:
+    """No control characters: what a peer said must not move an operator's cursor."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def envelope(row: Mapping[str, Any], now: float) -> str:
+    """Two or three lines of C{show queue}."""
+    lines = [
+        f"{row['evpid']} {row['agent']} <{row['sender']}> -> <{row['recipient']}> "
+        f"{row['size']} bytes, {duration(now - row['created'])} old, {row['tries']} tries"
+    ]
+    why = row["why"]
+    if row["condition"] == "waiting":
+        why += f", in {duration(max(0, row['next_try'] - now))}"
+    lines.append(f"    {why}; expires in {duration(row['expires'] - now)}")
+    if row["last_reply"]:
+        lines.append(f"    last reply: {row['last_reply']}")
+    return "\n".join(clean(line) for line in lines)
+
+
+def fields(row: Mapping[str, Any], indent: str = "") -> str:
+    """One line for each field."""
+    lines = []
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            lines.append(f"{indent}{key}:")
+            lines.append(fields(value, indent + "    "))
+        elif isinstance(value, list):
+            lines.append(f"{indent}{key}:" + ("" if value else " none"))
+            lines.extend(
+                fields(each, indent + "    ") if isinstance(each, Mapping) else f"{indent}    {clean(str(each))}"
+                for each in value
+            )
+        else:
+            lines.append(f"{indent}{key}: {clean(str(value))}")
+    return "\n".join(lines)
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """One row in one line: C{key=value key="a b"}."""
+    return " ".join(f"{key}={value if str(value).isalnum() else json.dumps(value)}" for key, value in row.items())

@@ -1,0 +1,96 @@
+"""Messages and envelopes as plain values for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
+from pysmtpd.model.schedule import Condition, Status
+
+_WHY = {
+    Condition.UNCOMMITTED: "being received",
+    Condition.READY: "ready, waits for its turn",
+    Condition.WAITING: "waits for its next try",
+    Condition.INFLIGHT: "being delivered",
+    Condition.QUEUED: "its agent has no room now",
+    Condition.HELD: "held",
+    Condition.SUSPENDED: "suspended by an operator",
+}
+
+
+def _why(envelope: Envelope, status: Status | None) -> str:
+    if status is None:
+        return "not loaded yet" if not envelope.state.failed else "its failure is about to be reported"
+    why = _WHY[status.condition]
+    if status.condition is Condition.WAITING and not envelope.state.tries:
+        why = "waits for its first try"
+    if envelope.state.hold:
+        why = f"held: {envelope.state.hold}"
+    if envelope.state.failed:
+        why = "has failed; the report to its sender " + ("is being made" if why.startswith("being") else "waits")
+    return why
+
+
+def envelopeRow(message: Message, envelope: Envelope, status: Status | None) -> dict[str, Any]:
+    """One line of C{show queue}."""
+    destination, state = envelope.destination, envelope.state
+    return {
+        "evpid": formatEnvelopeId(envelope.id),
+        "msgid": formatMessageId(messageOf(envelope.id)),
+        "agent": destination.agent.value,
+        "sender": str(message.transaction.sender),
+        "recipient": str(destination.recipient),
+        "original": str(destination.original),
+        "action": destination.action,
+        "user": destination.user,
+        "rule": destination.rule,
+        "size": message.body.size,
+        "created": envelope.created,
+        "expires": envelope.expires,
+        "tries": state.tries,
+        "last_try": state.lastTry,
+        "next_try": status.due if status is not None else state.nextTry,
+        "condition": status.condition.value if status is not None else "unknown",
+        "hold_queue": status.holdKey if status is not None else "",
+        "why": _why(envelope, status),
+        "last_reply": state.failed or state.lastReply,
+    }
+
+
+def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) -> dict[str, Any]:
+    """C{show envelope}: the line, and what later decisions look at."""
+    session = message.transaction.session
+    tls = session.tls
+    return envelopeRow(message, envelope, status) | {
+        "notify": envelope.destination.notify.value,
+        "orcpt": envelope.destination.orcpt,
+        "envid": message.transaction.envid,
+        "ret": message.transaction.ret,
+        "attempts": [
+            {"at": attempt.at, "host": attempt.host, "reply": attempt.reply} for attempt in envelope.state.attempts
+        ],
+        "session": {
+            "id": formatSessionId(session.session),
+            "listener": session.listener,
+            "peer": session.peer,
+            "rdns": session.rdns,
+            "helo": session.helo,
+            "protocol": session.protocol,
+            "user": session.user,
+            "tag": session.tag,
+            "tls": f"{tls.protocol}:{tls.cipher}:{tls.bits}" if tls is not None else "",
+        },
+    }
+
+
+def messageRow(message: Message, envelopes: list[dict[str, Any]]) -> dict[str, Any]:
+    """One message with its envelopes."""
+    return {
+        "msgid": formatMessageId(message.id),
+        "sender": str(message.transaction.sender),
+        "size": message.body.size,
+        "created": message.created,
+        "bounce": message.isBounce,
+        "envelopes": envelopes,
+    }

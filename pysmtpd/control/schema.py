@@ -1,0 +1,81 @@
+"""The control protocol: AMP over a UNIX socket. This page is the schema; docs/control.md says the same in prose.
+
+It is plain data so that C{pysmtpctl} starts without loading the daemon's libraries. L{pysmtpd.control.amp} makes AMP commands of it.
+
+Types: C{text} is UTF-8; C{integer} and C{boolean} are AMP's; C{octets} are raw; C{json} is one JSON value of at most L{PAGE} octets. Lists
+come in pages: a response's C{cursor} goes into the next call, and an empty one ends the list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# A value in an AMP box holds at most 65,535 octets.
+PAGE = 60_000
+
+DEFAULT_SOCKET = "/var/spool/pysmtpd/control.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """
+    @ivar doc: one sentence: what it does.
+    @ivar arguments: name and type of each.
+    @ivar response: name and type of each.
+    """
+
+    name: str
+    doc: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    response: tuple[tuple[str, str], ...] = ()
+
+
+# Error codes that any command may answer with, and what they mean.
+ERRORS = {
+    "NO_SUCH_ITEM": "No message or envelope of that id is in the queue.",
+    "BAD_ARGUMENT": "An argument is wrong; the text says which and what would be right.",
+    "UNAVAILABLE": "The daemon cannot do it now; the text says why.",
+}
+
+_ROWS = (("rows", "json"), ("cursor", "text"))
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "Status",
+            "What the daemon is doing: version, uptime, durability, what is paused.",
+            (),
+            (("status", "json"),),
+        ),
+        Command("Stats", "Statistics, as a list of key and value.", (("cursor", "text"),), _ROWS),
+        Command("Queue", "Envelopes, with why each waits and its last reply.", (("cursor", "text"),), _ROWS),
+        Command("SetAside", "Queue items that could not be read, with reasons.", (("cursor", "text"),), _ROWS),
+        Command("Message", "One message with its envelopes.", (("id", "text"),), (("message", "json"),)),
+        Command(
+            "Content",
+            "The content of a message in pieces: the first call opens it (start is true), the next ones read on; empty ends it.",
+            (("id", "text"), ("start", "boolean")),
+            (("data", "octets"),),
+        ),
+        Command("Envelope", "One envelope.", (("id", "text"),), (("envelope", "json"),)),
+        Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
+        Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
+        Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),
+        Command("Schedule", "Try now.", (("selection", "text"),), (("count", "integer"),)),
+        Command(
+            "Remove",
+            "Remove from the queue; the sender is not told.",
+            (("selection", "text"),),
+            (("count", "integer"),),
+        ),
+        Command("PauseEnvelope", "Suspend envelopes.", (("selection", "text"),), (("count", "integer"),)),
+        Command("ResumeEnvelope", "Resume suspended envelopes.", (("selection", "text"),), (("count", "integer"),)),
+        Command("Pause", "Pause a part: mta, mda or smtp.", (("part", "text"),)),
+        Command("Resume", "Resume a part: mta, mda or smtp.", (("part", "text"),)),
+        Command("Log", "Make the daemon log verbose or brief.", (("verbose", "boolean"),)),
+        Command(
+            "Stop", "End in order: no new sessions, running transactions finish, deliveries under way are recorded."
+        ),
+    )
+}

@@ -1,0 +1,296 @@
+"""The daemon's end of the control socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.amp import AMP
+from twisted.python.failure import Failure
+
+from pysmtpd.control.amp import AMP_COMMANDS, BadArgument, NoSuchItemError, Unavailable
+from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow
+from pysmtpd.control.schema import PAGE
+from pysmtpd.interfaces import (
+    IBody,
+    IOperator,
+    IPlatform,
+    IQueue,
+    IReport,
+    IRoutes,
+    IScheduler,
+    IStat,
+    NoSuchItem,
+    QueueError,
+    asDeferred,
+)
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.events import Commanded
+from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf, parseEnvelopeId, parseMessageId
+from pysmtpd.model.schedule import Status
+
+_MESSAGES = 64
+_MODE = 0o600
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def _slice(rows: Sequence[Any], cursor: str) -> dict[str, Any]:
+    """A page of a list that is at hand; the cursor is the index of its first row."""
+    start = int(cursor or 0)
+    size = 2
+    end = start
+    while end < len(rows):
+        size += len(_json(rows[end])) + 1
+        if size > PAGE and end > start:
+            break
+        end += 1
+    return {"rows": list(rows[start:end]), "cursor": str(end) if end < len(rows) else ""}
+
+
+def _messageId(text: str) -> MessageId:
+    """Of a message id, or of an envelope id."""
+    try:
+        return parseMessageId(text) if len(text) == 16 else messageOf(parseEnvelopeId(text))
+    except ValueError as error:
+        raise BadArgument(f"{text!r} is neither a message id (16 hex digits) nor an envelope id (24)") from error
+
+
+class Control:
+    """Everything that an operator may ask or do; each method is a command of L{pysmtpd.control.schema}."""
+
+    def __init__(
+        self,
+        operator: IOperator,
+        queue: IQueue,
+        scheduler: IScheduler,
+        routes: IRoutes,
+        stat: IStat,
+        report: IReport,
+    ) -> None:
+        self._operator = operator
+        self._queue = queue
+        self._scheduler = scheduler
+        self._routes = routes
+        self._stat = stat
+        self._report = report
+
+    # --- looking
+
+    async def status(self) -> dict[str, Any]:
+        return {"status": dict(self._operator.status()) | {"envelopes": dict(await self._scheduler.counts())}}
+
+    async def stats(self, cursor: str) -> dict[str, Any]:
+        return _slice([[key, value] for key, value in self._stat.snapshot().items()], cursor)
+
+    async def routes(self, cursor: str) -> dict[str, Any]:
+        return _slice(self._routes.showRoutes(), cursor)
+
+    async def hosts(self, cursor: str) -> dict[str, Any]:
+        return _slice(self._routes.showHosts(), cursor)
+
+    async def relays(self, cursor: str) -> dict[str, Any]:
+        return _slice(self._routes.showRelays(), cursor)
+
+    async def setAside(self, cursor: str) -> dict[str, Any]:
+        return _slice([{"item": each.item, "reason": each.reason} for each in await self._queue.setAside()], cursor)
+
+    async def queue(self, cursor: str) -> dict[str, Any]:
+        """Pages never split a message in two unless it alone is larger than a page; the cursor is C{MSGID[/INDEX]}."""
+        after, _, skip = cursor.partition("/")
+        first = int(skip or 0)
+        rows: list[dict[str, Any]] = []
+        size = 2
+        # With an index the message itself is read once more.
+        start = MessageId(int(after, 16) - (1 if skip else 0)) if after else MessageId(0)
+        page = await self._queue.page(start, _MESSAGES)
+        for message, envelopes in page:
+            for index, row in enumerate(await self._rows(message, envelopes)):
+                if index < first:
+                    continue
+                size += len(_json(row)) + 1
+                if size > PAGE and rows:
+                    return {"rows": rows, "cursor": f"{message.id:016x}/{index}"}
+                rows.append(row)
+            first = 0
+        return {"rows": rows, "cursor": f"{page[-1][0].id:016x}" if len(page) == _MESSAGES else ""}
+
+    async def _rows(self, message: Message, envelopes: Sequence[Envelope]) -> list[dict[str, Any]]:
+        statuses = await self._statuses(envelopes)
+        return [envelopeRow(message, envelope, statuses.get(envelope.id)) for envelope in envelopes]
+
+    async def _statuses(self, envelopes: Sequence[Envelope]) -> dict[EnvelopeId, Status]:
+        return {status.entry.id: status for status in await self._scheduler.query([each.id for each in envelopes])}
+
+    async def message(self, id: str) -> dict[str, Any]:
+        message, envelopes = await self._load(id)
+        return {"message": messageRow(message, (await self._rows(message, envelopes))[:100])}
+
+    async def envelope(self, id: str) -> dict[str, Any]:
+        if len(id) != 24:
+            raise BadArgument(f"{id!r} is not an envelope id (24 hex digits)")
+        message, envelopes = await self._load(id)
+        for envelope in envelopes:
+            if envelope.id == int(id, 16):
+                status = (await self._statuses([envelope])).get(envelope.id)
+                return {"envelope": envelopeDetail(message, envelope, status)}
+        raise NoSuchItemError(f"no envelope {id} is in the queue")
+
+    async def _load(self, id: str) -> tuple[Message, tuple[Envelope, ...]]:
+        try:
+            return await self._queue.load(_messageId(id))
+        except NoSuchItem as error:
+            raise NoSuchItemError(f"nothing with the id {id} is in the queue") from error
+
+    async def body(self, id: str) -> IBody:
+        """The content of a message, for C{Content}."""
+        message, _ = await self._load(id)
+        return await self._queue.open(message.body)
+
+    # --- doing
+
+    async def schedule(self, selection: str) -> dict[str, Any]:
+        return await self._each("schedule", selection, self._scheduler.schedule)
+
+    async def remove(self, selection: str) -> dict[str, Any]:
+        return await self._each("remove", selection, self._scheduler.remove)
+
+    async def pauseEnvelope(self, selection: str) -> dict[str, Any]:
+        return await self._each("pause envelope", selection, self._scheduler.suspend)
+
+    async def resumeEnvelope(self, selection: str) -> dict[str, Any]:
+        return await self._each("resume envelope", selection, self._scheduler.resume)
+
+    async def _each(
+        self, word: str, selection: str, act: Callable[[Sequence[EnvelopeId]], Deferred[int]]
+    ) -> dict[str, Any]:
+        count = 0
+        if selection == "all":
+            after = MessageId(0)
+            while page := await self._queue.page(after, _MESSAGES):
+                count += await act([envelope.id for _, envelopes in page for envelope in envelopes])
+                after = page[-1][0].id
+        else:
+            _, envelopes = await self._load(selection)
+            wanted = [each.id for each in envelopes if len(selection) == 16 or each.id == int(selection, 16)]
+            if not wanted:
+                raise NoSuchItemError(f"no envelope {selection} is in the queue")
+            count = await act(wanted)
+        self._report.happened(Commanded(command=word, detail=f"{selection} ({count})"))
+        return {"count": count}
+
+    async def pause(self, part: str) -> dict[str, Any]:
+        return self._part("pause", part, self._operator.pause)
+
+    async def resume(self, part: str) -> dict[str, Any]:
+        return self._part("resume", part, self._operator.resume)
+
+    def _part(self, word: str, part: str, act: Callable[[str], None]) -> dict[str, Any]:
+        try:
+            act(part)
+        except ValueError as error:
+            raise BadArgument(str(error)) from error
+        self._report.happened(Commanded(command=word, detail=part))
+        return {}
+
+    async def log(self, verbose: bool) -> dict[str, Any]:
+        self._operator.setVerbose(verbose)
+        self._report.happened(Commanded(command="log", detail="verbose" if verbose else "brief"))
+        return {}
+
+    async def stop(self) -> dict[str, Any]:
+        self._report.happened(Commanded(command="stop", detail=""))
+        self._operator.stop()
+        return {}
+
+
+class _Connection(AMP):
+    """One operator's connection. It keeps the content that is being read."""
+
+    _log = Logger()
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+        self._body: IBody | None = None
+        self._id = ""
+        self._rest = b""
+
+    def locateResponder(self, name: bytes) -> Any:
+        """Every command of the schema is the method of its name."""
+        command = AMP_COMMANDS.get(name.decode("ascii", "replace"))
+        if command is None:
+            return super().locateResponder(name)
+        word = command.__name__[0].lower() + command.__name__[1:]
+        method = self._content if word == "content" else getattr(self._control, word)
+        return self._wrapWithSerialization(lambda **arguments: self._run(method, arguments), command)
+
+    def _run(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Deferred[dict[str, Any]]:
+        done: Deferred[dict[str, Any]] = Deferred.fromCoroutine(method(**arguments))
+        return done.addErrback(self._explain)
+
+    def _explain(self, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, QueueError):
+            return Failure(Unavailable(error.reason))
+        if not isinstance(error, NoSuchItemError | BadArgument | Unavailable):
+            self._log.failure("While answering a control command", failure=failure)
+            return Failure(Unavailable(f"internal error: {error}"))
+        return failure
+
+    async def _content(self, id: str, start: bool) -> dict[str, Any]:
+        if start or self._body is None or id != self._id:
+            self._close()
+            self._body = await self._control.body(id)
+            self._id = id
+        # A chunk of content may be an octet longer than a box's value.
+        data = self._rest or await asDeferred(self._body.read())
+        self._rest = data[PAGE:]
+        if not data:
+            self._close()
+        return {"data": data[:PAGE]}
+
+    def _close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+            self._rest = b""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._close()
+        super().connectionLost(reason)
+
+
+class ControlServer:
+    """Listens on the control socket, mode 0600."""
+
+    def __init__(self, platform: IPlatform, path: str, control: Control) -> None:
+        self._platform = platform
+        self._path = path
+        self._control = control
+        self._port: IListeningPort | None = None
+        self._connections: list[_Connection] = []
+
+    def start(self) -> None:
+        """
+        @raise twisted.internet.error.CannotListenError: the path cannot be bound.
+        """
+        factory: Any = Factory.forProtocol(lambda: _Connection(self._control))
+        factory.noisy = False
+        # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
+        self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
+
+    def stop(self) -> Deferred[None]:
+        """Take no more connections; answers under way are still given."""
+        port, self._port = self._port, None
+        if port is None:
+            return succeed(None)
+        stopped = port.stopListening()
+        return stopped if isinstance(stopped, Deferred) else succeed(None)

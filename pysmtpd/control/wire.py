@@ -1,0 +1,119 @@
+"""A blocking client of the control socket, with nothing but the standard library: C{pysmtpctl} must start fast.
+
+An AMP box is a sequence of key and value, each behind its length in two octets; an empty key ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from pysmtpd.control.schema import COMMANDS
+
+# Seconds for an answer. The daemon answers at once; a page of a large queue may wait for the disk.
+TIMEOUT = 60.0
+
+
+class ControlError(Exception):
+    """The daemon answered with an error.
+
+    @ivar code: one of L{pysmtpd.control.schema.ERRORS}, or C{UNKNOWN}.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def _encode(kind: str, value: Any) -> bytes:
+    if kind == "text":
+        return str(value).encode()
+    if kind == "integer":
+        return b"%d" % value
+    if kind == "boolean":
+        return b"True" if value else b"False"
+    return bytes(value)
+
+
+def _decode(kind: str, value: bytes) -> Any:
+    if kind == "text":
+        return value.decode()
+    if kind == "integer":
+        return int(value)
+    if kind == "boolean":
+        return value == b"True"
+    if kind == "json":
+        return json.loads(value)
+    return value
+
+
+def _frame(box: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(struct.pack("!H", len(part)) + part for pair in box for part in pair) + b"\0\0"
+
+
+class Client:
+    """One connection; one call at a time."""
+
+    def __init__(self, path: str) -> None:
+        """
+        @raise OSError: nobody listens there, or we may not connect.
+        """
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(TIMEOUT)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+        self._stream = self._socket.makefile("rb")
+        self._tag = 0
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """
+        @raise ControlError: the daemon refused.
+        @raise OSError: the connection broke.
+        """
+        command = COMMANDS[name]
+        self._tag += 1
+        tag = b"%x" % self._tag
+        box = [(b"_ask", tag), (b"_command", name.encode())]
+        box += [(key.encode(), _encode(kind, arguments[key])) for key, kind in command.arguments]
+        self._socket.sendall(_frame(box))
+        answer = self._read()
+        if b"_error_code" in answer:
+            code = answer[b"_error_code"].decode()
+            raise ControlError(code, answer.get(b"_error_description", b"").decode("utf-8", "replace"))
+        return {key: _decode(kind, answer[key.encode()]) for key, kind in command.response}
+
+    def rows(self, name: str) -> Iterator[Any]:
+        """All rows of a paged list."""
+        cursor = ""
+        while True:
+            answer = self.call(name, cursor=cursor)
+            yield from answer["rows"]
+            cursor = answer["cursor"]
+            if not cursor:
+                return
+
+    def _read(self) -> dict[bytes, bytes]:
+        box: dict[bytes, bytes] = {}
+        while key := self._part():
+            box[key] = self._part()
+        return box
+
+    def _part(self) -> bytes:
+        length = struct.unpack("!H", self._exactly(2))[0]
+        return self._exactly(length)
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) != size:
+            raise ConnectionError("the daemon closed the connection")
+        return data

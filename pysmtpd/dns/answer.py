@@ -1,0 +1,112 @@
+"""Reading an answer: which of its records belong to the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.names import dns
+
+from pysmtpd.dns.names import BadName, fromWire
+from pysmtpd.interfaces.routing import Lookup
+
+MOST_LINKS = 12
+MOST_RECORDS = 256
+LONGEST_TTL = 86_400.0
+LONGEST_NEGATIVE_TTL = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """
+    @ivar records: payloads, as L{twisted.names.dns} decodes them.
+    @ivar ttl: seconds; 0: not to be kept.
+    @ivar secure: the server says that it has validated all of it.
+    @ivar canonical: the name at the end of the CNAME chain, in lower case.
+    """
+
+    status: Lookup
+    records: tuple[Any, ...]
+    ttl: float
+    secure: bool
+    canonical: bytes
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """As far as a chain of CNAMEs was followed.
+
+    @ivar name: what to ask for now.
+    @ivar seen: all names before it.
+    @ivar ttl: the least of the links' so far.
+    @ivar secure: all answers so far were.
+    """
+
+    name: bytes
+    seen: tuple[bytes, ...] = ()
+    ttl: float = LONGEST_TTL
+    secure: bool = True
+
+
+def read(message: dns.Message, type: int, chain: Chain) -> Records | Chain:
+    """Follow the chain through the answer section.
+
+    @param message: the answer to C{chain.name}, with rcode NOERROR or NXDOMAIN.
+    @return: the end, or the chain with the name at which this server stopped.
+    """
+    name, seen, ttl = chain.name, chain.seen, chain.ttl
+    secure = chain.secure and bool(message.authenticData)
+    answers = message.answers[:MOST_RECORDS]
+    aliases: dict[bytes, dns.RRHeader] = {}
+    for header in answers:
+        if header.type == dns.CNAME and header.cls == dns.IN:
+            aliases.setdefault(header.name.name.lower(), header)
+    while name in aliases:
+        header = aliases[name]
+        seen = (*seen, name)
+        name = _payload(header).name.name.lower()
+        ttl = min(ttl, _ttl(header))
+        if name in seen or len(seen) > MOST_LINKS:
+            return failure(name, "a chain of CNAMEs without end")
+    found = []
+    for header in answers:
+        if header.type == type and header.cls == dns.IN and header.name.name.lower() == name:
+            found.append(header.payload)
+            ttl = min(ttl, _ttl(header))
+    if found:
+        return Records(Lookup.FOUND, tuple(found), ttl, secure, name)
+    negative = _negativeTtl(message, name)
+    if message.rCode == dns.OK and name != chain.name and negative is None:
+        try:
+            fromWire(name)
+        except BadName as error:
+            return failure(chain.name, f"CNAME: {error}")
+        return Chain(name, seen, ttl, secure)
+    status = Lookup.NXDOMAIN if message.rCode == dns.ENAME else Lookup.NODATA
+    # RFC 2308 5: without an SOA record there is no telling how long.
+    return Records(status, (), min(ttl, negative or 0.0), secure, name)
+
+
+def failure(name: bytes, reason: str) -> Records:
+    """No answer."""
+    return Records(Lookup.FAILED, (), 0.0, False, name, f"{name[:80].decode('ascii', 'backslashreplace')}: {reason}")
+
+
+def _payload(header: dns.RRHeader) -> Any:
+    return header.payload
+
+
+def _ttl(header: dns.RRHeader) -> float:
+    # RFC 2181 8: with the highest bit set, it counts as zero.
+    return 0.0 if header.ttl > 0x7FFFFFFF else float(header.ttl)
+
+
+def _negativeTtl(message: dns.Message, name: bytes) -> float | None:
+    """How long "there is none" holds (RFC 2308 5), or None where the answer has no SOA record that is in charge of C{name}."""
+    for header in message.authority[:MOST_RECORDS]:
+        zone = header.name.name.lower()
+        if header.type == dns.SOA and header.cls == dns.IN and (not zone or name == zone or name.endswith(b"." + zone)):
+            minimum = float(_payload(header).minimum)
+            return min(_ttl(header), minimum, LONGEST_NEGATIVE_TTL)
+    return None

@@ -1,0 +1,212 @@
+"""The resolver: what the other rooms ask, in their terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.names import dns
+from zope.interface import implementer
+
+from pysmtpd.dns.answer import Chain, Records, failure, read
+from pysmtpd.dns.cache import Cache
+from pysmtpd.dns.merge import Merge
+from pysmtpd.dns.names import BadName, fromWire, isLocalhost, parseAddress, reverseName, toWire
+from pysmtpd.dns.stub import Stub, Unanswered
+from pysmtpd.interfaces.platform import IPlatform, ResolverSettings
+from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer, MxHost
+
+PATIENCE = 15.0
+FAILURE_TTL = 5.0
+MOST_ENTRIES = 20_000
+MOST_MX = 100
+MOST_ADDRESSES = 64
+MOST_NAMES = 8
+
+_LOCALHOST = ("::1", "127.0.0.1")
+_TYPES = {"inet4": (dns.A,), "inet6": (dns.AAAA,), "": (dns.AAAA, dns.A)}
+
+
+@implementer(IResolver)
+class Resolver:
+    """A stub over recursive servers, with a cache for everything they say, and one question in flight for all who ask the same.
+
+    A failure is kept too, for 5 seconds. No question takes longer than 15. Address literals, C{localhost}, and the names of the hosts
+    file are answered at once, without DNS; such answers are never secure.
+    """
+
+    def __init__(
+        self, platform: IPlatform, settings: ResolverSettings, hosts: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """
+        @param hosts: names, in lower case, and their addresses: what L{pysmtpd.dns.hosts.parseHosts} gives.
+        """
+        self._clock = platform.clock
+        self._trustAD = settings.trustAD
+        self._hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
+        self._stub = Stub(platform, settings.servers)
+        self._cache: Cache[tuple[bytes, int], Records] = Cache(platform.clock.seconds, MOST_ENTRIES)
+        self._merge: Merge[tuple[bytes, int], Records] = Merge()
+
+    # --- IResolver
+
+    def mx(self, domain: str) -> Deferred[MxAnswer]:
+        """MX records of C{domain}. A name that only the hosts file knows has none (NODATA), so that its addresses count."""
+        if parseAddress(domain) is not None:
+            return succeed(MxAnswer(Lookup.NODATA))
+        try:
+            wire = toWire(domain)
+        except BadName as error:
+            return succeed(MxAnswer(Lookup.NXDOMAIN, error=str(error)))
+        if isLocalhost(wire):
+            return succeed(MxAnswer(Lookup.NODATA))
+        return self._records(wire, dns.MX).addCallback(self._readMx, wire)
+
+    def addresses(self, host: str, family: str = "") -> Deferred[AddressAnswer]:
+        """
+        @param family: C{"inet4"}, C{"inet6"}, or empty for both: then IPv6 addresses come first.
+        """
+        types = _TYPES[family]
+        literal = parseAddress(host)
+        if literal is not None:
+            return succeed(_fixed((str(literal),), family, host))
+        try:
+            wire = toWire(host)
+        except BadName as error:
+            return succeed(AddressAnswer(Lookup.NXDOMAIN, error=str(error)))
+        name = wire.decode("ascii")
+        listed = self._hosts.get(name) or (_LOCALHOST if isLocalhost(wire) else None)
+        if listed is not None:
+            return succeed(_fixed(listed, family, name))
+        if len(types) == 1:
+            return self._records(wire, types[0]).addCallback(lambda records: self._readAddresses([records]))
+        first, second = [self._records(wire, type) for type in types]
+        # Neither can fail; both are under way.
+        return first.addCallback(lambda one: second.addCallback(lambda other: self._readAddresses([one, other])))
+
+    def ptr(self, address: str) -> Deferred[Sequence[str]]:
+        """Names of C{address} that may be used as host names, at most 8."""
+        parsed = parseAddress(address)
+        if parsed is None:
+            return succeed(())
+        return self._records(reverseName(parsed), dns.PTR).addCallback(_ptrNames)
+
+    def confirmedName(self, address: str) -> Deferred[str]:
+        """The first of the PTR names, as they come, that has C{address} itself."""
+        parsed = parseAddress(address)
+        if parsed is None:
+            return succeed("")
+        return self.ptr(address).addCallback(self._confirm, parsed)
+
+    # --- beyond the interface
+
+    def flush(self) -> None:
+        """Forget everything that was learned."""
+        self._cache.clear()
+
+    def close(self) -> Deferred[None]:
+        """Give up what is being asked (it fails), and close all sockets. The resolver is of no use any more."""
+        return self._stub.close()
+
+    # --- inside
+
+    def _records(self, name: bytes, type: int) -> Deferred[Records]:
+        key = (name, type)
+        known = self._cache.get(key)
+        if known is not None:
+            return succeed(known)
+        return self._merge.ask(key, lambda: self._learn(name, type))
+
+    def _learn(self, name: bytes, type: int) -> Deferred[Records]:
+        deadline = self._clock.seconds() + PATIENCE
+        return self._follow(Chain(name), type, deadline).addCallback(self._keep, (name, type))
+
+    def _follow(self, chain: Chain, type: int, deadline: float) -> Deferred[Records]:
+        """The chain's length is bounded by what it remembers; all of it by the deadline."""
+        return self._stub.ask(chain.name, type, deadline).addCallback(self._take, chain, type, deadline)
+
+    def _take(
+        self, reply: dns.Message | Unanswered, chain: Chain, type: int, deadline: float
+    ) -> Records | Deferred[Records]:
+        if isinstance(reply, Unanswered):
+            return failure(chain.name, reply.reason)
+        result = read(reply, type, chain)
+        return result if isinstance(result, Records) else self._follow(result, type, deadline)
+
+    def _keep(self, records: Records, key: tuple[bytes, int]) -> Records:
+        self._cache.put(key, records, FAILURE_TTL if records.status is Lookup.FAILED else records.ttl)
+        return records
+
+    def _readMx(self, records: Records, name: bytes) -> MxAnswer:
+        secure = records.secure and self._trustAD
+        if records.status is not Lookup.FOUND:
+            if records.status is Lookup.NXDOMAIN and name.decode("ascii") in self._hosts:
+                return MxAnswer(Lookup.NODATA)
+            return MxAnswer(records.status, secure=secure, error=records.error)
+        hosts = []
+        for record in records.records:
+            try:
+                hosts.append((record.preference, fromWire(record.name.name)))
+            except BadName:
+                continue
+        hosts = sorted(dict.fromkeys(hosts))
+        # RFC 7505 3: a null MX stands alone; beside real hosts it means nothing.
+        named = [MxHost(preference, host) for preference, host in hosts if host]
+        if named:
+            return MxAnswer(Lookup.FOUND, tuple(named[:MOST_MX]), secure)
+        if hosts:
+            return MxAnswer(Lookup.FOUND, (MxHost(hosts[0][0], ""),), secure)
+        return MxAnswer(Lookup.FAILED, error=f"{name.decode('ascii')}: its MX records hold no host name")
+
+    def _confirm(self, names: Sequence[str], address: IPv4Address | IPv6Address) -> str | Deferred[str]:
+        if not names:
+            return ""
+        family = f"inet{6 if address.version == 6 else 4}"
+        sought = str(address)
+
+        def choose(answers: list[AddressAnswer]) -> str:
+            for name, answer in zip(names, answers, strict=True):
+                if sought in answer.addresses:
+                    return name
+            return ""
+
+        return gatherResults([self.addresses(name, family) for name in names]).addCallback(choose)
+
+    def _readAddresses(self, answers: list[Records]) -> AddressAnswer:
+        found = [answer for answer in answers if answer.status is Lookup.FOUND]
+        addresses = [text for answer in found for record in answer.records if (text := _textual(record))]
+        if addresses:
+            secure = self._trustAD and all(answer.secure for answer in found)
+            canonical = found[0].canonical.decode("ascii", "backslashreplace")
+            return AddressAnswer(Lookup.FOUND, tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES], secure, canonical)
+        # What is not known for sure is a failure: another try may find addresses.
+        for status in (Lookup.FAILED, Lookup.NXDOMAIN):
+            for answer in answers:
+                if answer.status is status:
+                    return AddressAnswer(status, secure=answer.secure and self._trustAD, error=answer.error)
+        return AddressAnswer(Lookup.NODATA, secure=self._trustAD and all(answer.secure for answer in answers))
+
+
+def _fixed(addresses: Sequence[str], family: str, name: str) -> AddressAnswer:
+    """An answer that needs no DNS."""
+    fitting = tuple(address for address in addresses if family in ("", "inet6" if ":" in address else "inet4"))
+    return AddressAnswer(Lookup.FOUND if fitting else Lookup.NODATA, fitting, canonical=name if fitting else "")
+
+
+def _textual(record: dns.Record_A | dns.Record_AAAA) -> str:
+    """An address, or nothing for an IPv4 address in the clothes of IPv6: those have no business in DNS (RFC 4038 4.2)."""
+    if isinstance(record, dns.Record_A):
+        return record.dottedQuad()
+    address = IPv6Address(record.address)
+    return "" if address.ipv4_mapped is not None else str(address)
+
+
+def _ptrNames(records: Records) -> Sequence[str]:
+    names = []
+    for record in records.records[:MOST_NAMES]:
+        try:
+            names.append(fromWire(record.name.name))
+        except BadName:
+            continue
+    return tuple(name for name in names if name)

@@ -1,0 +1,412 @@
+"""Questions to recursive name servers: who is asked, how often, and which datagrams count as answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cache
+from heapq import heappop, heappush
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.names import dns
+
+from pysmtpd.dns.sockets import Socket, Sockets
+from pysmtpd.dns.stream import StreamQuestion
+from pysmtpd.interfaces.platform import IPlatform
+
+UDP_TIMEOUT = 2.0
+TCP_TIMEOUT = 4.0
+PENALTY = 30.0
+PLAIN_FOR = 900.0
+MOST_OUTSTANDING = 512
+MOST_WAITING = 20_000
+HEADER = dns.Message.headerSize
+EDNS_SIZE = 1232  # fits into an IPv6 packet that no path has to cut
+_RCODES = {
+    dns.EFORMAT: "format error",
+    dns.ESERVER: "server failure",
+    dns.ENOTIMP: "not implemented",
+    dns.EREFUSED: "refused",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """No server gave an answer that counts; why, for people."""
+
+    reason: str
+
+
+class Server:
+    """A name server, and what is known of it.
+
+    @ivar host: its address in canonical form, without a scope.
+    @ivar interface: what to bind to, to reach it.
+    @ivar slowUntil: it did not answer in time: others are asked first until then.
+    @ivar plainUntil: it does not understand EDNS.
+    """
+
+    __slots__ = ("address", "host", "interface", "plainUntil", "port", "slowUntil")
+
+    def __init__(self, host: str, port: int) -> None:
+        """
+        @raise ValueError: C{host} is no address.
+        """
+        self.address = (host, port)
+        self.host = str(ip_address(host.partition("%")[0]))
+        self.port = port
+        self.interface = "::" if ":" in host else ""
+        self.slowUntil = 0.0
+        self.plainUntil = 0.0
+
+    def __str__(self) -> str:
+        return self.host if self.port == dns.PORT else f"{self.host} port {self.port}"
+
+
+class _Question:
+    """One question on its way.
+
+    @ivar asked: its number among the questions that are open; 0: it waits.
+    @ivar turns: the servers that may still be asked, in order; one that was silent is appended again.
+    @ivar attempt: grows with each message sent, so that an old time-out is told from a new one.
+    """
+
+    __slots__ = (
+        *(
+            "answer",
+            "asked",
+            "attempt",
+            "deadline",
+            "id",
+            "name",
+            "over",
+            "server",
+            "socket",
+            "stream",
+            "tries",
+            "turns",
+        ),
+        *("trouble", "type", "usedEdns"),
+    )
+
+    def __init__(self, name: bytes, type: int, deadline: float) -> None:
+        self.name = name
+        self.type = type
+        self.deadline = deadline
+        self.answer: Deferred[dns.Message | Unanswered] = Deferred()
+        self.turns: deque[Server] = deque()
+        self.asked = 0
+        self.tries = 0
+        self.attempt = 0
+        self.server: Server | None = None
+        self.socket: Socket[_Question] | None = None
+        self.stream: StreamQuestion | None = None
+        self.id = 0
+        self.usedEdns = False
+        self.trouble = ""
+        self.over = False
+
+
+class Stub:
+    """Asks recursive servers.
+
+    An answer counts only if it came from the server that was asked, to the port, with the id and the question that were sent.
+    A server that fails is not asked again for the same question; one that is silent is, after the others.
+    """
+
+    def __init__(self, platform: IPlatform, servers: tuple[tuple[str, int], ...]) -> None:
+        self._platform = platform
+        self._clock = platform.clock
+        self._servers = [Server(host, port) for host, port in servers]
+        self._sockets: Sockets[_Question] = Sockets(platform, self._received)
+        self._waiting: deque[_Question] = deque()
+        self._due: list[tuple[float, int, _Question, int]] = []
+        self._serial = 0
+        self._timer: IDelayedCall | None = None
+        self._open: dict[int, _Question] = {}
+        self._draining = False
+        self._closed = False
+
+    def ask(self, name: bytes, type: int, deadline: float) -> Deferred[dns.Message | Unanswered]:
+        """Never fails; the message's rcode is NOERROR or NXDOMAIN.
+
+        @param name: in lower case.
+        @param deadline: monotonic seconds at which to give up.
+        """
+        question = _Question(name, type, deadline)
+        if self._closed:
+            question.answer.callback(Unanswered("the resolver was closed"))
+        elif not self._servers:
+            question.answer.callback(Unanswered("no name server is configured"))
+        elif len(self._open) < MOST_OUTSTANDING:
+            self._start(question)
+        elif len(self._waiting) < MOST_WAITING:
+            self._waiting.append(question)
+        else:
+            question.answer.callback(Unanswered("too many questions to DNS are waiting"))
+        return question.answer
+
+    def close(self) -> Deferred[None]:
+        """Give up all questions and close all sockets."""
+        self._closed = True
+        given = [*self._open.values(), *self._waiting]
+        self._waiting.clear()
+        for question in given:
+            self._finish(question, Unanswered("the resolver was closed"))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due.clear()
+        return self._sockets.close()
+
+    # --- from start to end
+
+    def _start(self, question: _Question) -> None:
+        now = self._clock.seconds()
+        self._serial += 1
+        question.asked = self._serial
+        self._open[question.asked] = question
+        # Sorting is stable: servers in good standing in the order of the configuration, then the one that was slow longest ago.
+        question.turns.extend(sorted(self._servers, key=lambda server: max(server.slowUntil - now, 0.0)))
+        question.tries = max(3, 2 * len(self._servers))
+        self._next(question)
+
+    def _next(self, question: _Question) -> None:
+        """Ask the next server."""
+        while question.turns and question.tries > 0 and self._clock.seconds() < question.deadline:
+            question.server = question.turns.popleft()
+            question.tries -= 1
+            if self._send(question):
+                return
+        self._finish(question, Unanswered(question.trouble or "no answer in time"))
+
+    def _finish(self, question: _Question, result: dns.Message | Unanswered) -> None:
+        if question.over:
+            return
+        question.over = True
+        self._release(question)
+        self._open.pop(question.asked, None)
+        question.answer.callback(result)
+        if self._waiting and not self._draining:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Start what waits. Questions that end at once end inside this loop, not each inside the one before."""
+        self._draining = True
+        try:
+            while self._waiting and len(self._open) < MOST_OUTSTANDING:
+                question = self._waiting.popleft()
+                if question.deadline <= self._clock.seconds():
+                    self._finish(question, Unanswered("too many questions to DNS are waiting"))
+                else:
+                    self._start(question)
+        finally:
+            self._draining = False
+
+    def _release(self, question: _Question) -> None:
+        socket, question.socket = question.socket, None
+        if socket is not None:
+            self._sockets.release(socket, question.id)
+        stream, question.stream = question.stream, None
+        if stream is not None:
+            stream.stop()
+
+    # --- asking
+
+    def _send(self, question: _Question) -> bool:
+        """
+        @return: it is on its way.
+        """
+        server = question.server
+        assert server is not None
+        question.usedEdns = server.plainUntil <= self._clock.seconds()
+        try:
+            socket, question.id = self._sockets.place(question, server.interface)
+            question.socket = socket
+            socket.send(encode(question.id, question.name, question.type, question.usedEdns), server.address)
+        except OSError as error:
+            self._release(question)
+            question.trouble = f"{server}: {error}"
+            return False
+        self._expect(question, UDP_TIMEOUT)
+        return True
+
+    def _sendStream(self, question: _Question) -> None:
+        """The same question to the same server, over TCP."""
+        server = question.server
+        assert server is not None
+        self._release(question)
+        id = int.from_bytes(self._platform.secret(2), "big")
+        question.stream = stream = StreamQuestion(
+            encode(id, question.name, question.type, question.usedEdns),
+            lambda data: self._receivedStream(question, id, data),
+            lambda reason: self._failed(question, reason),
+        )
+        self._expect(question, TCP_TIMEOUT)
+        stream.start(self._platform.network, server.address, TCP_TIMEOUT)
+
+    def _expect(self, question: _Question, timeout: float) -> None:
+        """One timer serves all questions."""
+        question.attempt += 1
+        self._serial += 1
+        now = self._clock.seconds()
+        due = min(now + timeout, question.deadline)
+        heappush(self._due, (due, self._serial, question, question.attempt))
+        if self._timer is None:
+            self._timer = self._clock.callLater(due - now, self._tick)
+        elif due < self._timer.getTime():
+            self._timer.reset(due - now)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        while self._due:
+            due, _, question, attempt = self._due[0]
+            if question.over or question.attempt != attempt:
+                heappop(self._due)
+            elif due <= now:
+                heappop(self._due)
+                self._silent(question)
+            else:
+                if self._timer is None:
+                    self._timer = self._clock.callLater(due - now, self._tick)
+                break
+
+    def _silent(self, question: _Question) -> None:
+        server = question.server
+        assert server is not None
+        server.slowUntil = self._clock.seconds() + PENALTY
+        question.turns.append(server)
+        question.trouble = f"{server}: no answer in time"
+        self._release(question)
+        self._next(question)
+
+    def _failed(self, question: _Question, reason: str) -> None:
+        """This server is of no use for this question."""
+        question.trouble = f"{question.server}: {reason}"
+        self._release(question)
+        self._next(question)
+
+    # --- being answered
+
+    def _received(self, socket: Socket[_Question], data: bytes, address: Any) -> None:
+        if len(data) < HEADER or not data[2] & 0x80:
+            return
+        question = socket.pending.get(data[0] << 8 | data[1])
+        if question is None:
+            return
+        server = question.server
+        assert server is not None
+        # The system writes addresses in their canonical form, with the scope of link-local ones.
+        if address[1] != server.port or address[0].partition("%")[0] != server.host:
+            return
+        message = decode(data)
+        if message is None or not _answers(message, question):
+            # Perhaps a forgery: the true answer may still come.
+            return
+        self._judge(question, server, message, mayStream=True)
+
+    def _receivedStream(self, question: _Question, id: int, data: bytes) -> None:
+        server = question.server
+        assert server is not None
+        message = decode(data)
+        if message is None or message.id != id or not message.answer or not _answers(message, question):
+            self._failed(question, "an answer that makes no sense")
+        else:
+            self._judge(question, server, message, mayStream=False)
+
+    def _judge(self, question: _Question, server: Server, message: dns.Message, mayStream: bool) -> None:
+        server.slowUntil = 0.0
+        rcode = message.rCode | _extendedRcode(message)
+        if rcode in (dns.EFORMAT, dns.ENOTIMP) and question.usedEdns:
+            server.plainUntil = self._clock.seconds() + PLAIN_FOR
+            self._release(question)
+            question.turns.appendleft(server)
+            question.tries += 1
+            self._next(question)
+        elif rcode not in (dns.OK, dns.ENAME):
+            self._failed(question, _RCODES.get(rcode, f"error {rcode}"))
+        elif message.trunc:
+            if mayStream:
+                self._sendStream(question)
+            else:
+                self._failed(question, "a truncated answer over TCP")
+        elif _isLame(message):
+            self._failed(question, "it does not recurse")
+        else:
+            self._finish(question, message)
+
+
+@cache
+def _form(type: int, edns: bool) -> tuple[bytes, bytes]:
+    """A question for the root, as the codec writes it: what stands between the id and the name, and from the name's end on."""
+    message = dns.Message(recDes=1, authenticData=1)
+    message.queries.append(dns.Query(b"", type, dns.IN))
+    if edns:
+        message.additional.append(dns.RRHeader(b"", dns.OPT, EDNS_SIZE))
+    wire = message.toStr()
+    return wire[2:HEADER], wire[HEADER:]
+
+
+def encode(id: int, name: bytes, type: int, edns: bool) -> bytes:
+    """A question: recursion desired, and AD asked for (RFC 6840 5.7).
+
+    The signatures themselves are not: they would only make answers longer.
+
+    @param name: of L{pysmtpd.dns.names.toWire}.
+    """
+    head, tail = _form(type, edns)
+    labels = b"".join([b"%c%b" % (len(label), label) for label in name.split(b".")])
+    return b"%b%b%b%b" % (id.to_bytes(2, "big"), head, labels, tail)
+
+
+def decode(data: bytes) -> dns.Message | None:
+    """A message, or None for octets that are none, or not a whole one."""
+    message = dns.Message()
+    try:
+        message.fromStr(data)
+    except Exception:
+        # The codec has no list of what it raises at garbage; whatever it is, it costs this datagram.
+        return None
+    whole = (
+        len(message.queries) == int.from_bytes(data[4:6], "big")
+        and len(message.answers) == int.from_bytes(data[6:8], "big")
+        and len(message.authority) == int.from_bytes(data[8:10], "big")
+        and len(message.additional) == int.from_bytes(data[10:12], "big")
+    )
+    return message if whole or message.trunc else None
+
+
+def _answers(message: dns.Message, question: _Question) -> bool:
+    """Does the message repeat the question? One that tells only of an error need not (RFC 6891 7: old servers)."""
+    if not message.queries:
+        return message.rCode not in (dns.OK, dns.ENAME)
+    asked = message.queries[0]
+    return (
+        len(message.queries) == 1
+        and asked.type == question.type
+        and asked.cls == dns.IN
+        and asked.name.name.lower() == question.name
+    )
+
+
+def _extendedRcode(message: dns.Message) -> int:
+    """The high bits of the rcode, from the OPT record (RFC 6891 6.1.3)."""
+    for header in message.additional:
+        if header.type == dns.OPT:
+            return int(header.ttl >> 24 << 4)
+    return 0
+
+
+def _isLame(message: dns.Message) -> bool:
+    """A referral in place of an answer: the server is asked what it does not know, and does not ask for us."""
+    return (
+        message.rCode == dns.OK
+        and not message.answers
+        and not message.recAv
+        and not message.auth
+        and not any(header.type == dns.SOA for header in message.authority)
+    )

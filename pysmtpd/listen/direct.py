@@ -1,0 +1,51 @@
+"""Writing straight through to the socket.
+
+Twisted's TCP transport buffers what is written and waits for the next turn of the reactor to send it: two changes of the poll set
+and one turn for each reply. When nothing is buffered the same octets can go at once. This file alone knows the transport's insides
+for that; where they are not as expected (another transport, a test's, TLS), C{transport.write} does the work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "fileno")
+
+
+def canWriteDirectly(transport: Any) -> bool:
+    """Has this transport the insides that L{write} relies on? Ask once per connection."""
+    return all(hasattr(transport, name) for name in _NEEDED)
+
+
+def write(transport: Any, data: bytes) -> bool:
+    """Send C{data} now, as far as the socket takes it, and leave the rest to the transport. Order is kept.
+
+    @param transport: one that L{canWriteDirectly}.
+    @return: nothing is left in the transport's buffer.
+    """
+    if (
+        transport._tempDataBuffer
+        or transport.dataBuffer
+        or transport.TLS
+        or transport.disconnecting
+        or not transport.connected
+    ):
+        transport.write(data)
+        return False
+    try:
+        sent = transport.socket.send(data)
+    except OSError:
+        # Not now, or never again: the transport finds out which, and tells its protocol in its own time.
+        sent = 0
+    if sent == len(data):
+        return True
+    transport.write(data[sent:] if sent else data)
+    return False
+
+
+def descriptor(transport: Any) -> int:
+    """The number of the connection's file descriptor; 0 where there is none. The system always gives the lowest free one."""
+    try:
+        return int(transport.fileno())
+    except (AttributeError, OSError):
+        return 0

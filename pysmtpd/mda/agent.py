@@ -1,0 +1,230 @@
+"""The mda: one delivery for each envelope, bounded in all and per user."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pysmtpd.interfaces import (
+    DeliveryRefused,
+    IAgent,
+    IBody,
+    IDeliveryHosts,
+    IOutcomes,
+    IQueue,
+    IRelease,
+    IStat,
+    NoSuchItem,
+    QueueError,
+    asDeferred,
+)
+from pysmtpd.mda.header import deliveredTo
+from pysmtpd.model.config import Action, Config, Method
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.ids import formatEnvelopeId
+from pysmtpd.model.outcome import Outcome, Result
+from pysmtpd.model.reply import Reply
+from pysmtpd.model.schedule import Delivery
+
+DELIVERED = Reply(250, "Delivered", "2.1.5")
+LOOP = Reply(554, "Mail loops: it has been delivered to this address before", "5.4.6")
+NO_ACTION = "The configuration has no such action for local delivery any more: "
+
+
+@dataclass(slots=True)
+class _Job:
+    message: Message
+    envelope: Envelope
+    outcomes: IOutcomes
+
+
+class _PerUser:
+    """What is under way for one user, and what waits."""
+
+    __slots__ = ("heldBack", "isReady", "running", "waiting")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.waiting: deque[_Job] = deque()
+        self.heldBack = False
+        self.isReady = False
+
+
+@implementer(IAgent)
+class MdaAgent:
+    """Local delivery.
+
+    At most C{taskHiwat} envelopes of a user are taken; more are held in the scheduler under C{mda:USER}, and come back C{taskRelease} at a
+    time when fewer than C{taskLowat} are left.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        hosts: IDeliveryHosts,
+        queue: IQueue,
+        config: Callable[[], Config],
+        release: IRelease,
+        stat: IStat,
+        hostname: str,
+    ) -> None:
+        self._hosts = hosts
+        self._queue = queue
+        self._config = config
+        self._release = release
+        self._stat = stat
+        self._hostname = hostname.replace("/", "\\057").replace(":", "\\072")
+        self._users: dict[str, _PerUser] = {}
+        self._ready: deque[str] = deque()
+        self._filling = False
+        self._running = 0
+        self._taken = 0
+        self._paused = False
+        self._stopped: Deferred[None] | None = None
+
+    # --- IAgent
+
+    def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
+        """See L{IAgent.deliver}."""
+        limits = self._config().mda
+        for envelope in delivery.envelopes:
+            user = envelope.destination.user
+            own = self._users.setdefault(user, _PerUser())
+            if own.running + len(own.waiting) >= limits.taskHiwat:
+                own.heldBack = True
+                outcomes.hold((envelope.id,), f"mda:{user}")
+                continue
+            self._taken += 1
+            own.waiting.append(_Job(delivery.message, envelope, outcomes))
+            if not own.isReady:
+                own.isReady = True
+                self._ready.append(user)
+        self._fill()
+
+    def capacity(self) -> int:
+        """See L{IAgent.capacity}."""
+        if self._paused or self._stopped is not None:
+            return 0
+        limits = self._config().mda
+        return max(0, 2 * limits.taskHiwat - self._taken)
+
+    def pause(self) -> None:
+        """See L{IAgent.pause}."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """See L{IAgent.resume}."""
+        self._paused = False
+
+    def stop(self) -> Deferred[None]:
+        """See L{IAgent.stop}. What waits for a session is given back untried."""
+        if self._stopped is None:
+            self._stopped = Deferred()
+            self._ready.clear()
+            for own in self._users.values():
+                own.isReady = False
+                while own.waiting:
+                    job = own.waiting.popleft()
+                    self._finish(job, Result.TEMPORARY, Reply(451, "Daemon is stopping", "4.3.2"), "")
+            if not self._running:
+                return succeed(None)
+        return self._stopped
+
+    # --- one envelope
+
+    def _fill(self) -> None:
+        """Start what waits, user by user. Deliveries that end at once come back here: the loop that runs goes on for them."""
+        if self._filling:
+            return
+        self._filling = True
+        limits = self._config().mda
+        inAll = limits.maxSession * limits.batch
+        perUser = limits.maxSessionPerUser * limits.batch
+        skipped: list[str] = []
+        while self._ready and self._running < inAll and self._stopped is None:
+            user = self._ready.popleft()
+            own = self._users[user]
+            if own.running < perUser:
+                self._start(user, own, own.waiting.popleft())
+                if own.waiting:
+                    self._ready.append(user)
+                else:
+                    own.isReady = False
+            else:
+                skipped.append(user)
+        self._ready.extend(skipped)
+        self._filling = False
+
+    def _start(self, user: str, own: _PerUser, job: _Job) -> None:
+        own.running += 1
+        self._running += 1
+        done = Deferred.fromCoroutine(self._run(job))
+        done.addErrback(self._failed, job)
+        done.addCallback(lambda _: self._ended(user, own))
+
+    def _failed(self, failure: object, job: _Job) -> None:
+        self._log.error("Delivery of {evpid} failed unexpectedly: {failure}", evpid=job.envelope.id, failure=failure)
+        self._finish(job, Result.TEMPORARY, Reply(451, "Internal error", "4.3.0"), "")
+
+    def _ended(self, user: str, own: _PerUser) -> None:
+        own.running -= 1
+        self._running -= 1
+        self._fill()
+        limits = self._config().mda
+        left = own.running + len(own.waiting)
+        if own.heldBack and left < limits.taskLowat:
+            own.heldBack = False
+            self._release.release(f"mda:{user}", limits.taskRelease)
+        if not left and not own.heldBack:
+            self._users.pop(user, None)
+        if self._stopped is not None and not self._running and not self._stopped.called:
+            self._stopped.callback(None)
+
+    async def _run(self, job: _Job) -> None:
+        envelope = job.envelope
+        action = self._config().actions.get(envelope.destination.action)
+        if action is None or action.method is not Method.MAILDIR:
+            self._finish(job, Result.TEMPORARY, Reply(451, NO_ACTION + envelope.destination.action, "4.3.5"), "")
+            return
+        try:
+            body = await self._queue.open(job.message.body)
+        except NoSuchItem:
+            self._finish(job, Result.TEMPORARY, Reply(451, "The message is not in the queue", "4.3.0"), "")
+            return
+        except QueueError as error:
+            self._finish(job, Result.TEMPORARY, error.reply, "")
+            return
+        try:
+            await self._store(job, action, body)
+        except DeliveryRefused as refused:
+            result = Result.PERMANENT if refused.reply.isPermanent else Result.TEMPORARY
+            self._finish(job, result, refused.reply, "")
+        finally:
+            body.close()
+
+    async def _store(self, job: _Job, action: Action, body: IBody) -> None:
+        destination = job.envelope.destination
+        address = str(destination.recipient)
+        chunk = await asDeferred(body.read())
+        if address.lower() in deliveredTo(chunk):
+            self._finish(job, Result.LOOP, LOOP, "")
+            return
+        body.rewind()
+        task = {
+            "method": "maildir",
+            "path": action.path or "~/Maildir",
+            "name": f"{int(job.envelope.created)}.E{formatEnvelopeId(job.envelope.id)}.{self._hostname}",
+            "prefix": f"Return-Path: <{job.message.transaction.sender}>\r\nDelivered-To: {address}\r\n".encode(),
+        }
+        where = await self._hosts.deliver(destination.user, task, body)
+        self._finish(job, Result.DELIVERED, DELIVERED, where)
+
+    def _finish(self, job: _Job, result: Result, reply: Reply, relay: str) -> None:
+        self._taken -= 1
+        job.outcomes.finished((Outcome(job.envelope.id, result, reply, relay=relay),))

@@ -1,0 +1,370 @@
+"""The agent: takes deliveries, finds where they go, and gives every envelope exactly one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pysmtpd.interfaces.delivery import IAgent, IOutcomes, IRelease, IRoutes
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.queue import IQueue
+from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.routing import IResolver, ITable
+from pysmtpd.model.config import Config
+from pysmtpd.model.envelope import Envelope
+from pysmtpd.model.outcome import Outcome, Result
+from pysmtpd.model.reply import Reply
+from pysmtpd.model.schedule import Delivery
+from pysmtpd.mta.board import Board
+from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.directory import Directory
+from pysmtpd.mta.gather import Gathering
+from pysmtpd.mta.keys import Target
+from pysmtpd.mta.mx import Resolution
+from pysmtpd.mta.relay import Down, Relay
+from pysmtpd.mta.task import Part, Task, group
+from pysmtpd.mta.tls import TlsContexts
+
+MAX_ENVELOPES = 5000
+"""Envelopes that are taken at one time; OpenSMTPD's scheduler has as many in flight."""
+
+GRACE = 10.0
+"""Seconds that transactions under way get to end when we stop."""
+
+STOPPING = Reply(421, "Shutting down", "4.3.2")
+
+_MAX_ERRORS = 900
+
+
+@implementer(IAgent, IRoutes)
+class MtaAgent:
+    """Remote delivery by SMTP and LMTP."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        platform: IPlatform,
+        resolver: IResolver,
+        queue: IQueue,
+        config: Callable[[], Config],
+        tables: Callable[[], Mapping[str, ITable]],
+        report: IReport,
+        stat: IStat,
+        release: IRelease,
+        tls: TlsContexts | None = None,
+        grace: float = GRACE,
+    ) -> None:
+        self._platform = platform
+        self._clock = platform.clock
+        self._config = config
+        self._stat = stat
+        self._releases = release
+        self._grace = grace
+        self._board = Board(
+            platform,
+            queue,
+            config,
+            tables,
+            report,
+            stat,
+            tls or TlsContexts(),
+            self._decided,
+            self._homeless,
+            self._checkStopped,
+        )
+        self._directory = Directory(platform, resolver, tables, self._relayEnded, self._board.fault)
+        self._gatherings: dict[Gathering, None] = {}
+        self._envelopes = 0
+        self._paused = False
+        self._stopped: Deferred[None] | None = None
+        self._graceTimer: IDelayedCall | None = None
+
+    # --- IAgent
+
+    def capacity(self) -> int:
+        return 0 if self._paused else max(0, MAX_ENVELOPES - self._envelopes)
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = self._board.stopping
+
+    def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
+        message = delivery.message
+        self._envelopes += len(delivery.envelopes)
+        if self._board.stopping:
+            self._tell(outcomes, [_outcome(one, Result.TEMPORARY, STOPPING) for one in delivery.envelopes])
+            return
+        config = self._config()
+        self._directory.adopt(config)
+        parts: dict[tuple[str, str], Part] = {}
+        for envelope in delivery.envelopes:
+            place = self._directory.place(envelope.destination)
+            if isinstance(place, Reply):
+                result = Result.PERMANENT if place.isPermanent else Result.TEMPORARY
+                self._tell(outcomes, [_outcome(envelope, result, place)])
+                continue
+            relay, action = place
+            name = (action.name, relay.name)
+            part = parts.get(name)
+            if part is None:
+                parts[name] = Part(message, relay, action, [envelope], outcomes)
+            else:
+                part.envelopes.append(envelope)
+        room = max(1, config.mta.taskHiwat)
+        taken: list[Part] = []
+        for part in parts.values():
+            relay = part.relay
+            if relay.backlog >= room:
+                relay.held += len(part.envelopes)
+                self._envelopes -= len(part.envelopes)
+                outcomes.hold([envelope.id for envelope in part.envelopes], relay.name)
+            else:
+                relay.backlog += 1
+                taken.append(part)
+        self._route(config, taken)
+
+    def stop(self) -> Deferred[None]:
+        self._paused = True
+        stopped: Deferred[None] = Deferred()
+        if self._stopped is not None:
+            self._stopped.chainDeferred(stopped)
+            return stopped
+        self._stopped = stopped
+        self._board.stopping = True
+        self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
+        for pool in list(self._board.pools.values()):
+            while pool.waiting:
+                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+            for connection in list(pool.idle):
+                pool.quit(connection)
+            for connection in list(pool.connections):
+                if connection.facts is None:
+                    connection.giveUp(STOPPING)
+        self._checkStopped()
+        return stopped
+
+    def _graceOver(self) -> None:
+        self._graceTimer = None
+        for pool in list(self._board.pools.values()):
+            while pool.waiting:
+                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+        for gathering in list(self._gatherings):
+            self._refuse(gathering.abandon(), Result.TEMPORARY, STOPPING)
+        self._gatherings.clear()
+        for connection in list(self._board.connections):
+            connection.giveUp(STOPPING)
+        self._checkStopped()
+
+    def _checkStopped(self) -> None:
+        stopped = self._stopped
+        if stopped is None or stopped.called or self._envelopes:
+            return
+        if self._board.connections and self._graceTimer is not None:
+            return
+        if self._graceTimer is not None:
+            self._graceTimer.cancel()
+            self._graceTimer = None
+        for connection in list(self._board.connections):
+            connection.giveUp(STOPPING)
+        self._board.end()
+        stopped.callback(None)
+
+    # --- where to
+
+    def _route(self, config: Config, parts: Sequence[Part]) -> None:
+        now = self._clock.seconds()
+        ready: list[tuple[Part, Resolution]] = []
+        unknown: list[Part] = []
+        for part in parts:
+            resolution = part.relay.fresh(now)
+            if resolution is not None:
+                ready.append((part, resolution))
+            else:
+                unknown.append(part)
+        if not unknown:
+            self._dispatch(ready)
+            return
+        gathering = Gathering(self._clock, config.mta.gather, parts, self._dispatch, self._gathered)
+        self._gatherings[gathering] = None
+        for part, resolution in ready:
+            gathering.answered(part, resolution)
+        for part in unknown:
+            self._directory.resolve(part.relay, partial(gathering.answered, part))
+
+    def _gathered(self, gathering: Gathering) -> None:
+        self._gatherings.pop(gathering, None)
+
+    def _dispatch(self, ready: Sequence[tuple[Part, Resolution]]) -> None:
+        now = self._clock.seconds()
+        usable: list[tuple[Part, Sequence[Target]]] = []
+        for part, resolution in ready:
+            if resolution.failure is not None:
+                self._refuse([part], *resolution.failure)
+                continue
+            down = part.relay.down
+            if down is not None and down.resolution is resolution and now < down.until:
+                self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
+                continue
+            targets = self._choose(resolution, now)
+            if targets:
+                usable.append((part, targets))
+            else:
+                self._unreachable(part, resolution, now)
+        if not usable:
+            return
+        for key, parts, targets in group(usable):
+            target = self._pick(targets)
+            self._board.pool(target).submit(Task(key, parts, target, now))
+
+    def _choose(self, resolution: Resolution, now: float) -> Sequence[Target]:
+        """The usable hosts of the first level that has any: a level counts only when those before it are down."""
+        problem = self._board.problem
+        for level in resolution.levels:
+            up = [target for target in level if not problem(target, now)]
+            if up:
+                return up
+        return ()
+
+    def _pick(self, targets: Sequence[Target]) -> Target:
+        """Among equals: one that has a connection to spare, else by chance (RFC 5321 5.1)."""
+        if len(targets) == 1:
+            return targets[0]
+        pools = self._board.pools
+        spare = [target for target in targets if target.key in pools and pools[target.key].idle]
+        return self._platform.random.choice(spare or targets)
+
+    def _unreachable(self, part: Part, resolution: Resolution, now: float) -> None:
+        """Name each host with its error; a try before the first of them is worth another is useless."""
+        errors = []
+        until = now + 3600.0
+        for level in resolution.levels:
+            for target in level:
+                errors.append(f"{target.label}: {self._board.problem(target, now)}")
+                until = min(until, self._board.pool(target).until(target.policy.level))
+        text = "; ".join(errors) or "no host"
+        reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
+        part.relay.lastError = reply.text
+        retryAt = self._platform.wallTime() + max(0.0, until - now)
+        part.relay.down = Down(until, resolution, reply, retryAt)
+        self._refuse([part], Result.TEMPORARY, reply, retryAt)
+
+    def _homeless(self, tasks: Sequence[Task]) -> None:
+        """Their host is down: other hosts at once."""
+        if self._board.stopping:
+            for task in tasks:
+                self._refuse(task.parts, Result.TEMPORARY, STOPPING)
+            return
+        for task in tasks:
+            self._route(self._config(), task.parts)
+
+    # --- outcomes
+
+    def _refuse(self, parts: Sequence[Part], result: Result, reply: Reply, retryAt: float = 0.0) -> None:
+        for part in parts:
+            relay = part.relay
+            self._tell(
+                part.outcomes,
+                [Outcome(one.id, result, reply, "", relay.name, "", retryAt) for one in part.envelopes],
+            )
+            relay.end()
+
+    def _decided(
+        self,
+        connection: Connection,
+        task: Task,
+        envelopes: Sequence[tuple[Part, Envelope]],
+        replies: Sequence[Reply],
+    ) -> None:
+        stat = self._stat
+        stat.increment("mta.transaction")
+        label, source = connection.label, connection.source
+        results = []
+        for (_, envelope), reply in zip(envelopes, replies, strict=True):
+            code = reply.code
+            result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
+            domain = envelope.destination.recipient.domain.lower()
+            stat.increment(f"mta.domain.{domain}.{_WORDS[result]}")
+            results.append(Outcome(envelope.id, result, reply, label, label, source))
+        parts = task.parts
+        self._tell(parts[0].outcomes, results)
+        for part in parts:
+            part.relay.end()
+
+    def _tell(self, outcomes: IOutcomes, results: list[Outcome]) -> None:
+        self._envelopes -= len(results)
+        try:
+            outcomes.finished(results)
+        except Exception:
+            self._board.fault("taking outcomes", Failure())
+        if self._stopped is not None:
+            self._checkStopped()
+
+    def _relayEnded(self, relay: Relay) -> None:
+        """There is room again for some that are held."""
+        limits = self._config().mta
+        if relay.held and relay.backlog <= limits.taskLowat:
+            count = max(1, limits.taskRelease)
+            relay.held = max(0, relay.held - count)
+            self._releases.release(relay.name, count)
+
+    # --- IRoutes
+
+    def showRoutes(self) -> Sequence[Mapping[str, object]]:
+        now = self._clock.seconds()
+        return [
+            {
+                "protocol": pool.key.protocol,
+                "source": pool.key.source,
+                "host": pool.route.host.names,
+                "address": pool.key.address,
+                "port": pool.key.port,
+                "connections": len(pool.connections),
+                "idle": len(pool.idle),
+                "waiting": len(pool.waiting),
+                "delivered": pool.route.delivered,
+                "penalty": max(0.0, pool.penalty.until - now),
+                "error": pool.penalty.error,
+            }
+            for pool in self._board.pools.values()
+        ]
+
+    def showHosts(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {"address": host.address, "name": host.names, "connections": host.connections}
+            for host in self._board.hosts.values()
+        ]
+
+    def showRelays(self) -> Sequence[Mapping[str, object]]:
+        return [
+            {
+                "relay": relay.name,
+                "backlog": relay.backlog,
+                "held": relay.held,
+                "hosts": [
+                    target.label for level in (relay.resolution.levels if relay.resolution else ()) for target in level
+                ],
+                "error": relay.lastError,
+            }
+            for relay in self._directory.relays.values()
+        ]
+
+
+_WORDS = {
+    Result.DELIVERED: "delivered",
+    Result.TEMPORARY: "tempfail",
+    Result.PERMANENT: "permfail",
+    Result.LOOP: "loop",
+}
+
+
+def _outcome(envelope: Envelope, result: Result, reply: Reply) -> Outcome:
+    return Outcome(envelope.id, result, reply, relay=envelope.destination.recipient.domain)

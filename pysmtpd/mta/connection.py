@@ -1,0 +1,450 @@
+"""One connection to a host: a Twisted protocol around the client core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHandshakeListener
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
+from pysmtpd.model.envelope import Envelope
+from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, ConnectionTls
+from pysmtpd.model.ids import SessionId
+from pysmtpd.model.reply import Reply
+from pysmtpd.mta.direct import sendNow
+from pysmtpd.mta.keys import Target
+from pysmtpd.mta.security import Facts, Level
+from pysmtpd.mta.task import Part, Task, outgoing
+from pysmtpd.mta.tls import establishedFacts
+from pysmtpd.mta.upload import Upload
+from pysmtpd.smtp.client import ClientCore
+from pysmtpd.smtp.client_events import (
+    ClientEvent,
+    ClientSettings,
+    ContentWanted,
+    Credentials,
+    Ended,
+    Established,
+    Finished,
+    Stage,
+    StartTls,
+    TlsWanted,
+)
+
+if TYPE_CHECKING:
+    from pysmtpd.mta.pool import Pool
+
+TIMEOUTS = {
+    Stage.GREETING: 300.0,
+    Stage.HELLO: 300.0,
+    Stage.STARTTLS: 120.0,
+    Stage.TLS: 60.0,
+    Stage.AUTH: 120.0,
+    Stage.MAIL: 300.0,
+    Stage.RCPT: 300.0,
+    Stage.DATA: 120.0,
+    Stage.CONTENT: 180.0,
+    Stage.END_OF_DATA: 600.0,
+    Stage.QUIT: 5.0,
+    Stage.CLOSED: 5.0,
+}
+"""Seconds (RFC 5321 4.5.3.2). QUIT is not worth waiting for."""
+
+CONNECT_TIMEOUT = 30.0
+"""Seconds for the TCP handshake; what the usual systems take for one or two lost packets."""
+
+RCPT_DEFAULT = 100
+"""Recipients of a transaction when the peer does not say: what every server has to take (RFC 5321 4.5.3.1.8)."""
+
+_STARTTLS = {
+    Level.NEVER: StartTls.NEVER,
+    Level.OPPORTUNISTIC: StartTls.OPPORTUNISTIC,
+    Level.REQUIRED: StartTls.REQUIRED,
+    Level.VERIFIED: StartTls.REQUIRED,
+}
+_TOO_MANY = ("4.5.3", "4.0.0")
+_NEVER = float("inf")
+
+
+@implementer(IHandshakeListener)
+class Connection(Protocol):
+    """
+    @ivar target: the host, and the policy that it was opened under.
+    @ivar facts: what was established; None until transactions may start.
+    @ivar task: the transaction under way, or None.
+    @ivar deadline: monotonic seconds after which it has L{expired}.
+    @ivar transactions: finished ones.
+    """
+
+    def __init__(self, pool: Pool, target: Target, plain: bool, session: SessionId) -> None:
+        self.pool = pool
+        self.target = target
+        self.session = session
+        self.label = target.label
+        self.source = ""
+        self.facts: Facts | None = None
+        self.task: Task | None = None
+        self.transactions = 0
+        self.failures = 0
+        self.maxMails = 0
+        self.deadline = _NEVER
+        self._plain = plain
+        self._clock = pool.board.clock
+        self._verify = target.policy.level is Level.VERIFIED
+        self._tls: Any = None
+        self._core: ClientCore | None = None
+        self._connected = False
+        self._gone = False
+        self._envelopes: Sequence[tuple[Part, Envelope]] = ()
+        self._body: IBody | None = None
+        self._pending = b""
+        self._remaining = 0
+        self._upload: Upload | None = None
+
+    # --- coming up
+
+    def begin(self, credentials: Credentials | None) -> None:
+        """Connect."""
+        key = self.target.key
+        secured = key.protocol == "smtps"
+        starttls = StartTls.NEVER if secured or self._plain else _STARTTLS[self.target.policy.level]
+        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials))
+        network = self.pool.board.network
+        factory = Factory(self)
+        if key.port == 0:
+            network.connectUNIX(key.address, factory, CONNECT_TIMEOUT)
+        else:
+            bind = (key.source, 0) if key.source else None
+            network.connectTCP(key.address, key.port, factory, CONNECT_TIMEOUT, bind)
+
+    def refused(self, why: str) -> None:
+        """There is no connection."""
+        self.pool.board.forget(self)
+        if self._gone:
+            return
+        self._gone = True
+        self.pool.board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, why))
+        self.pool.lost(self, Stage.GREETING, Reply(451, why, "4.4.1"))
+
+    def connectionMade(self) -> None:
+        transport = cast(Any, self.transport)
+        if self._gone:
+            transport.abortConnection()
+            return
+        self._connected = True
+        key = self.target.key
+        if key.port:
+            transport.setTcpNoDelay(True)
+            self.source = transport.getHost().host
+        self.pool.board.report.happened(
+            ConnectionOpened(self.session, key.address, self.target.host, self.source or key.source)
+        )
+        self._rest()
+        if key.protocol == "smtps":
+            self._startTls()
+
+    def _startTls(self) -> None:
+        creator = self.pool.board.tls.creator(self.target.host, self._verify)
+        cast(Any, self.transport).startTLS(creator)
+
+    def handshakeCompleted(self) -> None:
+        """Twisted says: TLS is on."""
+        core = self._core
+        assert core is not None
+        try:
+            self._tls = facts = establishedFacts(cast(Any, self.transport).getHandle(), self.target.host, self._verify)
+        except ValueError as error:
+            self._act(core.abort(Reply(451, f"TLS: {error}", "4.7.5")))
+            return
+        self.pool.board.report.happened(
+            ConnectionTls(self.session, f"{facts.protocol}:{facts.cipher}:{facts.bits}", facts.verified)
+        )
+        if core.stage is Stage.TLS:
+            core.tlsStarted()
+            self._flush()
+            self._rest()
+
+    def _established(self) -> None:
+        core = self._core
+        assert core is not None
+        self.facts = Facts(self._tls, self.target.policy.level is not Level.NEVER)
+        limit = self.pool.board.config().mta.sessionMailMax
+        self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
+        self.pool.established(self)
+
+    # --- transactions
+
+    def run(self, task: Task) -> None:
+        """Take a task; only when idle. It is decided, or given back, before the pool hears C{freed} or C{lost}."""
+        self.task = task
+        self.deadline = _NEVER
+        offered = cast(ClientCore, self._core).extensions
+        limit = offered.rcptMax or RCPT_DEFAULT
+        envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
+        if len(envelopes) > limit or offered.rcptDomainMax:
+            rest = task.take(limit, offered.rcptDomainMax)
+            if rest is not None:
+                self.pool.returned(rest)
+                envelopes = task.envelopes
+        self._envelopes = envelopes
+        opening = self.pool.board.queue.open(task.message.body)
+        opening.addCallbacks(self._opened, self._unreadable)
+        opening.addErrback(self._broken)
+
+    def _opened(self, body: IBody) -> None:
+        if self.task is None:
+            body.close()
+            return
+        self._body = body
+        try:
+            chunk = body.read()
+        except QueueError:
+            self._unreadable(Failure())
+            return
+        if isinstance(chunk, Deferred):
+            chunk.addCallbacks(self._firstChunk, self._unreadable).addErrback(self._broken)
+        else:
+            self._firstChunk(chunk)
+
+    def _firstChunk(self, chunk: bytes) -> None:
+        task, core, body = self.task, self._core, self._body
+        if task is None or core is None or body is None:
+            return
+        transaction = task.message.transaction
+        headerNeedsUtf8 = False
+        if transaction.smtputf8 and task.message.eightBit:
+            end = chunk.find(b"\r\n\r\n")
+            headerNeedsUtf8 = not (chunk if end < 0 else chunk[:end]).isascii()
+        mail = outgoing(task, self._envelopes, headerNeedsUtf8)
+        self._remaining = mail.size - len(chunk)
+        if self._remaining <= 0:
+            self._closeBody()
+            events = core.start(mail, chunk)
+        else:
+            self._pending = chunk
+            events = core.start(mail)
+        self._flush()
+        self._rest()
+        if events:
+            self._act(events)
+
+    def _unreadable(self, failure: Failure) -> None:
+        """The message cannot be read. What the peer has of it must not become a message."""
+        self._closeBody()
+        task, core = self.task, self._core
+        if task is None or core is None:
+            return
+        if isinstance(failure.value, QueueError):
+            reply = failure.value.reply
+        elif isinstance(failure.value, NoSuchItem):
+            reply = Reply(451, "The message is no longer in the queue", "4.3.0")
+        else:
+            self._broken(failure)
+            return
+        if core.stage is Stage.IDLE:
+            self._finished(Finished((reply,) * len(self._envelopes), False))
+        else:
+            self._act(core.abort(reply))
+
+    def _broken(self, failure: Failure) -> None:
+        """A fault of ours: it costs this connection and one try."""
+        self.pool.board.fault("relaying a message", failure)
+        self._closeBody()
+        self.giveUp(Reply(451, "Internal error", "4.3.0"))
+
+    def giveUp(self, reply: Reply) -> None:
+        """End it now; what is undecided gets C{reply}."""
+        if self._core is not None and self._core.stage is not Stage.CLOSED:
+            if self.task is not None and self._core.stage is Stage.IDLE:
+                self._decide((reply,) * len(self._envelopes))
+            self._act(self._core.abort(reply))
+
+    def leave(self) -> None:
+        """Idle and no longer wanted."""
+        core = self._core
+        if core is not None and core.stage is Stage.IDLE:
+            core.quit()
+            self._flush()
+            self._rest()
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        self.deadline = _NEVER
+        core = self._core
+        if core is None:
+            return
+        if core.stage is Stage.IDLE and self.task is None:
+            self.pool.quit(self)
+        elif core.stage is Stage.CLOSED:
+            cast(Any, self.transport).abortConnection()
+        else:
+            text = f"Time-out waiting for {core.stage.value}"
+            if core.stage is Stage.END_OF_DATA:
+                text = "Time-out after the end of data; the message may have been delivered"
+            self._act(core.abort(Reply(451, text, "4.4.2")))
+
+    # --- the wire
+
+    def dataReceived(self, data: bytes) -> None:
+        core = self._core
+        assert core is not None
+        events = core.receive(data)
+        if events:
+            self._act(events)
+        self._flush()
+        self._rest()
+
+    def _flush(self) -> None:
+        data = cast(ClientCore, self._core).output()
+        if data:
+            sendNow(self.transport, data)
+
+    def _rest(self) -> None:
+        """Something happened: wait anew."""
+        stage = cast(ClientCore, self._core).stage
+        if stage is not Stage.IDLE:
+            self.deadline = self._clock.seconds() + TIMEOUTS[stage]
+
+    def _act(self, events: Sequence[ClientEvent]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is Finished:
+                if self.transactions and self._isStale(events):
+                    self._giveBack()
+                else:
+                    self._finished(cast(Finished, event))
+            elif kind is ContentWanted:
+                self._stream()
+            elif kind is Established:
+                self._established()
+            elif kind is TlsWanted:
+                self._startTls()
+            elif kind is Ended:
+                self._ended(cast(Ended, event))
+
+    def _isStale(self, events: Sequence[ClientEvent]) -> bool:
+        """Had the peer hung up, or was about to, while we were idle? That says nothing about the message, and costs nobody a try."""
+        last = events[-1]
+        return isinstance(last, Ended) and last.stage is Stage.MAIL and self.task is not None and not self.task.retried
+
+    def _giveBack(self) -> None:
+        task, self.task = self.task, None
+        self._envelopes = ()
+        if task is not None:
+            task.retried = True
+            self.pool.returned(task)
+
+    def _decide(self, replies: Sequence[Reply]) -> None:
+        task, envelopes = self.task, self._envelopes
+        assert task is not None
+        self.task = None
+        self._envelopes = ()
+        self.transactions += 1
+        if any(reply.code < 400 for reply in replies):
+            self.failures = 0
+            over = {
+                index: None for index, reply in enumerate(replies) if reply.code == 452 and reply.enhanced in _TOO_MANY
+            }
+            if over:
+                # Too many recipients (RFC 5321 4.5.3.1.10): the rest goes in the next transaction. Some were taken, so this ends.
+                self.pool.returned(task.split(over))
+                envelopes = task.envelopes
+                replies = [reply for index, reply in enumerate(replies) if index not in over]
+        else:
+            self.failures += len(replies)
+        self.pool.decided(self, task, envelopes, replies)
+
+    def _finished(self, event: Finished) -> None:
+        self._closeBody()
+        if self.task is None:
+            return
+        self._decide(event.replies)
+        if cast(ClientCore, self._core).stage is Stage.IDLE:
+            self.pool.freed(self)
+
+    def _ended(self, event: Ended) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        self._closeBody()
+        board = self.pool.board
+        if self.facts is None:
+            board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, str(event.reply)))
+        if self._connected:
+            board.report.happened(ConnectionClosed(self.session, str(event.reply), self.transactions))
+            transport = cast(Any, self.transport)
+            if event.stage is Stage.QUIT:
+                transport.loseConnection()
+            else:
+                transport.abortConnection()
+            self._rest()
+        self._giveBack()
+        self.pool.lost(self, event.stage, event.reply)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        core = self._core
+        assert core is not None
+        self._connected = False
+        self.deadline = _NEVER
+        self.pool.board.forget(self)
+        if core.stage is Stage.CLOSED:
+            return
+        if core.stage is Stage.END_OF_DATA:
+            text = "Connection lost after the end of data; the message may have been delivered"
+        elif reason.check(SSL.Error):
+            text = f"TLS {'failed' if self._tls else 'handshake failed'}: {_sslReason(reason.value)}"
+        else:
+            text = f"Connection lost while waiting for {core.stage.value}"
+        self._act(core.abort(Reply(451, text, "4.4.2")))
+
+    # --- content of more than one chunk
+
+    def _stream(self) -> None:
+        body, self._body = self._body, None
+        assert body is not None
+        pending, self._pending = self._pending, b""
+        self._write(pending, False)
+        self._upload = Upload(body, self._remaining, self.transport, self._write, self._unreadable)
+        self._upload.start()
+
+    def _write(self, chunk: bytes, last: bool) -> None:
+        cast(ClientCore, self._core).content(chunk, last)
+        self._flush()
+        self._rest()
+
+    def _closeBody(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.close()
+
+
+def _sslReason(error: BaseException | None) -> str:
+    """OpenSSL's own words: C{certificate verify failed}."""
+    queue = error.args[0] if error is not None and error.args else ()
+    if isinstance(queue, list | tuple) and queue and isinstance(queue[-1], tuple):
+        return str(queue[-1][-1])
+    return "closed by the peer"
+
+
+class Factory(ClientFactory):
+    """For one connection."""
+
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return self._connection
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self._connection.refused(reason.getErrorMessage().rstrip("."))

@@ -1,0 +1,161 @@
+"""What is the same as what: built from values, never from the identity of an action or of a configuration."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import idna
+
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Action, Config, Method, RelayHost
+from pysmtpd.mta.security import Level, Policy
+
+SMTP_PORT = 25
+
+
+class RelayKey(NamedTuple):
+    """Where messages should go.
+
+    @ivar domain: A-labels in lower case, or an address literal with brackets; empty with explicit hosts.
+    @ivar level: of MX hosts. Explicit hosts have their own, by protocol.
+    @ivar source: name of a table of source addresses; empty: the system chooses.
+    @ivar auth: name of a table of credentials; their labels stand with the hosts.
+    """
+
+    domain: str
+    hosts: tuple[RelayHost, ...]
+    level: Level
+    verify: bool
+    helo: str
+    source: str
+    auth: str
+
+    def __str__(self) -> str:
+        """The name of its hold queue, and how people see it."""
+        if self.domain:
+            place = self.domain
+        else:
+            place = ",".join(
+                f"{host.protocol}://{host.label and host.label + '@'}{host.host}:{host.port}" for host in self.hosts
+            )
+        more = [
+            self.level.name.lower() if self.level is not Level.OPPORTUNISTIC else "",
+            self.source,
+            self.auth,
+            self.helo,
+        ]
+        return " ".join([place, *filter(None, more)])
+
+
+class RouteKey(NamedTuple):
+    """A path that mail can take.
+
+    @ivar source: local address; empty: the system chooses.
+    @ivar address: of the host; a path for a UNIX socket.
+    """
+
+    source: str
+    address: str
+
+
+class ConnectionKey(NamedTuple):
+    """What a connection is used for. TLS policy and the name in SNI are not in it: a connection records what it established, and
+    L{pysmtpd.mta.security.satisfies} is asked before each use. So domains that call one host by different names share too.
+
+    @ivar protocol: smtp, smtps or lmtp.
+    @ivar port: 0 for a UNIX socket.
+    @ivar credential: C{table:label}; different credentials never share.
+    """
+
+    protocol: str
+    source: str
+    address: str
+    port: int
+    helo: str
+    credential: str
+
+    @property
+    def route(self) -> RouteKey:
+        return RouteKey(self.source, self.address)
+
+
+class Target(NamedTuple):
+    """One host that a relay's mail may go to.
+
+    @ivar host: its name, or its address again.
+    """
+
+    key: ConnectionKey
+    host: str
+    policy: Policy
+
+    @property
+    def label(self) -> str:
+        """For logs: C{mx.example.org [192.0.2.1]}."""
+        address = self.key.address
+        return address if address.startswith("/") else f"{self.host.strip('[]')} [{address}]"
+
+
+class TransactionKey(NamedTuple):
+    """Recipients of one message that are equal in this, and have a connection key in common, share a transaction.
+
+    RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient.
+    """
+
+    sender: str
+    level: Level
+
+
+class BadDomain(ValueError):
+    """This is not the name of a domain."""
+
+
+def domainOf(path: Path) -> str:
+    """
+    @raise BadDomain: it has none, or one that cannot be in DNS.
+    """
+    domain = path.domain.rstrip(".").lower()
+    if not domain.isascii():
+        try:
+            return idna.encode(domain, uts46=True).decode("ascii")
+        except idna.IDNAError:
+            raise BadDomain(domain) from None
+    if not domain:
+        raise BadDomain(domain)
+    return domain
+
+
+def relayKey(config: Config, action: Action, path: Path) -> RelayKey:
+    """
+    @raise BadDomain: the mail goes by MX, and the address has no usable domain.
+    """
+    byHosts = bool(action.hosts) or action.method is Method.LMTP
+    level = Level.OPPORTUNISTIC
+    if action.tlsRequired:
+        level = Level.VERIFIED if action.tlsVerify else Level.REQUIRED
+    return RelayKey(
+        "" if byHosts else domainOf(path),
+        action.hosts,
+        level,
+        action.tlsVerify,
+        action.helo or config.serverName,
+        action.source.name if action.source else "",
+        action.authTable.name if action.authTable else "",
+    )
+
+
+def hostLevel(key: RelayKey, host: RelayHost) -> Level | None:
+    """Of an explicit host; None: its protocol contradicts the action."""
+    if host.protocol in ("smtps", "smtp+tls"):
+        return Level.VERIFIED if key.verify else Level.REQUIRED
+    if host.protocol in ("smtp+notls", "lmtp"):
+        return None if key.level > Level.OPPORTUNISTIC and host.protocol != "lmtp" else Level.NEVER
+    return key.level
+
+
+def finalSender(action: Action, sender: Path) -> str:
+    """MAIL FROM after C{mail-from}, which leaves the null path alone; an empty half keeps the original's."""
+    change = action.mailFrom
+    if change is None or sender.isNull:
+        return str(sender)
+    return str(Path(change.local or sender.local, change.domain or sender.domain))

@@ -1,0 +1,277 @@
+"""From a relay to the hosts that take its mail (RFC 5321 5.1, RFC 7505), and the addresses that are never used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address, ip_address
+
+from twisted.python.failure import Failure
+
+from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer
+from pysmtpd.model.config import Config, RelayHost
+from pysmtpd.model.outcome import Result
+from pysmtpd.model.reply import Reply
+from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel
+from pysmtpd.mta.security import Policy
+
+MAX_MX_HOSTS = 50
+"""Hosts of one domain that are looked at, best first."""
+
+MAX_ADDRESSES = 20
+"""Addresses of one host that are looked at."""
+
+
+class Filter:
+    """Which addresses may be used: made once for each configuration."""
+
+    def __init__(self, config: Config, ownAddresses: Sequence[str]) -> None:
+        self._allowLocal = config.allowLocalMx
+        self._own = {normalise(address) for address in (*config.localAddresses, *ownAddresses)} - {""}
+        self._listeners = {
+            (normalise(address), listener.port) for listener in config.listeners for address in listener.addresses
+        }
+
+    def refuses(self, address: str, port: int, isPublished: bool) -> str:
+        """
+        @param isPublished: it comes from DNS on behalf of the recipient's domain; else the operator named the host.
+        @return: C{"own"}, C{"local"}, or empty: use it.
+        """
+        isOwn = address in self._own
+        local = ip_address(address)
+        if isinstance(local, IPv6Address) and local.ipv4_mapped:
+            local = local.ipv4_mapped
+        if (address, port) in self._listeners:
+            return "own"
+        wildcard = "::" if ":" in address else "0.0.0.0"  # noqa: S104
+        if (isOwn or local.is_loopback) and ((wildcard, port) in self._listeners or ("::", port) in self._listeners):
+            return "own"
+        if not isPublished or self._allowLocal:
+            return ""
+        if isOwn:
+            return "own"
+        return "local" if local.is_loopback or local.is_unspecified or local.is_link_local or local.is_multicast else ""
+
+
+def normalise(address: str) -> str:
+    """Empty if it is not an IP address."""
+    try:
+        return str(ip_address(address.partition("%")[0]))
+    except ValueError:
+        return ""
+
+
+def literalAddress(domain: str) -> str:
+    """The address of an address literal; empty if it is none."""
+    if not (domain.startswith("[") and domain.endswith("]")):
+        return ""
+    inner = domain[1:-1]
+    return normalise(inner[5:] if inner.lower().startswith("ipv6:") else inner)
+
+
+class Resolution:
+    """Where a relay's mail can go, as far as it is known.
+
+    @ivar levels: best first; of equal hosts in each. Levels behind the first usable one may still be filled when it is ready.
+    @ivar failure: set when there is nowhere to go.
+    @ivar since: monotonic seconds when it became ready.
+    """
+
+    __slots__ = ("failure", "levels", "since")
+
+    def __init__(self) -> None:
+        self.levels: list[list[Target]] = []
+        self.failure: tuple[Result, Reply] | None = None
+        self.since = 0.0
+
+
+class Search:
+    """One resolution under way. Calls C{done} once, at once if nothing has to be asked."""
+
+    def __init__(
+        self,
+        key: RelayKey,
+        source: str,
+        family: str,
+        filter: Filter,
+        resolver: IResolver,
+        done: Callable[[Resolution], None],
+    ) -> None:
+        self._key = key
+        self._source = source
+        self._family = family or (("inet6" if ":" in source else "inet4") if source else "")
+        self._filter = filter
+        self._resolver = resolver
+        self._done: Callable[[Resolution], None] | None = done
+        self._result = Resolution()
+        self._pending: list[int] = []
+        self._cut = 1 << 30
+        self._isPublished = not key.hosts
+        self._isImplicit = False
+        self._problems: list[str] = []
+        self._refused = ""
+
+    def start(self) -> None:
+        domain = self._key.domain
+        if self._key.hosts:
+            self._explicit()
+        elif domain.startswith("["):
+            address = literalAddress(domain)
+            if not address:
+                self._fail(Result.PERMANENT, Reply(550, f"Bad address literal {domain}", "5.1.2"))
+                return
+            self._open(1)
+            self._found(0, self._mxTarget(domain), (address,))
+            self._settle(0)
+        else:
+            self._resolver.mx(domain).addCallbacks(self._mx, self._broken)
+
+    def _broken(self, failure: Failure) -> None:
+        self._fail(Result.TEMPORARY, Reply(451, f"DNS: {failure.getErrorMessage()}", "4.4.3"))
+
+    # --- by MX
+
+    def _mx(self, answer: MxAnswer) -> None:
+        domain = self._key.domain
+        if answer.status is Lookup.NXDOMAIN:
+            self._fail(Result.PERMANENT, Reply(550, f"Domain {domain} does not exist", "5.1.2"))
+        elif answer.status is Lookup.FAILED:
+            self._fail(Result.TEMPORARY, Reply(451, f"DNS: MX of {domain}: {answer.error or 'failed'}", "4.4.3"))
+        elif answer.status is Lookup.NODATA or not answer.hosts:
+            self._isImplicit = True
+            self._ask([[domain]])
+        else:
+            levels: dict[int, list[str]] = {}
+            for host in sorted(answer.hosts, key=lambda host: host.preference)[:MAX_MX_HOSTS]:
+                name = host.host.rstrip(".").lower()
+                if name and name not in levels.setdefault(host.preference, []):
+                    levels[host.preference].append(name)
+            if not any(levels.values()):
+                self._fail(Result.PERMANENT, Reply(556, f"Domain {domain} does not accept mail", "5.1.10"))
+                return
+            self._ask(list(filter(None, levels.values())))
+
+    def _ask(self, levels: list[list[str]]) -> None:
+        self._open(len(levels))
+        for index, names in enumerate(levels):
+            self._pending[index] += len(names)
+        for index, names in enumerate(levels):
+            for name in names:
+                self._name(index, name, self._mxTarget(name))
+
+    def _mxTarget(self, name: str) -> Callable[[str], Target]:
+        key = self._key
+        policy = Policy(key.level, name.strip("[]"))
+        return lambda address: Target(
+            ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, ""), name.strip("[]"), policy
+        )
+
+    # --- explicit hosts
+
+    def _explicit(self) -> None:
+        self._open(1)
+        self._pending[0] = len(self._key.hosts)
+        for host in self._key.hosts:
+            level = hostLevel(self._key, host)
+            if level is None:
+                self._problems.append(f"{host.protocol}://{host.host} contradicts the action's tls")
+                self._settle(0)
+                continue
+            target = self._hostTarget(host, Policy(level, host.host.strip("[]")))
+            if host.host.startswith("/"):
+                self._result.levels[0].append(target(host.host))
+                self._settle(0)
+                continue
+            address = normalise(host.host) or literalAddress(host.host)
+            if address:
+                self._found(0, target, (address,))
+                self._settle(0)
+            else:
+                self._name(0, host.host, target)
+
+    def _hostTarget(self, host: RelayHost, policy: Policy) -> Callable[[str], Target]:
+        key = self._key
+        protocol = host.protocol if host.protocol in ("smtps", "lmtp") else "smtp"
+        credential = f"{key.auth}:{host.label}" if key.auth and host.label else ""
+        port = 0 if host.host.startswith("/") else host.port or (465 if protocol == "smtps" else SMTP_PORT)
+        return lambda address: Target(
+            ConnectionKey(protocol, self._source, address, port, key.helo, credential), host.host, policy
+        )
+
+    # --- addresses
+
+    def _open(self, levels: int) -> None:
+        self._result.levels = [[] for _ in range(levels)]
+        self._pending = [0] * levels
+
+    def _name(self, index: int, name: str, target: Callable[[str], Target]) -> None:
+        def answered(answer: AddressAnswer) -> None:
+            if answer.status is Lookup.FOUND:
+                self._found(index, target, answer.addresses[:MAX_ADDRESSES])
+            else:
+                self._problems.append(f"{name}: {answer.error or answer.status.value}")
+                if answer.status is Lookup.FAILED:
+                    self._refused = self._refused or "failed"
+            self._settle(index)
+
+        def broken(failure: Failure) -> None:
+            answered(AddressAnswer(Lookup.FAILED, error=failure.getErrorMessage()))
+
+        self._resolver.addresses(name, self._family).addCallbacks(answered, broken)
+
+    def _found(self, index: int, target: Callable[[str], Target], addresses: Sequence[str]) -> None:
+        level = self._result.levels[index]
+        for text in addresses:
+            address = normalise(text)
+            if not address or (self._source and (":" in self._source) != (":" in address)):
+                self._problems.append(f"{text}: not of the source's family")
+                continue
+            made = target(address)
+            refused = self._filter.refuses(address, made.key.port, self._isPublished)
+            if refused:
+                self._problems.append(
+                    f"{made.label} is {'this machine' if refused == 'own' else 'not a public address'}"
+                )
+                self._refused = "loop"
+                if refused == "own" and self._isPublished:
+                    # RFC 5321 5.1: neither ourselves, nor hosts that are worse than ourselves.
+                    self._cut = min(self._cut, index)
+            elif not any(made.key == other.key for other in level):
+                level.append(made)
+
+    def _settle(self, index: int) -> None:
+        self._pending[index] -= 1
+        if self._done is None:
+            if index >= self._cut:
+                self._result.levels[index].clear()
+            return
+        for level, pending in enumerate(self._pending):
+            if pending > 0:
+                return
+            if level >= self._cut:
+                break
+            if self._result.levels[level]:
+                for late in range(self._cut, len(self._pending)):
+                    self._result.levels[late].clear()
+                self._finish()
+                return
+        self._nowhere()
+
+    def _nowhere(self) -> None:
+        place = self._key.domain or str(self._key)
+        why = "; ".join(self._problems)[:500]
+        if self._refused == "loop":
+            self._fail(Result.LOOP, Reply(554, f"Mail for {place} loops back to this host: {why}", "5.4.6"))
+        elif self._refused or not self._isImplicit:
+            self._fail(Result.TEMPORARY, Reply(451, f"No usable host for {place}: {why}", "4.4.3"))
+        else:
+            self._fail(Result.PERMANENT, Reply(550, f"Domain {place} has neither MX nor address", "5.1.2"))
+
+    def _fail(self, result: Result, reply: Reply) -> None:
+        self._result.levels = []
+        self._result.failure = (result, reply)
+        self._finish()
+
+    def _finish(self) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(self._result)

@@ -1,0 +1,60 @@
+"""A relay: where a message should go. It keeps what is known of the way there, and how much waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pysmtpd.model.reply import Reply
+from pysmtpd.mta.keys import RelayKey
+from pysmtpd.mta.mx import Resolution
+
+FRESH = 30.0
+"""Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+
+
+class Down(NamedTuple):
+    """No host can be reached: said once, and repeated to all who come before C{until} (monotonic seconds)."""
+
+    until: float
+    resolution: Resolution
+    reply: Reply
+    retryAt: float
+
+
+class Relay:
+    """
+    @ivar name: for people; also the key of its hold queue.
+    @ivar backlog: messages that were taken and have no outcome yet.
+    @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
+    @ivar waiting: who wants to know the resolution that is under way.
+    """
+
+    __slots__ = ("backlog", "down", "held", "key", "lastError", "name", "release", "resolution", "waiting")
+
+    def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
+        self.key = key
+        self.name = str(key)
+        self.backlog = 0
+        self.held = 0
+        self.resolution: Resolution | None = None
+        self.waiting: list[Callable[[Resolution], None]] = []
+        self.lastError = ""
+        self.down: Down | None = None
+        self.release = release
+
+    def begin(self) -> None:
+        self.backlog += 1
+
+    def end(self) -> None:
+        self.backlog -= 1
+        if self.held:
+            self.release(self)
+
+    def fresh(self, now: float) -> Resolution | None:
+        resolution = self.resolution
+        return resolution if resolution is not None and now - resolution.since < FRESH else None
+
+    @property
+    def isIdle(self) -> bool:
+        return not (self.backlog or self.held or self.waiting)

@@ -1,0 +1,148 @@
+"""Work under way: parts of messages, and the transactions that they are put into."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from pysmtpd.interfaces.delivery import IOutcomes
+from pysmtpd.model.config import Action, Method
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey, finalSender
+from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.security import Level, Policy
+from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
+
+
+class Part:
+    """The envelopes of one message that go to one relay by one action."""
+
+    __slots__ = ("action", "envelopes", "message", "outcomes", "relay")
+
+    def __init__(
+        self, message: Message, relay: Relay, action: Action, envelopes: list[Envelope], outcomes: IOutcomes
+    ) -> None:
+        self.message = message
+        self.relay = relay
+        self.action = action
+        self.envelopes = envelopes
+        self.outcomes = outcomes
+
+
+class Task:
+    """One transaction to come. Its parts have key and message in common.
+
+    @ivar target: the host that was chosen for it.
+    @ivar since: monotonic seconds when it began to wait.
+    @ivar retried: it was on a connection that turned out to be dead; that costs nobody a try, once.
+    """
+
+    __slots__ = ("key", "message", "parts", "policy", "retried", "since", "target")
+
+    def __init__(self, key: TransactionKey, parts: list[Part], target: Target, since: float) -> None:
+        self.key = key
+        self.parts = parts
+        self.message = parts[0].message
+        self.target = target
+        self.policy: Policy = target.policy
+        self.since = since
+        self.retried = False
+
+    @property
+    def envelopes(self) -> list[tuple[Part, Envelope]]:
+        return [(part, envelope) for part in self.parts for envelope in part.envelopes]
+
+    def split(self, over: Collection[int]) -> Task:
+        """Another task with the recipients of these indices, which must be some but not all; this one keeps the others."""
+        kept: list[Part] = []
+        left: list[Part] = []
+        index = 0
+        for part in self.parts:
+            mine: list[Envelope] = []
+            others: list[Envelope] = []
+            for envelope in part.envelopes:
+                (others if index in over else mine).append(envelope)
+                index += 1
+            if not others:
+                kept.append(part)
+            elif not mine:
+                left.append(part)
+            else:
+                part.relay.begin()
+                part.envelopes = mine
+                kept.append(part)
+                left.append(Part(part.message, part.relay, part.action, others, part.outcomes))
+        self.parts = kept
+        rest = Task(self.key, left, self.target, self.since)
+        rest.policy = self.policy
+        return rest
+
+    def take(self, most: int, mostDomains: int) -> Task | None:
+        """Keep only so many recipients, and domains (0: no bound on them); what is left over is another task, or None."""
+        domains: dict[str, None] = {}
+        over: dict[int, None] = {}
+        for index, (_, envelope) in enumerate(self.envelopes):
+            domain = envelope.destination.recipient.domain.lower()
+            if index - len(over) >= most or (mostDomains and domain not in domains and len(domains) >= mostDomains):
+                over[index] = None
+            else:
+                domains[domain] = None
+        return self.split(over) if over else None
+
+
+def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeedsUtf8: bool) -> OutgoingMail:
+    """
+    @param headerNeedsUtf8: some header field holds octets above 127, and the sender declared SMTPUTF8.
+    """
+    message = task.message
+    transaction = message.transaction
+    utf8 = headerNeedsUtf8 or not task.key.sender.isascii()
+    recipients = []
+    for part, envelope in envelopes:
+        destination = envelope.destination
+        if part.action.method is Method.LMTP and not part.action.lmtpRcptTo and destination.user:
+            path = destination.user
+        else:
+            path = str(destination.recipient)
+        utf8 = utf8 or not path.isascii()
+        recipients.append(OutgoingRcpt(path, destination.notify, destination.orcpt))
+    body = transaction.body
+    if body != "BINARYMIME":
+        body = "8BITMIME" if message.eightBit or body == "8BITMIME" else ""
+    return OutgoingMail(task.key.sender, recipients, message.body.size, body, utf8, transaction.ret, transaction.envid)
+
+
+class _Group:
+    """Parts that can share a transaction, and the targets that they have in common."""
+
+    __slots__ = ("key", "parts", "targets")
+
+    def __init__(self, key: TransactionKey, part: Part, targets: Sequence[Target]) -> None:
+        self.key = key
+        self.parts = [part]
+        self.targets = targets
+
+    def join(self, part: Part, targets: Sequence[Target]) -> bool:
+        mine: dict[ConnectionKey, Target] = {target.key: target for target in self.targets}
+        common = [mine[target.key] for target in targets if target.key in mine and _agree(target, mine[target.key])]
+        if common:
+            self.parts.append(part)
+            self.targets = common
+        return bool(common)
+
+
+def group(ready: Sequence[tuple[Part, Sequence[Target]]]) -> list[tuple[TransactionKey, list[Part], Sequence[Target]]]:
+    """Put the parts of one message into as few transactions as their hosts allow; order is kept.
+
+    @param ready: with each part the hosts that are equally good for it, never none.
+    """
+    groups: list[_Group] = []
+    for part, targets in ready:
+        key = TransactionKey(finalSender(part.action, part.message.transaction.sender), targets[0].policy.level)
+        if not any(other.key == key and other.join(part, targets) for other in groups):
+            groups.append(_Group(key, part, targets))
+    return [(found.key, found.parts, found.targets) for found in groups]
+
+
+def _agree(one: Target, other: Target) -> bool:
+    """A name that has to be verified is part of what is asked, so hosts of different names do not mix there."""
+    return one.policy.level is not Level.VERIFIED or one.policy == other.policy

@@ -1,0 +1,129 @@
+"""Lanes: ordered threads for blocking work."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pysmtpd.interfaces.platform import IWorkers
+
+T = TypeVar("T")
+
+_Work: TypeAlias = "tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]"
+
+IDLE_SECONDS = 30.0
+
+
+class WorkersClosed(Exception):
+    """Work was given after C{close}."""
+
+
+class _Lane:
+    """One thread and what it has to do."""
+
+    __slots__ = ("inbox", "thread")
+
+    def __init__(self, name: str, run: Callable[[str, SimpleQueue[_Work | None]], None]) -> None:
+        self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
+        # Not a daemon thread: an interpreter that ends must not cut a write in two.
+        self.thread = threading.Thread(target=run, args=(name, self.inbox), name=f"lane {name}")
+
+
+@implementer(IWorkers)
+class RealWorkers:
+    """A thread for each lane, made when it is first needed, ended when it was idle for long.
+
+    Results go back in batches: while the reactor has not yet come to take them, no further wake-up is sent.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, idleSeconds: float = IDLE_SECONDS) -> None:
+        """
+        @param idleSeconds: after so long without work a lane's thread ends; the next work makes a new one.
+        """
+        self._callFromThread = reactor.callFromThread
+        self._idleSeconds = idleSeconds
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._finished: deque[tuple[Deferred[Any], Any]] = deque()
+        self._isWaking = False
+
+    def run(self, lane: str, work: Callable[..., T], *values: Any) -> Deferred[T]:
+        """See L{IWorkers.run}. After C{close} it fails with L{WorkersClosed}."""
+        done: Deferred[T] = Deferred()
+        with self._lock:
+            if self._closed:
+                return fail(WorkersClosed(f"lane {lane} is closed"))
+            found = self._lanes.get(lane)
+            if found is None:
+                found = self._lanes[lane] = _Lane(lane, self._work)
+                found.thread.start()
+            found.inbox.put((done, work, values))
+        return done
+
+    def close(self) -> None:
+        """Wait until everything given is done, end the threads, and hand out the last results. Blocks; later calls do nothing."""
+        with self._lock:
+            self._closed = True
+            lanes = list(self._lanes.values())
+            self._lanes.clear()
+            for lane in lanes:
+                lane.inbox.put(None)
+        for lane in lanes:
+            lane.thread.join()
+        self._drain()
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """Names of the lanes that have a thread now, sorted."""
+        with self._lock:
+            return tuple(sorted(self._lanes))
+
+    def _work(self, name: str, inbox: SimpleQueue[_Work | None]) -> None:
+        """The lane's thread."""
+        finished = self._finished
+        while True:
+            try:
+                item = inbox.get(timeout=self._idleSeconds)
+            except Empty:
+                with self._lock:
+                    # Work is put under the same lock: an empty inbox stays empty once the lane is out of the table.
+                    if inbox.empty():
+                        self._lanes.pop(name, None)
+                        return
+                continue
+            if item is None:
+                return
+            done, work, values = item
+            try:
+                result = work(*values)
+            except BaseException:
+                result = Failure()
+            finished.append((done, result))
+            # First append, then look: a drain that clears the flag after this look still finds the result.
+            if not self._isWaking:
+                self._isWaking = True
+                self._callFromThread(self._drain)
+            del item, done, work, values, result
+
+    def _drain(self) -> None:
+        """In the reactor's thread: hand out everything that is finished."""
+        self._isWaking = False
+        finished = self._finished
+        while finished:
+            done, result = finished.popleft()
+            try:
+                # A Failure as a result starts the errbacks.
+                done.callback(result)
+            except Exception:
+                self._log.failure("handing out a lane's result")

@@ -1,0 +1,316 @@
+"""What runs in the lanes of the SQLite queue: one object per connection, used by its lane alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from pysmtpd.interfaces.platform import IDisk, IFile
+from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
+from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
+from pysmtpd.queue.spool import claim, makeDurableDirectory, removeIfThere
+
+DATABASE = "queue.db"
+BODIES = "bodies"
+
+CHECKPOINT_OCTETS = 8 * 1024 * 1024
+"""How much goes into the journal, about, before it is moved into the database."""
+
+JOURNAL_OCTETS = 64 * 1024 * 1024
+"""A journal that a burst made longer than this is cut when it starts anew."""
+
+VACUUM_FLOOR_PAGES = 16_384
+VACUUM_STEP_PAGES = 256
+"""When more than this floor, and more than half of the file, is unused, each checkpoint gives some pages back to the file system."""
+
+_NUMBER_MASK = 0xFFFFFFFF
+_PAGE_OCTETS = 4096
+
+# Content has a table of its own: a walk reads the small records only. State is the only column that changes.
+_SCHEMA = (
+    "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT)",
+    "CREATE INDEX aside ON message (id) WHERE aside IS NOT NULL",
+    "CREATE TABLE body (message INTEGER PRIMARY KEY, content BLOB)",
+    "CREATE TABLE envelope (message INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, state BLOB,"
+    " PRIMARY KEY (message, number)) WITHOUT ROWID",
+    "CREATE TABLE reserved (ceiling INTEGER NOT NULL)",
+    "INSERT INTO reserved VALUES (0)",
+)
+
+
+def _connect(disk: IDisk, place: str) -> sqlite3.Connection:
+    connection = disk.database(f"{place}/{DATABASE}")
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA synchronous = FULL")
+    # Only the checkpointer moves the journal.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+class Reader:
+    """Reads through a connection of its own."""
+
+    def __init__(self, disk: IDisk, place: str) -> None:
+        self._disk = disk
+        self._place = place
+        self._opened: sqlite3.Connection | None = None
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            raise sqlite3.ProgrammingError("the queue is not open")
+        return self._opened
+
+    def open(self) -> int:
+        """
+        @return: for the writer, the highest message id that may ever have been used.
+        """
+        self._opened = _connect(self._disk, self._place)
+        return 0
+
+    def close(self) -> None:
+        connection, self._opened = self._opened, None
+        if connection is not None:
+            connection.close()
+
+    def load(self, message: MessageId) -> StoredMessage | None:
+        execute = self._connection.execute
+        found = execute("SELECT record FROM message WHERE id = ? AND aside IS NULL", (message,)).fetchone()
+        if found is None:
+            return None
+        rows = execute("SELECT number, record, state FROM envelope WHERE message = ? ORDER BY number", (message,))
+        envelopes = tuple((envelopeId(message, number), record, state or b"") for number, record, state in rows)
+        return StoredMessage(message, found[0], envelopes)
+
+    def body(self, message: MessageId) -> bytes | tuple[IFile, int] | None:
+        found = self._connection.execute("SELECT content FROM body WHERE message = ?", (message,)).fetchone()
+        if found is None:
+            return None
+        content = found[0]
+        if content is not None:
+            # A hand that wrote text there damaged it: the front's checksum will say so.
+            return content if isinstance(content, bytes) else str(content).encode("utf-8", "replace")
+        path = f"{self._place}/{BODIES}/{formatMessageId(message)}"
+        return self._disk.open(path), self._disk.stat(path).size
+
+    def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
+        return self._page(after, (1 << 63) - 1, limit)
+
+    def walk(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
+        """Messages above C{after} up to C{last}."""
+        try:
+            messages = self._page(after, last, limit)
+        except sqlite3.DatabaseError:
+            return self._walkSingly(after, last, limit)
+        cursor = formatMessageId(messages[-1].id) if len(messages) == limit else None
+        return StoredPage(messages, cursor)
+
+    def _page(self, after: int, last: int, limit: int) -> tuple[StoredMessage, ...]:
+        execute = self._connection.execute
+        # One transaction: the envelopes are those of the same moment.
+        execute("BEGIN")
+        try:
+            heads = execute(
+                "SELECT id, record FROM message WHERE id > ? AND id <= ? AND aside IS NULL ORDER BY id LIMIT ?",
+                (after, last, limit),
+            ).fetchall()
+            if not heads:
+                return ()
+            envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _ in heads}
+            for message, number, record, state in execute(
+                "SELECT message, number, record, state FROM envelope WHERE message BETWEEN ? AND ?"
+                " ORDER BY message, number",
+                (heads[0][0], heads[-1][0]),
+            ):
+                if message in envelopes:
+                    envelopes[message].append((envelopeId(message, number), record, state or b""))
+        finally:
+            execute("ROLLBACK")
+        return tuple(StoredMessage(MessageId(id), record, tuple(envelopes[id])) for id, record in heads)
+
+    def _walkSingly(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
+        """Something on this page of the database is damaged: find out which messages it costs."""
+        ids = self._connection.execute(
+            "SELECT id FROM message WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", (after, last, limit)
+        ).fetchall()
+        found: list[StoredMessage] = []
+        damaged: list[SetAside] = []
+        for (id,) in ids:
+            try:
+                stored = self.load(MessageId(id))
+            except sqlite3.DatabaseError as error:
+                damaged.append(SetAside(formatMessageId(MessageId(id)), f"the database is damaged here: {error}"))
+            else:
+                if stored is not None:
+                    found.append(stored)
+        cursor = formatMessageId(MessageId(ids[-1][0])) if len(ids) == limit else None
+        return StoredPage(tuple(found), cursor, tuple(damaged))
+
+    def setAside(self) -> tuple[SetAside, ...]:
+        rows = self._connection.execute("SELECT id, aside FROM message WHERE aside IS NOT NULL ORDER BY id")
+        return tuple(SetAside(formatMessageId(MessageId(id)), reason) for id, reason in rows)
+
+
+class Writer(Reader):
+    """The one connection that writes. It also holds the lock of the place."""
+
+    def __init__(self, disk: IDisk, place: str) -> None:
+        super().__init__(disk, place)
+        self._lock: IFile | None = None
+        # Messages whose content is a file; few, and known from the directory at open.
+        self._inFiles: set[int] = set()
+        self._sinceCheckpoint = 0
+
+    def open(self) -> int:
+        """
+        @return: the highest message id that may ever have been used.
+        @raise SpoolError:
+        """
+        self._lock = claim(self._disk, self._place, "sqlite", (DATABASE,))
+        try:
+            return self._openLocked()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise SpoolError(f"the queue in {self._place} cannot be opened: {error}") from error
+
+    def _openLocked(self) -> int:
+        makeDurableDirectory(self._disk, f"{self._place}/{BODIES}")
+        # The database must not be readable by others, whatever the directory's mode.
+        self._disk.append(f"{self._place}/{DATABASE}").close()
+        super().open()
+        execute = self._connection.execute
+        if execute("SELECT 1 FROM sqlite_schema WHERE name = 'reserved'").fetchone() is None:
+            execute("PRAGMA auto_vacuum = INCREMENTAL")
+            execute("PRAGMA journal_mode = WAL")
+            execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                execute(statement)
+            execute("COMMIT")
+        else:
+            execute("PRAGMA journal_mode = WAL")
+        execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
+        self._removeDebris()
+        self._disk.syncDirectory(self._place)
+        (ceiling,) = execute("SELECT ceiling FROM reserved").fetchone()
+        (highest,) = execute("SELECT max(id) FROM message").fetchone()
+        return max(ceiling, highest or 0)
+
+    def _removeDebris(self) -> None:
+        directory = f"{self._place}/{BODIES}"
+        for name in self._disk.listDirectory(directory):
+            try:
+                message = parseMessageId(name)
+            except ValueError:
+                message = MessageId(0)
+            query = "SELECT 1 FROM body WHERE message = ? AND content IS NULL"
+            if self._connection.execute(query, (message,)).fetchone() is None:
+                removeIfThere(self._disk, f"{directory}/{name}")
+            else:
+                self._inFiles.add(message)
+
+    def close(self) -> None:
+        super().close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
+
+    def reserve(self, ceiling: MessageId) -> None:
+        self._connection.execute("UPDATE reserved SET ceiling = max(ceiling, ?)", (ceiling,))
+
+    def putAside(self, message: MessageId, reason: str) -> None:
+        # Reasons may quote what cannot be encoded.
+        text = reason.encode("utf-8", "replace").decode("utf-8")
+        self._connection.execute("UPDATE message SET aside = ? WHERE id = ?", (text, message))
+
+    def apply(
+        self, messages: Sequence[NewMessage], states: Mapping[EnvelopeId, bytes], deleted: Sequence[EnvelopeId]
+    ) -> bool:
+        """All in one transaction, durable on return.
+
+        @return: should the journal be moved?
+        """
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            touched = self._change(connection, messages, states, deleted)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        if touched and self._inFiles:
+            self._removeBodies(touched)
+        size = sum(len(new.body) + _PAGE_OCTETS for new in messages if new.body is not None)
+        self._sinceCheckpoint += size + _PAGE_OCTETS * (len(states) + len(deleted))
+        return self._sinceCheckpoint >= CHECKPOINT_OCTETS
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        messages: Sequence[NewMessage],
+        states: Mapping[EnvelopeId, bytes],
+        deleted: Sequence[EnvelopeId],
+    ) -> list[tuple[int]]:
+        """
+        @return: messages that lost an envelope.
+        """
+        many = connection.executemany
+        gone = deleted
+        if messages:
+            many("INSERT INTO message VALUES (?, ?, NULL)", [(new.id, new.record) for new in messages])
+            many("INSERT INTO body VALUES (?, ?)", [(new.id, new.body) for new in messages])
+            many(
+                "INSERT INTO envelope VALUES (?, ?, ?, NULL)",
+                [(new.id, id & _NUMBER_MASK, record) for new in messages for id, record in new.envelopes],
+            )
+            for new in messages:
+                if new.body is None:
+                    # What is not there cannot be committed.
+                    self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
+                    self._inFiles.add(new.id)
+                if new.supersedes:
+                    gone = (*gone, *new.supersedes)
+        if states:
+            many(
+                "UPDATE envelope SET state = ? WHERE message = ? AND number = ?",
+                [(state, messageOf(id), id & _NUMBER_MASK) for id, state in states.items()],
+            )
+        if not gone:
+            return []
+        many(
+            "DELETE FROM envelope WHERE message = ? AND number = ?",
+            [(messageOf(id), id & _NUMBER_MASK) for id in gone],
+        )
+        touched: list[tuple[int]] = [(id,) for id in dict.fromkeys(map(messageOf, gone))]
+        many("DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM envelope WHERE message = ?1)", touched)
+        many("DELETE FROM body WHERE message = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)", touched)
+        return touched
+
+    def _removeBodies(self, touched: Sequence[tuple[int]]) -> None:
+        for (id,) in touched:
+            if id not in self._inFiles:
+                continue
+            if self._connection.execute("SELECT 1 FROM message WHERE id = ?", (id,)).fetchone() is None:
+                self._inFiles.discard(id)
+                try:
+                    removeIfThere(self._disk, f"{self._place}/{BODIES}/{formatMessageId(MessageId(id))}")
+                except OSError:
+                    # The deletion itself is done and durable. The file is debris, which the next start removes.
+                    continue
+
+    def checkpoint(self) -> None:
+        """Move the rest of the journal, so that the next commit starts it anew; shrink the file if much of it is unused."""
+        self._sinceCheckpoint = 0
+        execute = self._connection.execute
+        execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        (unused,) = execute("PRAGMA freelist_count").fetchone()
+        (pages,) = execute("PRAGMA page_count").fetchone()
+        if unused > VACUUM_FLOOR_PAGES and unused * 2 > pages:
+            execute(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})").fetchall()
+
+
+class Checkpointer(Reader):
+    """Moves the journal into the database while the writer goes on."""
+
+    def checkpoint(self) -> None:
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -1,0 +1,364 @@
+"""What runs in the lanes of the fs queue: files and their names.
+
+- C{messages/BUCKET/ID}: one file per message (L{pysmtpd.queue.frames}). A bucket holds the ids of about a minute, so the messages of one
+  batch share a directory, and one sync of it.
+- C{staged/}: what is being written; removed at the next start.
+- C{superseding/ID}: committed messages whose superseded envelopes may not all be gone yet; finished at the next start.
+- C{aside/ID}, C{aside/ID.reason}: what could not be read.
+- C{ceiling}: the highest id that may have been used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from zlib import crc32
+
+from pysmtpd.interfaces.platform import IDisk, IFile
+from pysmtpd.interfaces.queue import NewMessage, QueueError, SetAside, SpoolError, StoredMessage
+from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf, parseMessageId
+from pysmtpd.queue.frames import (
+    DamagedFile,
+    MessageFile,
+    contentFrame,
+    deletedFrame,
+    numbersOf,
+    recordFrames,
+    stateFrame,
+)
+from pysmtpd.queue.refusal import FAILED
+from pysmtpd.queue.spool import claim, makeDurableDirectory, removeIfThere, writeDurably
+
+BUCKET_BITS = 28
+"""12 bits of counter and 16 of milliseconds: 65 seconds."""
+
+REASON_SUFFIX = ".reason"
+
+_BUCKET = re.compile(r"[0-9a-f]{9}\Z")
+_CEILING_OCTETS = 64
+
+
+class Directory:
+    """Paths, and the work on one message. Safe in any lane, as long as one message's work stays in one lane at a time."""
+
+    def __init__(self, disk: IDisk, place: str) -> None:
+        self.disk = disk
+        self.place = place
+        self.messages = f"{place}/messages"
+        self.staged = f"{place}/staged"
+        self.superseding = f"{place}/superseding"
+        self.aside = f"{place}/aside"
+
+    def bucket(self, message: MessageId) -> str:
+        return f"{self.messages}/{message >> BUCKET_BITS:09x}"
+
+    def path(self, message: MessageId) -> str:
+        return f"{self.bucket(message)}/{formatMessageId(message)}"
+
+    def buckets(self) -> list[str]:
+        """In the order of the ids in them. Other names are not ours to touch."""
+        return [name for name in self.disk.listDirectory(self.messages) if _BUCKET.match(name)]
+
+    def find(self, message: MessageId) -> IFile | None:
+        """The message's file, open for reading."""
+        for path in (self.path(message), f"{self.superseding}/{formatMessageId(message)}"):
+            try:
+                return self.disk.open(path)
+            except FileNotFoundError:
+                continue
+        return None
+
+    def read(self, message: MessageId) -> MessageFile | None:
+        """
+        @raise DamagedFile:
+        """
+        file = self.find(message)
+        if file is None:
+            return None
+        try:
+            return MessageFile(message, file)
+        finally:
+            file.close()
+
+    def load(self, message: MessageId) -> StoredMessage | None:
+        try:
+            found = self.read(message)
+        except DamagedFile as error:
+            self.putAside(message, str(error))
+            raise QueueError(FAILED, f"{formatMessageId(message)}: {error}") from error
+        return None if found is None else found.stored()
+
+    def body(self, message: MessageId) -> tuple[IFile, Sequence[tuple[int, int]]] | None:
+        file = self.find(message)
+        if file is None:
+            return None
+        try:
+            return file, MessageFile(message, file).content
+        except BaseException:
+            file.close()
+            raise
+
+    def write(self, messages: Sequence[NewMessage]) -> None:
+        """Whole files, durable, under C{staged}."""
+        for new in messages:
+            path = f"{self.staged}/{new.staged or formatMessageId(new.id)}"
+            if new.body is None:
+                # Its content is there already; append would make a file without.
+                self.disk.stat(path)
+                file = self.disk.append(path)
+                data = recordFrames(new)
+            else:
+                removeIfThere(self.disk, path)
+                file = self.disk.create(path)
+                data = recordFrames(new) + contentFrame(new.body)
+            try:
+                file.write(data)
+                file.sync()
+            finally:
+                file.close()
+
+    def update(self, states: Mapping[EnvelopeId, bytes]) -> None:
+        """Append and sync, one sync per message."""
+        byMessage: dict[MessageId, list[bytes]] = {}
+        for id, state in states.items():
+            byMessage.setdefault(messageOf(id), []).append(stateFrame(id, state))
+        for message, frames in byMessage.items():
+            self._append(message, frames, isSynced=True)
+
+    def _append(self, message: MessageId, frames: Sequence[bytes], isSynced: bool) -> None:
+        path = self.path(message)
+        try:
+            self.disk.stat(path)
+        except FileNotFoundError:
+            return
+        file = self.disk.append(path)
+        try:
+            file.write(b"".join(frames))
+            if isSynced:
+                file.sync()
+        finally:
+            file.close()
+
+    def delete(self, envelopes: Sequence[EnvelopeId], isSynced: bool) -> list[str]:
+        """
+        @return: the buckets that lost a file.
+        """
+        byMessage: dict[MessageId, list[EnvelopeId]] = {}
+        for id in envelopes:
+            byMessage.setdefault(messageOf(id), []).append(id)
+        touched: dict[str, None] = {}
+        for message, ids in byMessage.items():
+            try:
+                found = self.read(message)
+            except DamagedFile:
+                # It is kept for people to look at; who meets it next sets it aside.
+                continue
+            if found is None:
+                continue
+            left = found.envelopes
+            for number in numbersOf(ids):
+                left.pop(number, None)
+            if left:
+                self._append(message, [deletedFrame(id) for id in ids], isSynced)
+            elif removeIfThere(self.disk, self.path(message)):
+                touched[self.bucket(message)] = None
+        return list(touched)
+
+    def putAside(self, message: MessageId, reason: str) -> None:
+        """Move it out of the way, durably."""
+        name = formatMessageId(message)
+        try:
+            self.disk.stat(self.path(message))
+        except FileNotFoundError:
+            return
+        target = f"{self.aside}/{name}"
+        text = reason.encode("utf-8", "replace")
+        writeDurably(self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, text)
+        self.disk.rename(self.path(message), target)
+        self.disk.syncDirectory(self.aside)
+        self.disk.syncDirectory(self.bucket(message))
+
+    def setAside(self) -> tuple[SetAside, ...]:
+        names = self.disk.listDirectory(self.aside)
+        found: list[SetAside] = []
+        for name in names:
+            if "." in name:
+                continue
+            reason = "unknown"
+            if name + REASON_SUFFIX in names:
+                file = self.disk.open(f"{self.aside}/{name}{REASON_SUFFIX}")
+                try:
+                    reason = file.read(4096).decode("utf-8", "replace")
+                finally:
+                    file.close()
+            found.append(SetAside(name, reason))
+        return tuple(found)
+
+
+class Publisher(Directory):
+    """Gives messages their final names. One lane; it also holds the lock of the place."""
+
+    def __init__(self, disk: IDisk, place: str) -> None:
+        super().__init__(disk, place)
+        self._lock: IFile | None = None
+        self._buckets: dict[str, None] = {}
+        self._isUnsettled = False
+        self._newest = ""
+
+    def open(self) -> int:
+        """
+        @return: the highest message id that may ever have been used.
+        @raise SpoolError:
+        """
+        self._lock = claim(self.disk, self.place, "fs", ("messages",))
+        try:
+            for path in (self.messages, self.staged, self.superseding, self.aside):
+                makeDurableDirectory(self.disk, path)
+            for name in self.disk.listDirectory(self.staged):
+                removeIfThere(self.disk, f"{self.staged}/{name}")
+            self._settleAll()
+            return max(self._ceiling(), self._highest())
+        except OSError as error:
+            self.close()
+            raise SpoolError(f"the queue in {self.place} cannot be opened: {error}") from error
+        except SpoolError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
+
+    def _ceiling(self) -> int:
+        try:
+            file = self.disk.open(f"{self.place}/ceiling")
+        except FileNotFoundError:
+            return 0
+        try:
+            words = file.read(_CEILING_OCTETS).split()
+        finally:
+            file.close()
+        if len(words) != 2 or f"{crc32(words[0]):08x}".encode() != words[1]:
+            raise SpoolError(
+                f"{self.place}/ceiling is damaged; remove it if no other file of the queue is, and ids go on from the clock"
+            )
+        return int(words[0], 16)
+
+    def _highest(self) -> int:
+        asideIds = [name for name in self.disk.listDirectory(self.aside) if "." not in name]
+        highest = max((idOf(name) for name in asideIds), default=0)
+        for bucket in reversed(self.buckets()):
+            ids = [idOf(name) for name in self.disk.listDirectory(f"{self.messages}/{bucket}")]
+            if ids:
+                return max(highest, *ids)
+        return highest
+
+    def reserve(self, ceiling: MessageId) -> None:
+        text = formatMessageId(MessageId(max(ceiling, self._ceiling()))).encode()
+        line = text + f" {crc32(text):08x}\n".encode()
+        writeDurably(self.disk, f"{self.place}/ceiling.tmp", f"{self.place}/ceiling", line)
+        self.disk.syncDirectory(self.place)
+
+    def publish(self, messages: Sequence[NewMessage]) -> None:
+        """Files that are whole and durable under C{staged} become the queue's. All or none, unless the power goes."""
+        moved: list[tuple[str, str]] = []
+        directories: dict[str, None] = {}
+        hasSuperseding = False
+        try:
+            for new in messages:
+                target = self.path(new.id)
+                directory = self.bucket(new.id)
+                self._makeBucket(directory)
+                if self._exists(target):
+                    raise FileExistsError(f"message {formatMessageId(new.id)} is there already")
+                if new.supersedes:
+                    hasSuperseding = True
+                    directory = self.superseding
+                    target = f"{directory}/{formatMessageId(new.id)}"
+                source = f"{self.staged}/{new.staged or formatMessageId(new.id)}"
+                self.disk.rename(source, target)
+                moved.append((source, target))
+                directories[directory] = None
+            for directory in directories:
+                self.disk.syncDirectory(directory)
+        except BaseException:
+            for source, target in moved:
+                self._withdraw(source, target)
+            raise
+        if hasSuperseding or self._isUnsettled:
+            self._isUnsettled = True
+            try:
+                self._settleAll()
+                self._isUnsettled = False
+            except OSError:
+                # The commit itself is durable. The rest is done at the next commit, or at the next start.
+                return
+
+    def _withdraw(self, source: str, target: str) -> None:
+        """Back, so that staged content may be committed again; at least away."""
+        try:
+            self.disk.rename(target, source)
+        except OSError:
+            # No room even for a name. Removing needs none.
+            removeIfThere(self.disk, target)
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self.disk.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _makeBucket(self, directory: str) -> None:
+        if directory not in self._buckets:
+            makeDurableDirectory(self.disk, directory)
+            self._buckets[directory] = None
+            self._newest = max(self._newest, directory)
+
+    def unwrite(self, messages: Sequence[NewMessage]) -> None:
+        """A batch failed: remove what C{write} made. Staged content is its stage's."""
+        for new in messages:
+            if new.body is not None:
+                removeIfThere(self.disk, f"{self.staged}/{formatMessageId(new.id)}")
+
+    def prune(self, buckets: Sequence[str]) -> None:
+        """Remove buckets that are empty and will not be used again."""
+        for bucket in buckets:
+            if bucket < self._newest:
+                try:
+                    self.disk.removeDirectory(bucket)
+                    self._buckets.pop(bucket, None)
+                except OSError:
+                    # Usually it is not empty; an empty one that stays does no harm.
+                    continue
+
+    def _settleAll(self) -> None:
+        """Finish committed messages that supersede others: each of the steps may be done twice."""
+        for name in self.disk.listDirectory(self.superseding):
+            message = MessageId(idOf(name))
+            if not message:
+                continue
+            path = f"{self.superseding}/{name}"
+            file = self.disk.open(path)
+            try:
+                supersedes = MessageFile(message, file).supersedes
+            except DamagedFile:
+                # It was whole when it was committed; as a message it is set aside by who reads it.
+                supersedes = ()
+            finally:
+                file.close()
+            for bucket in self.delete(supersedes, isSynced=True):
+                self.disk.syncDirectory(bucket)
+            self._makeBucket(self.bucket(message))
+            self.disk.rename(path, self.path(message))
+            # If the old name comes back after a power cut, this is done once more; so it needs no sync.
+            self.disk.syncDirectory(self.bucket(message))
+
+
+def idOf(name: str) -> int:
+    """0: it is no id."""
+    try:
+        return parseMessageId(name)
+    except ValueError:
+        return 0

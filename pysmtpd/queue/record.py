@@ -1,0 +1,268 @@
+"""Records: how messages, envelopes and their states lie in a backend.
+
+A record is one octet of version, four of CRC-32, and a JSON array in UTF-8. The checksum is seeded with the item's id, so a record
+that strayed to another item is found out too. Fields are told apart by their place: a later release only appends, and a reader
+ignores what it does not know. Lone surrogates, which undecodable input leaves in text, survive.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from zlib import crc32
+
+from pysmtpd.model.address import Path
+from pysmtpd.model.envelope import Agent, Attempt, BodyRef, Destination, Envelope, EnvelopeState, Message, Notify
+from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
+from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+
+RECORD_VERSION = 1
+
+_VERSION_OCTET = bytes((RECORD_VERSION,))
+_HEAD = 5
+_MASK = 0xFFFFFFFF
+
+_toJson = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_fromJson = json.JSONDecoder().raw_decode
+
+_NEW_STATE = EnvelopeState()
+_AGENTS = {agent.value: agent for agent in Agent}
+_NOTIFY = {int(value): value for value in map(Notify, range(16))}
+
+
+class Damaged(ValueError):
+    """A record cannot be read; the text says why."""
+
+
+def encodeMessage(message: Message) -> bytes:
+    """The record of a message; its id is not in it, but needed to read it."""
+    transaction = message.transaction
+    session = transaction.session
+    tls = session.tls
+    sender = transaction.sender
+    body = message.body
+    return _seal(
+        message.id,
+        (
+            message.created,
+            message.isBounce,
+            message.eightBit,
+            body.size,
+            body.codec,
+            body.place,
+            sender.local,
+            sender.domain,
+            transaction.size,
+            transaction.body,
+            transaction.ret,
+            transaction.envid,
+            transaction.smtputf8,
+            transaction.auth,
+            session.session,
+            session.listener,
+            session.hostname,
+            session.peer,
+            session.peerPort,
+            session.localAddress,
+            session.localPort,
+            session.rdns,
+            session.helo,
+            session.protocol,
+            session.user,
+            session.tag,
+            None if tls is None else (tls.protocol, tls.cipher, tls.bits, tls.verified, tls.peerName, tls.sni),
+            session.isLocal,
+            session.isSocket,
+        ),
+    )
+
+
+def decodeMessage(message: MessageId, record: bytes) -> Message:
+    """
+    @raise Damaged:
+    """
+    values = _unseal(message, record)
+    try:
+        (
+            created,
+            isBounce,
+            eightBit,
+            size,
+            codec,
+            place,
+            senderLocal,
+            senderDomain,
+            declared,
+            body,
+            ret,
+            envid,
+            smtputf8,
+            auth,
+            session,
+            listener,
+            hostname,
+            peer,
+            peerPort,
+            localAddress,
+            localPort,
+            rdns,
+            helo,
+            protocol,
+            user,
+            tag,
+            tls,
+            isLocal,
+            isSocket,
+            *_,
+        ) = values
+        facts = SessionFacts(
+            SessionId(session),
+            listener,
+            hostname,
+            peer,
+            peerPort,
+            localAddress,
+            localPort,
+            rdns,
+            helo,
+            protocol,
+            user,
+            tag,
+            None if tls is None else TlsFacts(*tls[:6]),
+            isLocal,
+            isSocket,
+        )
+        transaction = Transaction(facts, Path(senderLocal, senderDomain), declared, body, ret, envid, smtputf8, auth)
+        return Message(message, transaction, BodyRef(message, size, codec, place), created, isBounce, eightBit)
+    except (TypeError, ValueError) as error:
+        raise Damaged(f"message record does not fit: {error}") from error
+
+
+def encodeEnvelope(envelope: Envelope) -> bytes:
+    """The part of an envelope that never changes: all but its state."""
+    destination = envelope.destination
+    recipient = destination.recipient
+    original = destination.original
+    return _seal(
+        envelope.id,
+        (
+            envelope.created,
+            envelope.expires,
+            recipient.local,
+            recipient.domain,
+            original.local,
+            original.domain,
+            destination.agent.value,
+            destination.action,
+            destination.user,
+            destination.rule,
+            destination.ttl,
+            int(destination.notify),
+            destination.orcpt,
+        ),
+    )
+
+
+def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _NEW_STATE) -> Envelope:
+    """
+    @raise Damaged:
+    """
+    values = _unseal(envelope, record)
+    try:
+        (
+            created,
+            expires,
+            local,
+            domain,
+            originalLocal,
+            originalDomain,
+            agent,
+            action,
+            user,
+            rule,
+            ttl,
+            notify,
+            orcpt,
+            *_,
+        ) = values
+        recipient = Path(local, domain)
+        # Most mail is not forwarded: one Path then serves as both.
+        isSame = local == originalLocal and domain == originalDomain
+        original = recipient if isSame else Path(originalLocal, originalDomain)
+        destination = Destination(recipient, original, _AGENTS[agent], action, user, rule, ttl, _NOTIFY[notify], orcpt)
+        return Envelope(envelope, destination, created, expires, state)
+    except (TypeError, ValueError, KeyError) as error:
+        raise Damaged(f"envelope record does not fit: {error}") from error
+
+
+def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
+    """The part of an envelope that changes."""
+    return _seal(
+        envelope,
+        (
+            state.tries,
+            state.nextTry,
+            state.lastTry,
+            state.lastReply,
+            state.hold,
+            state.suspended,
+            state.failed,
+            state.failedStatus,
+            state.warned,
+            [(attempt.at, attempt.reply, attempt.host) for attempt in state.attempts],
+        ),
+    )
+
+
+def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
+    """Of an empty record: the state of a new envelope.
+
+    @raise Damaged:
+    """
+    if not record:
+        return _NEW_STATE
+    values = _unseal(envelope, record)
+    try:
+        tries, nextTry, lastTry, lastReply, hold, suspended, failed, failedStatus, warned, attempts, *_ = values
+        return EnvelopeState(
+            tries,
+            nextTry,
+            lastTry,
+            lastReply,
+            hold,
+            suspended,
+            failed,
+            failedStatus,
+            warned,
+            tuple(Attempt(at, reply, host) for at, reply, host, *_ in attempts),
+        )
+    except (TypeError, ValueError) as error:
+        raise Damaged(f"state record does not fit: {error}") from error
+
+
+def _checksum(item: int, payload: bytes) -> int:
+    return crc32(payload, (item ^ item >> 32 ^ item >> 64) & _MASK)
+
+
+def _seal(item: int, values: tuple[object, ...]) -> bytes:
+    # surrogatepass: each lone surrogate is kept by itself, so even adjacent halves come back as they were.
+    payload = _toJson(values).encode("utf-8", "surrogatepass")
+    return _VERSION_OCTET + _checksum(item, payload).to_bytes(4, "big") + payload
+
+
+def _unseal(item: int, record: bytes) -> list[Any]:
+    if not isinstance(record, bytes):
+        # SQLite lets anybody store text in a column of octets.
+        raise Damaged("record is no octets")
+    if record[:1] != _VERSION_OCTET:
+        raise Damaged(f"record of unknown version {record[0]}" if record else "record is empty")
+    payload = record[_HEAD:]
+    if int.from_bytes(record[1:_HEAD], "big") != _checksum(item, payload):
+        raise Damaged("record has a wrong checksum")
+    try:
+        values, _ = _fromJson(payload.decode("utf-8", "surrogatepass"))
+    except ValueError as error:
+        raise Damaged(f"record is no JSON: {error}") from error
+    if not isinstance(values, list):
+        raise Damaged("record is no array")
+    return values

@@ -1,0 +1,135 @@
+"""A directory that belongs to one backend of one daemon: its lock and its format."""
+
+from __future__ import annotations
+
+import re
+
+from pysmtpd.interfaces.platform import IDisk, IFile
+from pysmtpd.interfaces.queue import SpoolError
+
+LOCK = "queue.lock"
+FORMAT = "queue.format"
+FORMAT_VERSION = 1
+
+_FORMAT_LINE = re.compile(r"pysmtpd queue ([a-z]+) ([0-9]+)\n?\Z")
+_FORMAT_OCTETS = 200
+
+
+def placeOf(argument: str, spool: str, default: str) -> str:
+    """The directory that a backend's argument means: relative ones lie in the spool, an empty one is C{default}."""
+    chosen = argument or default
+    if chosen.startswith("/"):
+        return chosen
+    return f"{spool}/{chosen}" if chosen else spool
+
+
+def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]) -> IFile:
+    """Take the directory: make it if it is missing, check its format, lock it. Runs in a lane.
+
+    @param kind: the backend's name, as the format file has it.
+    @param traces: names that show that a queue was here, even if the format file is missing.
+    @return: the lock; close it to give the directory back.
+    @raise SpoolError: it is locked, newer, or not ours; nothing was touched.
+    """
+    try:
+        isNew = _checkFormat(disk, directory, kind, traces)
+        if isNew:
+            makeDurableDirectory(disk, directory)
+        lock = _lock(disk, directory)
+    except OSError as error:
+        raise SpoolError(f"the queue in {directory} cannot be opened: {error}") from error
+    try:
+        # Another daemon may have been faster.
+        if _checkFormat(disk, directory, kind, traces):
+            _writeFormat(disk, directory, kind)
+    except (OSError, SpoolError) as error:
+        lock.close()
+        raise SpoolError(f"the queue in {directory} cannot be opened: {error}") from error
+    return lock
+
+
+def _lock(disk: IDisk, directory: str) -> IFile:
+    try:
+        return disk.lock(f"{directory}/{LOCK}")
+    except BlockingIOError as error:
+        raise SpoolError(
+            f"the queue in {directory} is in use by another daemon ({error}); stop that one first"
+        ) from error
+
+
+def _checkFormat(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]) -> bool:
+    """Is there no queue yet?
+
+    @raise SpoolError: there is one that we cannot use.
+    """
+    path = f"{directory}/{FORMAT}"
+    try:
+        file = disk.open(path)
+    except FileNotFoundError:
+        found = [name for name in _names(disk, directory) if name in traces]
+        if found:
+            raise SpoolError(
+                f"{directory} holds {found[0]} but no {FORMAT}: it is not a queue of ours, or was damaged"
+            ) from None
+        return True
+    try:
+        text = file.readAt(0, _FORMAT_OCTETS).decode("ascii", "replace")
+    finally:
+        file.close()
+    match = _FORMAT_LINE.match(text)
+    if match is None:
+        raise SpoolError(f"{path} is not a format file of ours: {text[:60]!r}")
+    if match[1] != kind:
+        raise SpoolError(f"{directory} holds a queue of the {match[1]} backend, not of {kind}")
+    if int(match[2]) > FORMAT_VERSION:
+        raise SpoolError(
+            f"the queue in {directory} has format {match[2]}, this release knows format {FORMAT_VERSION}: "
+            "run the newer release again, or copy the queue with it"
+        )
+    return False
+
+
+def _writeFormat(disk: IDisk, directory: str, kind: str) -> None:
+    temporary = f"{directory}/{FORMAT}.tmp"
+    writeDurably(disk, temporary, f"{directory}/{FORMAT}", f"pysmtpd queue {kind} {FORMAT_VERSION}\n".encode())
+    disk.syncDirectory(directory)
+
+
+def makeDurableDirectory(disk: IDisk, path: str) -> None:
+    """Make a directory, and those above it, so that they survive a power cut."""
+    try:
+        disk.stat(path)
+    except FileNotFoundError:
+        above = path.rpartition("/")[0]
+        if above:
+            makeDurableDirectory(disk, above)
+        disk.makeDirectory(path)
+        disk.syncDirectory(above or "/")
+
+
+def writeDurably(disk: IDisk, temporary: str, path: str, data: bytes) -> None:
+    """Replace C{path} by a file whose content is durable; its name is so after C{syncDirectory}."""
+    removeIfThere(disk, temporary)
+    file = disk.create(temporary)
+    try:
+        file.write(data)
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(temporary, path)
+
+
+def removeIfThere(disk: IDisk, path: str) -> bool:
+    """Remove a file; False if there is none."""
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _names(disk: IDisk, directory: str) -> list[str]:
+    try:
+        return disk.listDirectory(directory)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,138 @@
+"""The mail log: one line for each event, C{key=value}, in OpenSMTPD's words.
+
+No value can forge another field or another line: what is not plain stands in quotes, and what could end the quotes or the line is
+escaped with a backslash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from pysmtpd.model.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionTls,
+    Event,
+    SessionConnected,
+    SessionDisconnected,
+    SessionTls,
+)
+from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId
+from pysmtpd.report.line import Column, Kind, Line, Render, Stamp, bind, columns
+
+DETAILS: frozenset[type[Event]] = frozenset(
+    {SessionConnected, SessionTls, SessionDisconnected, ConnectionOpened, ConnectionTls, ConnectionClosed}
+)
+"""What a brief log leaves out: how connections came and went, where nothing failed."""
+
+NO_SESSION = formatSessionId(0)  # type: ignore[arg-type]
+
+_isPlain = re.compile(r"[A-Za-z0-9_.:;/@+,*!?~\[\]()-]+\Z").match
+_isPlainPath = re.compile(r"[!#-;=?-\[\]-~]*\Z").match
+
+
+class MailLog:
+    """An observer for the bus: writes the line of each event.
+
+    @ivar verbose: whether L{DETAILS} are written; may be changed at any time.
+    """
+
+    def __init__(self, write: Callable[[str], None], verbose: bool = True, stamped: bool = True) -> None:
+        """
+        @param write: takes a whole line with its newline; must not block.
+        @param stamped: begin each line with the time (UTC); not needed where journald or syslog does it.
+        """
+        self.verbose = verbose
+        self._write = write
+        self._stamp = Stamp() if stamped else None
+        self._lines: dict[type[Event], Line] = {}
+
+    def __call__(self, when: float, event: Event) -> None:
+        """Write C{event} down.
+
+        @param when: seconds since the epoch.
+        """
+        kind = type(event)
+        if not self.verbose and kind in DETAILS:
+            return
+        line = self._lines.get(kind)
+        if line is None:
+            line = self._lines[kind] = compileText(kind)
+        try:
+            text = line(event)
+        except (TypeError, ValueError, AttributeError) as error:
+            # A value of a wrong type is a fault of ours in one room; the log goes on, for the others' sake.
+            text = (
+                f"{NO_SESSION} daemon internal-error doing={quoted('log ' + kind.__name__)} error={quoted(str(error))}"
+            )
+        self._write(f"{text}\n" if self._stamp is None else f"{self._stamp(when)} {text}\n")
+
+
+def compileText(kind: type[Event]) -> Line:
+    """A function that gives the line of an event of this class, without time and newline."""
+    session = [column for column in columns(kind) if column.kind is Kind.SESSION][:1]
+    room = [column for column in columns(kind) if column.kind is Kind.ROOM][:1] or [Column("room", "room", Kind.ROOM)]
+    rest = [column for column in columns(kind) if column not in session and column not in room]
+    head = "%s" if session else NO_SESSION
+    template = f"{head} %s {kind.word}" + "".join(f" {column.key}=%s" for column in rest)
+    order = [*session, *room, *rest]
+    return bind(template, tuple(c.attribute for c in order), tuple(_RENDERS[c.kind] for c in order))
+
+
+def quoted(value: str) -> str:
+    """C{value} in double quotes. Quotes and backslashes get a backslash, what is not printable becomes an escape."""
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    return '"' + "".join([_escaped(character, '"\\') for character in value]) + '"'
+
+
+def plain(value: str) -> str:
+    """C{value} as it is if that cannot be misread, else L{quoted}."""
+    return value if _isPlain(value) else quoted(value)
+
+
+def bracketed(value: str) -> str:
+    """A path between angle brackets; a blank or a bracket inside becomes an escape."""
+    if _isPlainPath(value):
+        return f"<{value}>"
+    return "<" + "".join([_escaped(character, '"\\', " <>") for character in value]) + ">"
+
+
+def duration(seconds: float) -> str:
+    """Whole seconds as C{1d2h3m4s}, without the parts that are zero; less than one second is C{0s}."""
+    rest = max(0, int(seconds))
+    if rest < 60:
+        return f"{rest}s"
+    text = ""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            text += f"{count}{unit}"
+    return text
+
+
+def _escaped(character: str, backslashed: str, hexed: str = "") -> str:
+    if character in backslashed:
+        return "\\" + character
+    if character.isprintable() and character not in hexed:
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_RENDERS: Mapping[Kind, Render] = {
+    Kind.ROOM: plain,
+    Kind.SESSION: formatSessionId,
+    Kind.MESSAGE: formatMessageId,
+    Kind.ENVELOPE: formatEnvelopeId,
+    Kind.PATH: bracketed,
+    Kind.PHRASE: quoted,
+    Kind.TEXT: plain,
+    Kind.FLAG: lambda value: "yes" if value else "no",
+    Kind.COUNT: lambda value: f"{value:d}",
+    Kind.SECONDS: lambda value: f"{value:.3f}",
+    Kind.DELAY: duration,
+}

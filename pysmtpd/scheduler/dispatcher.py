@@ -1,0 +1,352 @@
+"""The service between queue, scheduler and agents, with the one timer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pysmtpd.interfaces.delivery import IAgent, IBounce, IRelease
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
+from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.scheduler import IScheduler
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.events import InternalError
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease
+from pysmtpd.scheduler.ends import Ends
+from pysmtpd.scheduler.entry import entryOf
+from pysmtpd.scheduler.flight import Desk, Flight
+from pysmtpd.scheduler.loader import Loader
+from pysmtpd.scheduler.recorder import Recorder
+from pysmtpd.scheduler.suspension import Suspension
+
+# Envelopes of each kind under way that no agent limits.
+_MAX_ENDS = 256
+_MAX_BOUNCES = 64
+# Seconds. Wall time may jump, so no sleep is longer.
+_LONGEST = 300.0
+# Seconds until a scheduler that failed is asked again, and a message that could not be loaded is tried again.
+_RETRY = 5.0
+_RELOAD = 60.0
+
+
+@implementer(IRelease)
+class Dispatcher:
+    """Asks the scheduler for work, loads it from the queue, hands it to agents, and records what came of it.
+
+    An envelope is in the queue until its delivery is recorded there, or until one step has put a bounce in its place. So it is
+    delivered at least once, whatever fails; and twice only if the daemon ends, or the queue refuses, between the two.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        platform: IPlatform,
+        scheduler: IScheduler,
+        queue: IQueue,
+        agents: Mapping[Kind, IAgent],
+        bounce: IBounce,
+        report: IReport,
+        stat: IStat,
+        worker: str = "main",
+    ) -> None:
+        """
+        @param agents: for MTA and MDA. It is read whenever it is needed, so it may be filled after this (agents need
+            the dispatcher, as their L{IRelease}), before C{start}.
+        @param worker: our name towards the scheduler.
+        """
+        self._clock = platform.clock
+        self._wallTime = platform.wallTime
+        self._scheduler = scheduler
+        self._queue = queue
+        self._agents = agents
+        self._report = report
+        self._worker = worker
+        self._recorder = Recorder(platform, scheduler, queue, report, self._arm)
+        self._desk = Desk(platform.wallTime, scheduler, self._recorder, report, stat, self._landed)
+        self._ends = Ends(platform.wallTime, scheduler, self._recorder, bounce, report, stat, self._over)
+        self._loader = Loader(platform, scheduler, queue, report)
+        self._timer: IDelayedCall | None = None
+        self._timerAt = 0.0
+        self._running = False
+        self._asking = False
+        self._askAgain = False
+        self._paused: dict[Kind, bool] = {}
+        self._loading = dict.fromkeys(Kind, 0)
+        # What is handed out and not over, and of that, what is at an agent; by the lease's token.
+        self._leases: dict[int, Lease] = {}
+        self._flights: dict[int, Flight] = {}
+        # What the queue could not load, and when it is tried again (monotonic seconds).
+        self._reload: deque[tuple[float, Lease]] = deque()
+        self._suspension = Suspension(scheduler, queue, self._flights)
+        # Envelopes of each lease that its agent's capacity does not know of.
+        self._uncounted: dict[int, int] = {}
+        self._stopping: list[Deferred[None]] = []
+        self._triedLast = False
+        self._isOver = False
+        scheduler.notify(self.wake)
+
+    # --- running
+
+    def start(self) -> None:
+        """Begin to hand out work."""
+        self._running = True
+        self.wake()
+
+    def load(self) -> Deferred[int]:
+        """Feed the scheduler with what is queued; fires with the number of envelopes at the end of the walk. Mail flows meanwhile."""
+        return Deferred.fromCoroutine(self._loader.load())
+
+    def stop(self) -> Deferred[None]:
+        """Hand out nothing more; fires when every outcome that was outstanding is recorded. Stop the agents as well: their
+        outcomes are what it waits for."""
+        if self._isOver:
+            return succeed(None)
+        self._running = False
+        self._loader.stop()
+        for _, lease in self._reload:
+            self._over(lease)
+        self._reload.clear()
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
+        self.wake()
+        return stopped
+
+    def pause(self, kind: Kind) -> None:
+        """Hand out no more work of this kind. Takes effect at once; what is under way goes on."""
+        self._paused[kind] = True
+        if kind in self._agents:
+            self._agents[kind].pause()
+
+    def resume(self, kind: Kind) -> None:
+        self._paused[kind] = False
+        if kind in self._agents:
+            self._agents[kind].resume()
+        self.wake()
+
+    def isPaused(self, kind: Kind) -> bool:
+        return self._paused.get(kind, False)
+
+    def suspendEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """Suspend envelopes in scheduler and queue, so that it outlasts a restart; fires with how many that changed.
+
+        @raise QueueError: it will not outlast a restart.
+        """
+        return Deferred.fromCoroutine(self._suspension.suspend(envelopes))
+
+    def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """The reverse; envelopes that are held for an operator go on as well."""
+        return Deferred.fromCoroutine(self._suspension.resume(envelopes))
+
+    @property
+    def isLoading(self) -> bool:
+        """Is the walk over the queue not at its end yet?"""
+        return not self._loader.isDone
+
+    @property
+    def loaded(self) -> int:
+        """Envelopes that the walk has found so far."""
+        return self._loader.loaded
+
+    def release(self, key: str, count: int) -> None:
+        self._scheduler.release(key, count).addErrback(self._lost)
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._arm(0.0)
+
+    # --- the timer
+
+    def _arm(self, delay: float) -> None:
+        """Take a turn in C{delay} seconds at the latest."""
+        at = self._clock.seconds() + delay
+        if self._timer is None:
+            if self._isOver:
+                return
+            self._timer = self._clock.callLater(delay, self._turn)
+        elif at < self._timerAt:
+            self._timer.reset(delay)
+        else:
+            return
+        self._timerAt = at
+
+    def _turn(self) -> None:
+        self._timer = None
+        if self._stopping and not (self._leases or self._asking):
+            self._finish()
+            return
+        self._recorder.flush()
+        if self._running:
+            while self._reload and self._reload[0][0] <= self._clock.seconds():
+                self._load(self._reload.popleft()[1])
+            if self._reload:
+                self._arm(self._reload[0][0] - self._clock.seconds())
+            self._ask()
+
+    def _finish(self) -> None:
+        """All outcomes have come: record what is left, once more also against a queue that refused, and end."""
+        if not (self._recorder.isIdle or self._recorder.isBusy):
+            if self._triedLast:
+                self._recorder.giveUp()
+            else:
+                self._triedLast = True
+                self._recorder.flush(last=True)
+        if self._recorder.isIdle:
+            self._isOver = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            stopping, self._stopping = self._stopping, []
+            for stopped in stopping:
+                stopped.callback(None)
+
+    # --- handing out
+
+    def _ask(self) -> None:
+        if self._asking:
+            self._askAgain = True
+            return
+        capacity: dict[Kind, int] = {}
+        for kind, room in self._room():
+            left = room - self._loading[kind]
+            if left > 0 and not self._paused.get(kind):
+                capacity[kind] = left
+        self._asking = True
+        self._askAgain = False
+        asked = maybeDeferred(self._scheduler.batch, self._worker, capacity)
+        asked.addCallbacks(self._hand, self._notAsked)
+        asked.addErrback(self._lost)
+
+    def _room(self) -> list[tuple[Kind, int]]:
+        """How many envelopes of each kind may be under way."""
+        room = [(Kind.REMOVE, _MAX_ENDS), (Kind.EXPIRE, _MAX_ENDS), (Kind.BOUNCE, _MAX_BOUNCES)]
+        for kind, agent in self._agents.items():
+            try:
+                room.append((kind, agent.capacity()))
+            except Exception as error:
+                self._fault(f"asking {kind.value} for its capacity", error)
+        return room
+
+    def _hand(self, batch: Batch) -> None:
+        self._asking = False
+        for lease in batch.leases:
+            self._leases[lease.token] = lease
+            self._uncounted[lease.token] = len(lease.envelopes)
+            self._loading[lease.kind] += len(lease.envelopes)
+            self._load(lease)
+        if self._askAgain or self._stopping:
+            self.wake()
+        elif batch.due is not None:
+            self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
+
+    def _load(self, lease: Lease) -> None:
+        loaded = maybeDeferred(self._queue.load, lease.message)
+        loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
+        loaded.addErrback(self._broken, lease)
+
+    def _notAsked(self, failure: Failure) -> None:
+        self._asking = False
+        self._log.failure("the scheduler gave no work", failure)
+        self._report.happened(InternalError("asking the scheduler", repr(failure.value)))
+        self._arm(_RETRY)
+
+    def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
+        message, envelopes = found
+        if len(envelopes) != 1 or len(lease.envelopes) != 1 or envelopes[0].id != lease.envelopes[0]:
+            envelopes = self._wanted(envelopes, lease)
+        if not envelopes:
+            self._over(lease)
+        elif lease.kind not in self._agents:
+            # Nobody else limits these: they count until they are over.
+            self._ends.take(lease, message, envelopes)
+        elif not self._running:
+            self._scheduler.update(lease, [entryOf(envelope) for envelope in envelopes]).addErrback(self._lost)
+            self._over(lease)
+        else:
+            self._count(lease)
+            self._deliver(lease, message, envelopes)
+
+    def _wanted(self, envelopes: tuple[Envelope, ...], lease: Lease) -> tuple[Envelope, ...]:
+        """Those of a message that are leased. What is not in the queue any more is none of the scheduler's business."""
+        known = {envelope.id: envelope for envelope in envelopes}
+        gone = [id for id in lease.envelopes if id not in known]
+        if gone:
+            self._scheduler.delete(lease, gone).addErrback(self._lost)
+        return tuple(known[id] for id in lease.envelopes if id in known)
+
+    def _deliver(self, lease: Lease, message: Message, envelopes: tuple[Envelope, ...]) -> None:
+        flight = self._flights[lease.token] = Flight(self._desk, lease, message, envelopes)
+        try:
+            self._agents[lease.kind].deliver(Delivery(lease, message, envelopes), flight)
+        except Exception as error:
+            self._fault(f"delivering by {lease.kind.value}", error)
+            flight.abandon()
+
+    def _notLoaded(self, failure: Failure, lease: Lease) -> None:
+        if failure.check(NoSuchItem):
+            self._scheduler.delete(lease, lease.envelopes).addErrback(self._lost)
+            self._over(lease)
+            return
+        if failure.check(QueueError):
+            # The queue has reported it.
+            self._later(lease)
+        else:
+            self._broken(failure, lease)
+
+    def _broken(self, failure: Failure, lease: Lease) -> None:
+        self._log.failure("while handing out a message", failure)
+        self._report.happened(InternalError("handing out a message", repr(failure.value)))
+        self._later(lease)
+
+    def _later(self, lease: Lease) -> None:
+        """Try it again in a while."""
+        if not self._running:
+            self._over(lease)
+            return
+        if lease.kind in (Kind.EXPIRE, Kind.REMOVE):
+            # The scheduler would hand these out again at once.
+            self._reload.append((self._clock.seconds() + _RELOAD, lease))
+            self._arm(_RELOAD)
+            return
+        later = self._wallTime() + _RELOAD
+
+        async def giveBack() -> None:
+            known = await self._scheduler.query(lease.envelopes)
+            again = [status.entry._replace(nextTry=later) for status in known]
+            await self._scheduler.update(lease, again)
+
+        tried = Deferred.fromCoroutine(giveBack()).addErrback(self._lost)
+        tried.addCallback(lambda _: self._over(lease))
+
+    # --- coming back
+
+    def _landed(self, flight: Flight) -> None:
+        if flight.isOver:
+            self._leases.pop(flight.lease.token, None)
+            self._flights.pop(flight.lease.token, None)
+        self._arm(0.0)
+
+    def _over(self, lease: Lease) -> None:
+        self._leases.pop(lease.token, None)
+        self._count(lease)
+        self._arm(0.0)
+
+    def _count(self, lease: Lease) -> None:
+        """From now on its agent counts it, or it is over."""
+        self._loading[lease.kind] -= self._uncounted.pop(lease.token, 0)
+
+    def _fault(self, doing: str, error: Exception) -> None:
+        self._log.failure("while {doing}", doing=doing)
+        self._report.happened(InternalError(doing, repr(error)))
+
+    def _lost(self, failure: Failure) -> None:
+        self._log.failure("while dispatching", failure)

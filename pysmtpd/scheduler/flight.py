@@ -1,0 +1,135 @@
+"""A lease under way at its agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pysmtpd.interfaces.delivery import IOutcomes
+from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.scheduler import IScheduler
+from pysmtpd.model.envelope import Envelope, EnvelopeState, Message
+from pysmtpd.model.events import DeliveryAttempted
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.outcome import Outcome, Result
+from pysmtpd.model.reply import Reply
+from pysmtpd.model.schedule import Entry, Kind, Lease
+from pysmtpd.scheduler.recorder import Recorder
+from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
+
+_STATS = {
+    (kind, result): f"{kind.value}.delivery.{result.value.lower()}"
+    for kind in (Kind.MTA, Kind.MDA)
+    for result in Result
+}
+
+_NO_OUTCOME = Reply(451, "Internal error", "4.3.0")
+
+
+class Desk:
+    """What all flights share.
+
+    @ivar landed: called with a flight that has no envelope left, and after any outcome.
+    """
+
+    __slots__ = ("landed", "now", "recorder", "report", "scheduler", "stat")
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        scheduler: IScheduler,
+        recorder: Recorder,
+        report: IReport,
+        stat: IStat,
+        landed: Callable[[Flight], None],
+    ) -> None:
+        self.now = now
+        self.scheduler = scheduler
+        self.recorder = recorder
+        self.report = report
+        self.stat = stat
+        self.landed = landed
+
+
+@implementer(IOutcomes)
+class Flight:
+    """Each envelope gets one outcome. A second one is logged and ignored."""
+
+    __slots__ = ("_desk", "_message", "_pending", "_sender", "lease")
+
+    _log = Logger()
+
+    def __init__(self, desk: Desk, lease: Lease, message: Message, envelopes: Sequence[Envelope]) -> None:
+        self._desk = desk
+        self._message = message
+        self._sender = str(message.transaction.sender)
+        self._pending = {envelope.id: envelope for envelope in envelopes}
+        self.lease = lease
+
+    @property
+    def isOver(self) -> bool:
+        return not self._pending
+
+    def finished(self, outcomes: Sequence[Outcome]) -> None:
+        now = self._desk.now()
+        for outcome in outcomes:
+            envelope = self._pending.pop(outcome.envelope, None)
+            if envelope is None:
+                self._log.warn("ignored a second outcome for {envelope:024x}", envelope=outcome.envelope)
+            else:
+                self._land(envelope, outcome, now)
+        self._desk.landed(self)
+
+    def hold(self, envelopes: Sequence[EnvelopeId], key: str) -> None:
+        held = [id for id in envelopes if self._pending.pop(id, None) is not None]
+        if len(held) < len(envelopes):
+            self._log.warn("ignored a hold of envelopes that have their outcome")
+        self._desk.scheduler.hold(self.lease, held, key).addErrback(self._lost)
+        self._desk.landed(self)
+
+    def suspend(self, id: EnvelopeId, suspended: bool) -> None:
+        """An operator has said so meanwhile."""
+        envelope = self._pending.get(id)
+        if envelope is not None:
+            self._pending[id] = replace(envelope, state=suspendedState(envelope.state, suspended))
+
+    def abandon(self) -> None:
+        """The agent has failed: what has no outcome is tried again later."""
+        self.finished([Outcome(id, Result.TEMPORARY, _NO_OUTCOME) for id in self._pending])
+
+    def _land(self, envelope: Envelope, outcome: Outcome, now: float) -> None:
+        desk, lease, result = self._desk, self.lease, outcome.result
+        reply = str(outcome.reply)
+        if result is Result.DELIVERED:
+            desk.recorder.finished(lease, envelope.id)
+        elif result is Result.TEMPORARY:
+            self._keep(envelope, tempfailed(lease.kind, envelope, outcome, reply, now), lease.kind)
+        else:
+            self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
+        destination = envelope.destination
+        to = str(destination.recipient)
+        desk.stat.increment(_STATS[lease.kind, result])
+        desk.report.happened(
+            DeliveryAttempted(
+                lease.kind.value,
+                envelope.id,
+                self._sender,
+                to,
+                to if destination.original is destination.recipient else str(destination.original),
+                outcome.source,
+                outcome.relay,
+                now - self._message.created,
+                result.value,
+                reply,
+            )
+        )
+
+    def _keep(self, envelope: Envelope, state: EnvelopeState, kind: Kind) -> None:
+        entry = Entry(envelope.id, kind, envelope.created, envelope.expires, state.tries, state.nextTry)
+        self._desk.recorder.changed(self.lease, state, entry)
+
+    def _lost(self, failure: object) -> None:
+        self._log.error("the scheduler did not take envelopes to hold: {failure}", failure=failure)

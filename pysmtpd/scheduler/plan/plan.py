@@ -1,0 +1,395 @@
+"""Which envelope is tried when: everything that L{pysmtpd.interfaces.scheduler.IScheduler} promises, without a clock or a Deferred.
+
+Each envelope is in exactly one place, a L{Condition}. It is placed anew whenever something about it changes or its due time
+comes; everything is O(log n) in the number of envelopes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pysmtpd.model.config import SchedulerLimits
+from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId, messageOf
+from pysmtpd.model.schedule import Batch, Condition, Entry, Kind, Lease, Status
+from pysmtpd.scheduler.plan.columns import Columns
+from pysmtpd.scheduler.plan.due import Due
+from pysmtpd.scheduler.plan.groups import Groups
+from pysmtpd.scheduler.plan.holds import Holds
+from pysmtpd.scheduler.plan.index import Index
+
+_KINDS = (Kind.MTA, Kind.MDA, Kind.BOUNCE, Kind.EXPIRE, Kind.REMOVE)
+_CODES = {kind: code for code, kind in enumerate(_KINDS)}
+_BOUNCE, _EXPIRE, _REMOVE = 2, 3, 4
+# A batch takes one group of each in turn.
+_TURNS = (_REMOVE, _EXPIRE, _BOUNCE, 1, 0)
+
+_PLACES = tuple(Condition)
+_UNCOMMITTED, _READY, _WAITING, _INFLIGHT, _QUEUED, _HELD, _SUSPENDED = range(len(_PLACES))
+
+_FLAG_HELD, _FLAG_SUSPENDED, _FLAG_REMOVE = 1, 2, 4
+
+_NUMBER_MASK = (1 << ENVELOPE_BITS) - 1
+_MAX_TRIES = 0xFFFF_FFFF
+_MAX_PRIORITY = 0x7FFF
+# Due envelopes moved by one call: it may not hold up others for long when a whole queue comes due at once.
+_MAX_DUE = 2000
+
+
+class Plan:
+    """
+    @ivar stirred: something may have become ready, or the next due time has moved nearer. Its owner resets it.
+    @ivar stale: how many ids were named under leases that are not theirs.
+    """
+
+    __slots__ = (
+        *("_changesets", "_columns", "_counts", "_due", "_groups", "_holds", "_index", "_limits", "_starved", "_token"),
+        *("stale", "stirred"),
+    )
+
+    def __init__(self, limits: SchedulerLimits, now: float) -> None:
+        self._limits = limits
+        self._columns = columns = Columns()
+        self._index = Index(columns.message, columns.number)
+        self._groups = Groups(columns, len(_KINDS))
+        self._holds = Holds(columns, self._index, _QUEUED)
+        self._due = Due(now)
+        self._changesets: dict[int, int] = {}
+        self._counts = [0] * len(_PLACES)
+        self._token = 0
+        self._starved = False
+        self.stirred = False
+        self.stale = 0
+
+    # --- changesets
+
+    def insert(self, entries: Iterable[Entry]) -> None:
+        columns, index, changesets = self._columns, self._index, self._changesets
+        for entry in entries:
+            message, number = entry.id >> ENVELOPE_BITS, entry.id & _NUMBER_MASK
+            if index.find(message, number) >= 0:
+                continue
+            slot = columns.take()
+            columns.message[slot] = message
+            columns.number[slot] = number
+            columns.flags[slot] = 0
+            columns.owner[slot] = 0
+            self._store(slot, entry)
+            index.add(slot)
+            columns.place[slot] = _UNCOMMITTED
+            self._counts[_UNCOMMITTED] += 1
+            follower = changesets.get(message, -1)
+            columns.previous[slot], columns.next[slot] = -1, follower
+            if follower >= 0:
+                columns.previous[follower] = slot
+            changesets[message] = slot
+
+    def commit(self, message: MessageId, now: float) -> int:
+        slots = self._changeset(message)
+        for slot in slots:
+            self._counts[_UNCOMMITTED] -= 1
+            self._place(slot, now)
+        return len(slots)
+
+    def rollback(self, message: MessageId) -> int:
+        slots = self._changeset(message)
+        for slot in slots:
+            self._counts[_UNCOMMITTED] -= 1
+            self._forget(slot)
+        return len(slots)
+
+    # --- leases
+
+    def batch(self, capacity: Mapping[Kind, int], now: float) -> Batch:
+        more = self._advance(now)
+        room = self._limits.maxBatch
+        left = [capacity.get(kind, 0) for kind in _KINDS]
+        active = [work for work in _TURNS if left[work] > 0]
+        leases: list[Lease] = []
+        while active and room > 0:
+            for work in tuple(active):
+                first = self._groups.top(work)
+                if first >= 0 and work < _EXPIRE and self._counts[_INFLIGHT] >= self._limits.maxInflight:
+                    self._starved = True
+                    first = -1
+                if first < 0:
+                    active.remove(work)
+                    continue
+                lease = self._lease(first, work)
+                leases.append(lease)
+                room -= len(lease.envelopes)
+                left[work] -= len(lease.envelopes)
+                if left[work] <= 0:
+                    active.remove(work)
+                if room <= 0:
+                    break
+        if not room > 0:
+            more = more or any(self._groups.top(work) >= 0 for work in active)
+        return Batch(tuple(leases), now if more else self._due.next())
+
+    def update(self, lease: Lease, entries: Iterable[Entry], now: float) -> None:
+        flags = self._columns.flags
+        # What an operator said while it was away holds, for the entry was made before. But expiry ends waiting for an operator.
+        keeping = _FLAG_REMOVE if lease.kind is Kind.EXPIRE else _FLAG_REMOVE | _FLAG_HELD | _FLAG_SUSPENDED
+        for entry in entries:
+            slot = self._leased(lease, entry.id)
+            if slot >= 0:
+                kept = flags[slot] & keeping
+                self._store(slot, entry)
+                flags[slot] |= kept
+                self._return(slot)
+                self._place(slot, now)
+
+    def delete(self, lease: Lease | None, envelopes: Iterable[EnvelopeId]) -> None:
+        for envelope in envelopes:
+            if lease is None:
+                slot = self._find(envelope)
+                if slot >= 0:
+                    self._displace(slot)
+                    self._forget(slot)
+            else:
+                slot = self._leased(lease, envelope)
+                if slot >= 0:
+                    self._return(slot)
+                    self._forget(slot)
+
+    def hold(self, lease: Lease, envelopes: Iterable[EnvelopeId], key: str, now: float) -> None:
+        columns = self._columns
+        for envelope in envelopes:
+            slot = self._leased(lease, envelope)
+            if slot < 0:
+                continue
+            self._return(slot)
+            if columns.flags[slot] or self._expired(slot, now):
+                self._place(slot, now)
+                continue
+            columns.place[slot] = _QUEUED
+            self._counts[_QUEUED] += 1
+            self._holds.add(slot, key)
+            self._await(slot, columns.expires[slot])
+
+    def release(self, key: str, count: int, now: float) -> int:
+        while count > 0 and (slot := self._holds.oldest(key)) >= 0:
+            self._displace(slot)
+            self._place(slot, now)
+            count -= 1
+        return self._holds.count(key)
+
+    # --- the operator
+
+    def schedule(self, envelopes: Iterable[EnvelopeId], now: float) -> int:
+        changed = 0
+        for slot in self._known(envelopes):
+            if self._columns.place[slot] == _WAITING:
+                self._displace(slot)
+                self._columns.nextTry[slot] = now
+                self._place(slot, now)
+                changed += 1
+        return changed
+
+    def remove(self, envelopes: Iterable[EnvelopeId], now: float) -> int:
+        return self._flag(envelopes, _FLAG_REMOVE, now)
+
+    def suspend(self, envelopes: Iterable[EnvelopeId], now: float) -> int:
+        return self._flag(envelopes, _FLAG_SUSPENDED, now)
+
+    def resume(self, envelopes: Iterable[EnvelopeId], now: float) -> int:
+        flags = self._columns.flags
+        changed = 0
+        for slot in self._known(envelopes):
+            if flags[slot] & (_FLAG_HELD | _FLAG_SUSPENDED):
+                flags[slot] &= _FLAG_REMOVE
+                self._replace(slot, now)
+                changed += 1
+        return changed
+
+    # --- for people
+
+    def query(self, envelopes: Sequence[EnvelopeId]) -> tuple[Status, ...]:
+        return tuple(self._status(slot) for slot in self._known(envelopes))
+
+    def counts(self) -> dict[str, int]:
+        counts = {condition.value: self._counts[place] for place, condition in enumerate(_PLACES)}
+        counts["stale"] = self.stale
+        return counts
+
+    # --- slots
+
+    def _find(self, envelope: EnvelopeId) -> int:
+        return self._index.find(envelope >> ENVELOPE_BITS, envelope & _NUMBER_MASK)
+
+    def _known(self, envelopes: Iterable[EnvelopeId]) -> Iterator[int]:
+        for envelope in envelopes:
+            slot = self._find(envelope)
+            if slot >= 0:
+                yield slot
+
+    def _leased(self, lease: Lease, envelope: EnvelopeId) -> int:
+        """The slot of an envelope that is in flight under this very lease; else -1, counted if the envelope is known."""
+        slot = self._find(envelope)
+        columns = self._columns
+        if slot >= 0 and (columns.place[slot] != _INFLIGHT or columns.owner[slot] != lease.token):
+            self.stale += 1
+            return -1
+        return slot
+
+    def _store(self, slot: int, entry: Entry) -> None:
+        columns = self._columns
+        columns.kind[slot] = _CODES[entry.kind]
+        columns.created[slot] = entry.created
+        columns.expires[slot] = entry.expires
+        columns.nextTry[slot] = entry.nextTry
+        columns.tries[slot] = min(entry.tries, _MAX_TRIES)
+        columns.priority[slot] = max(-_MAX_PRIORITY, min(entry.priority, _MAX_PRIORITY))
+        columns.flags[slot] = (_FLAG_HELD if entry.held else 0) | (_FLAG_SUSPENDED if entry.suspended else 0)
+
+    def _status(self, slot: int) -> Status:
+        columns = self._columns
+        place, flags = columns.place[slot], columns.flags[slot]
+        number = columns.message[slot] << ENVELOPE_BITS | columns.number[slot]
+        entry = Entry(
+            EnvelopeId(number),
+            _KINDS[columns.kind[slot]],
+            columns.created[slot],
+            columns.expires[slot],
+            columns.tries[slot],
+            columns.nextTry[slot],
+            columns.priority[slot],
+            bool(flags & _FLAG_HELD),
+            bool(flags & _FLAG_SUSPENDED),
+        )
+        due = self._next(slot) if place == _WAITING else entry.expires
+        return Status(entry, _PLACES[place], due, self._holds.keyOf(slot) if place == _QUEUED else "")
+
+    # --- moving
+
+    def _place(self, slot: int, now: float) -> None:
+        """Put a slot that is nowhere where it belongs now."""
+        columns = self._columns
+        kind, flags = columns.kind[slot], columns.flags[slot]
+        if flags & _FLAG_REMOVE:
+            self._ready(slot, _REMOVE, 0)
+            self._due.clear(slot)
+        elif self._expired(slot, now):
+            self._ready(slot, _EXPIRE, 0)
+            self._due.clear(slot)
+        elif flags:
+            place = _SUSPENDED if flags & _FLAG_SUSPENDED else _HELD
+            columns.place[slot] = place
+            self._counts[place] += 1
+            self._await(slot, columns.expires[slot])
+        elif columns.nextTry[slot] > now:
+            columns.place[slot] = _WAITING
+            self._counts[_WAITING] += 1
+            self._await(slot, self._next(slot))
+        else:
+            self._ready(slot, kind, columns.priority[slot])
+            self._await(slot, columns.expires[slot])
+
+    def _ready(self, slot: int, work: int, rank: int) -> None:
+        self._columns.place[slot] = _READY
+        self._counts[_READY] += 1
+        self._groups.join(slot, work, rank)
+        self.stirred = True
+
+    def _await(self, slot: int, when: float) -> None:
+        if self._columns.kind[slot] == _BOUNCE and self._columns.place[slot] != _WAITING:
+            # What is owed to the sender does not expire.
+            self._due.clear(slot)
+        elif self._due.set(slot, when):
+            self.stirred = True
+
+    def _next(self, slot: int) -> float:
+        """When one that waits is placed anew."""
+        columns = self._columns
+        nextTry = columns.nextTry[slot]
+        return nextTry if columns.kind[slot] == _BOUNCE else min(nextTry, columns.expires[slot])
+
+    def _expired(self, slot: int, now: float) -> bool:
+        columns = self._columns
+        return columns.expires[slot] <= now and columns.kind[slot] != _BOUNCE
+
+    def _displace(self, slot: int) -> None:
+        """Take a slot from where it is."""
+        columns = self._columns
+        place = columns.place[slot]
+        if place == _INFLIGHT:
+            self._return(slot)
+            return
+        self._counts[place] -= 1
+        if place == _READY:
+            self._groups.leave(slot)
+        elif place == _QUEUED:
+            self._holds.leave(slot)
+        elif place == _UNCOMMITTED:
+            before, after = columns.previous[slot], columns.next[slot]
+            if after >= 0:
+                columns.previous[after] = before
+            if before >= 0:
+                columns.next[before] = after
+            elif after >= 0:
+                self._changesets[columns.message[slot]] = after
+            else:
+                del self._changesets[columns.message[slot]]
+
+    def _replace(self, slot: int, now: float) -> None:
+        """Something about it changed. Those in flight or not committed yet are placed when they come back, or at the commit."""
+        if self._columns.place[slot] not in (_INFLIGHT, _UNCOMMITTED):
+            self._displace(slot)
+            self._place(slot, now)
+
+    def _flag(self, envelopes: Iterable[EnvelopeId], flag: int, now: float) -> int:
+        flags = self._columns.flags
+        changed = 0
+        for slot in self._known(envelopes):
+            if not flags[slot] & flag:
+                flags[slot] |= flag
+                self._replace(slot, now)
+                changed += 1
+        return changed
+
+    def _lease(self, first: int, work: int) -> Lease:
+        columns = self._columns
+        slots = self._groups.take(first, work)
+        self._token = token = self._token + 1
+        message = columns.message[first]
+        for slot in slots:
+            columns.place[slot] = _INFLIGHT
+            columns.owner[slot] = token
+        self._counts[_READY] -= len(slots)
+        self._counts[_INFLIGHT] += len(slots)
+        base = message << ENVELOPE_BITS
+        number = columns.number
+        ids = tuple([EnvelopeId(base | number[slot]) for slot in slots])
+        return Lease(token, _KINDS[work], messageOf(ids[0]), ids)
+
+    def _return(self, slot: int) -> None:
+        """It is in flight no more."""
+        self._counts[_INFLIGHT] -= 1
+        if self._starved:
+            self._starved = False
+            self.stirred = True
+
+    def _forget(self, slot: int) -> None:
+        self._due.clear(slot)
+        self._index.discard(slot)
+        self._columns.give(slot)
+
+    def _changeset(self, message: int) -> list[int]:
+        slots: list[int] = []
+        slot = self._changesets.pop(message, -1)
+        while slot >= 0:
+            slots.append(slot)
+            slot = self._columns.next[slot]
+        return slots
+
+    def _advance(self, now: float) -> bool:
+        """Place anew what is due; is there more?"""
+        columns = self._columns
+        for _ in range(_MAX_DUE):
+            slot = self._due.pop(now)
+            if slot < 0:
+                return False
+            if columns.place[slot] != _INFLIGHT:
+                self._displace(slot)
+                self._place(slot, now)
+        return True

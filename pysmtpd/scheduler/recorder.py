@@ -1,0 +1,174 @@
+"""Keeping what became of envelopes: first in the queue, then in the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.queue import IQueue, QueueError
+from pysmtpd.interfaces.reporting import IReport
+from pysmtpd.interfaces.scheduler import IScheduler
+from pysmtpd.model.envelope import EnvelopeState
+from pysmtpd.model.events import InternalError
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.schedule import Entry, Kind, Lease
+
+# Seconds until a queue that refused is asked again.
+RETRY = 5.0
+
+_Finished = tuple[Lease, list[EnvelopeId]]
+_Changed = tuple[Lease, dict[EnvelopeId, EnvelopeState], list[Entry]]
+
+
+class Recorder:
+    """Gathers outcomes until C{flush}; then each queue call carries all of them.
+
+    What the queue refuses to forget or to call failed is kept, in flight as before, and tried again: mail that was delivered
+    must not be delivered again, and a failure must not be forgotten.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, platform: IPlatform, scheduler: IScheduler, queue: IQueue, report: IReport, wake: Callable[[float], None]
+    ) -> None:
+        """
+        @param wake: see that C{flush} is called in so many seconds.
+        """
+        self._clock = platform.clock
+        self._scheduler = scheduler
+        self._queue = queue
+        self._report = report
+        self._wake = wake
+        self._finished: dict[int, _Finished] = {}
+        self._changed: dict[int, _Changed] = {}
+        self._calls = 0
+        self._isFlushing = False
+        self._pauseUntil = 0.0
+
+    @property
+    def isIdle(self) -> bool:
+        """Is everything recorded that it was given?"""
+        return not (self._calls or self._finished or self._changed)
+
+    @property
+    def isBusy(self) -> bool:
+        """Does it wait for the queue?"""
+        return self._calls > 0
+
+    def finished(self, lease: Lease, envelope: EnvelopeId) -> None:
+        """Forget this envelope."""
+        kept = self._finished.get(lease.token)
+        if kept is None:
+            self._finished[lease.token] = (lease, [envelope])
+        else:
+            kept[1].append(envelope)
+
+    def changed(self, lease: Lease, state: EnvelopeState, entry: Entry) -> None:
+        """Keep the state, then give the envelope back to the scheduler as C{entry}."""
+        kept = self._changed.get(lease.token)
+        if kept is None:
+            self._changed[lease.token] = (lease, {entry.id: state}, [entry])
+        else:
+            kept[1][entry.id] = state
+            kept[2].append(entry)
+
+    def flush(self, last: bool = False) -> None:
+        """Record what was gathered.
+
+        @param last: also while the queue is given a rest after an error.
+        """
+        if not (self._finished or self._changed):
+            return
+        rest = self._pauseUntil - self._clock.seconds()
+        if rest > 0 and not last:
+            self._wake(rest)
+            return
+        self._isFlushing = True
+        if self._finished:
+            finished = list(self._finished.values())
+            self._finished = {}
+            gone = [id for _, ids in finished for id in ids]
+            self._record(self._queue.delete, gone, self._deleted, self._notDeleted, finished)
+        if self._changed:
+            changed = list(self._changed.values())
+            self._changed = {}
+            states = {id: state for _, new, _ in changed for id, state in new.items()}
+            self._record(self._queue.update, states, self._updated, self._notUpdated, changed)
+        self._isFlushing = False
+
+    def giveUp(self) -> None:
+        """The daemon ends and the queue still refuses: the log says what will be done again."""
+        for _, ids in self._finished.values():
+            self._log.error("finished but still queued: {ids}", ids=ids)
+        self._finished = {}
+        self._changed = {}
+
+    def _record(
+        self,
+        call: Callable[[Any], Deferred[None]],
+        values: Any,
+        done: Callable[[Any, Any], None],
+        refused: Callable[[Failure, Any], None],
+        batch: Any,
+    ) -> None:
+        self._calls += 1
+        recorded = maybeDeferred(call, values)
+        recorded.addCallbacks(done, refused, callbackArgs=(batch,), errbackArgs=(batch,))
+        recorded.addErrback(self._broken)
+
+    def _deleted(self, result: object, finished: Sequence[_Finished]) -> None:
+        self._calls -= 1
+        for lease, ids in finished:
+            self._scheduler.delete(lease, ids).addErrback(self._lost)
+        self._recorded()
+
+    def _notDeleted(self, failure: Failure, finished: Sequence[_Finished]) -> None:
+        self._calls -= 1
+        for lease, ids in finished:
+            for id in ids:
+                self.finished(lease, id)
+        self._refused("delete", failure)
+
+    def _updated(self, result: object, changed: Sequence[_Changed]) -> None:
+        self._calls -= 1
+        for lease, _, entries in changed:
+            self._scheduler.update(lease, entries).addErrback(self._lost)
+        self._recorded()
+
+    def _recorded(self) -> None:
+        # Whoever calls flush looks for work afterwards anyway.
+        if not self._isFlushing:
+            self._wake(0.0)
+
+    def _notUpdated(self, failure: Failure, changed: Sequence[_Changed]) -> None:
+        self._calls -= 1
+        for lease, states, entries in changed:
+            # A lost state of a delivery costs one try; a lost failure would cost its report.
+            later = [entry for entry in entries if entry.kind is not Kind.BOUNCE]
+            if later:
+                self._scheduler.update(lease, later).addErrback(self._lost)
+            for entry in entries:
+                if entry.kind is Kind.BOUNCE:
+                    self.changed(lease, states[entry.id], entry)
+        self._refused("update", failure)
+
+    def _refused(self, operation: str, failure: Failure) -> None:
+        # The queue itself reports what it refuses; anything else is a fault.
+        if not failure.check(QueueError):
+            self._log.failure("the queue failed at {operation}", failure, operation=operation)
+            self._report.happened(InternalError(f"recording outcomes: {operation}", repr(failure.value)))
+        self._pauseUntil = self._clock.seconds() + RETRY
+        self._wake(RETRY)
+
+    def _lost(self, failure: Failure) -> None:
+        self._log.failure("the scheduler did not take an envelope back", failure)
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("while recording outcomes", failure)
+        self._wake(0.0)

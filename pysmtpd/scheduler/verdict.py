@@ -1,0 +1,71 @@
+"""What an outcome makes of an envelope's state. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from pysmtpd.model.envelope import MAX_ATTEMPTS, Attempt, Envelope, EnvelopeState
+from pysmtpd.model.outcome import Outcome, Result
+from pysmtpd.model.schedule import Kind
+from pysmtpd.scheduler.backoff import nextTry
+
+# Seconds in which the failures of one message are gathered, so that its sender gets one report of them.
+GATHER = 1.0
+
+EXPIRED_STATUS = "5.4.7"
+_LOOP_STATUS = "5.4.6"
+_UNKNOWN_STATUS = "5.0.0"
+
+
+def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
+    """It will be tried again: when the outcome says, else by the back-off.
+
+    @param reply: the outcome's, as text.
+    """
+    state = envelope.state
+    tries = state.tries + 1
+    at = outcome.retryAt if outcome.retryAt > now else nextTry(kind, envelope.created, tries, now)
+    # Spelled out: this is the hot path of a queue full of dead destinations, and replace() costs three times as much.
+    return EnvelopeState(
+        tries, at, now, reply, state.hold, state.suspended, "", "", state.warned, _attempts(state, outcome, reply, now)
+    )
+
+
+def failed(envelope: Envelope, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
+    """It is not tried again; a bounce is owed from C{nextTry} on."""
+    state = envelope.state
+    status = outcome.reply.enhanced or (_LOOP_STATUS if outcome.result is Result.LOOP else _UNKNOWN_STATUS)
+    return replace(
+        state,
+        tries=state.tries + 1,
+        nextTry=reportAt(now),
+        lastTry=now,
+        lastReply=reply,
+        failed=reply or "failed",
+        # Whatever class a peer has put in its code: this failure is permanent (RFC 3463 2).
+        failedStatus="5" + status[1:],
+        attempts=_attempts(state, outcome, reply, now),
+    )
+
+
+def expired(envelope: Envelope, now: float) -> EnvelopeState:
+    """Its time is over; a bounce is owed."""
+    state = envelope.state
+    last = state.attempts[-1].reply if state.attempts else state.lastReply
+    text = f"Not delivered in time; the last reply was: {last}" if last else "Not delivered in time"
+    return replace(state, nextTry=reportAt(now), failed=text, failedStatus=EXPIRED_STATUS)
+
+
+def suspendedState(state: EnvelopeState, suspended: bool) -> EnvelopeState:
+    """Resuming also ends a hold: an operator has let it go."""
+    return replace(state, suspended=suspended, hold=state.hold if suspended else "")
+
+
+def reportAt(now: float) -> float:
+    """When failures of now are reported. Whole seconds, so that those which come close together come due together."""
+    return float(ceil(now + GATHER))
+
+
+def _attempts(state: EnvelopeState, outcome: Outcome, reply: str, now: float) -> tuple[Attempt, ...]:
+    return (*state.attempts[1 - MAX_ATTEMPTS :], Attempt(now, reply, outcome.remote))

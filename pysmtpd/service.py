@@ -1,0 +1,286 @@
+"""The composition root: builds the rooms, wires them, orders start and stop. The only file that knows several rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pysmtpd import __version__
+from pysmtpd.backends import makeBackend
+from pysmtpd.bounce.service import Bouncer
+from pysmtpd.control.server import Control, ControlServer
+from pysmtpd.dns.hosts import parseHosts
+from pysmtpd.dns.resolver import Resolver
+from pysmtpd.interfaces import (
+    IAgent,
+    IContentCodec,
+    IDeliveryHosts,
+    IFilter,
+    IOperator,
+    IPlatform,
+    IQueueBackend,
+    IScheduler,
+    IStat,
+    ITable,
+    ResolverSettings,
+    TableError,
+)
+from pysmtpd.listen.listeners import Listeners
+from pysmtpd.mda.agent import MdaAgent
+from pysmtpd.mda.hosts import LaneHosts
+from pysmtpd.model.config import Config
+from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.schedule import Kind
+from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.queue.front import QueueFront
+from pysmtpd.report.bus import Bus
+from pysmtpd.report.counting import Counting
+from pysmtpd.router.auth import Authenticator
+from pysmtpd.router.router import Router
+from pysmtpd.ruleset import decide
+from pysmtpd.scheduler.dispatcher import Dispatcher
+from pysmtpd.tls.certificates import Certificates
+
+PARTS = ("mta", "mda", "smtp")
+
+# Seconds that running transactions and deliveries have to end.
+GRACE = 10.0
+
+CONTROL_SOCKET = "control.sock"
+
+
+def _noFiles(path: str) -> bytes:
+    raise FileNotFoundError(f"{path} is not there")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is not in the configuration file.
+
+    @ivar spool: absolute path of the directory that holds the queue and the control socket.
+    @ivar paused: parts that start paused: mta, mda, smtp.
+    @ivar maxSessions: what the descriptors allow; the configuration may say less.
+    @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
+    @ivar observers: who hears of every event, before anything happens.
+    @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
+    @ivar setVerbose: makes the logs verbose or brief.
+    @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
+    @ivar hosts: text of the system's hosts file.
+    @ivar filter: asked at each phase of every session.
+    @ivar codec: how queued content is stored.
+    """
+
+    spool: str
+    paused: tuple[str, ...] = ()
+    maxSessions: int = 1000
+    descriptors: int = 0
+    grace: float = GRACE
+    observers: tuple[Callable[[float, Event], None], ...] = ()
+    ended: Callable[[str], None] = lambda why: None
+    setVerbose: Callable[[bool], None] = lambda verbose: None
+    readFile: Callable[[str], bytes] = _noFiles
+    hosts: str = ""
+    filter: IFilter | None = None
+    codec: IContentCodec | None = None
+
+
+def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
+    """Make every room and wire it. Nothing is opened yet: L{Daemon.startService} does that.
+
+    @raise NoSuchBackend: the configuration names a backend that there is not.
+    """
+    return Daemon(platform, config, settings)
+
+
+@implementer(IOperator)
+class Daemon(Service):
+    """The whole daemon as one service."""
+
+    _log = Logger()
+
+    def __init__(self, platform: IPlatform, config: Config, settings: Settings) -> None:
+        self.config = config
+        self._platform = platform
+        self._settings = settings
+        self._paused = dict.fromkeys(PARTS, False)
+        self._starting: Deferred[None] | None = None
+        self._stopping: Deferred[None] | None = None
+        self._startedAt = platform.clock.seconds()
+        self._ready = False
+
+        self.report = Bus(platform.wallTime)
+        for observer in settings.observers:
+            self.report.subscribe(observer)
+        self.stat: IStat = makeBackend("stat", config.statBackend, platform, {})
+        self.report.subscribe(Counting(self.stat))
+
+        self.tables: Mapping[str, ITable] = {
+            name: makeBackend("table", spec.backend, platform, {"spec": spec}) for name, spec in config.tables.items()
+        }
+        self.scheduler: IScheduler = makeBackend(
+            "scheduler", config.schedulerBackend, platform, {"limits": config.scheduler}
+        )
+        backend: IQueueBackend = makeBackend(
+            "queue", config.queueBackend, platform, {"spool": settings.spool, "limits": config.queue}
+        )
+        self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
+
+        self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
+        self.router = Router(platform, decide, self._tables)
+        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime)
+
+        self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
+        agents: dict[Kind, IAgent] = {}
+        self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report, self.stat)
+        self.mta = MtaAgent(
+            platform,
+            self.resolver,
+            self.queue,
+            self._config,
+            lambda: self.tables,
+            self.report,
+            self.stat,
+            self.dispatcher,
+        )
+        self.hosts: IDeliveryHosts = LaneHosts(platform)
+        self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
+        agents |= {Kind.MTA: self.mta, Kind.MDA: self.mda}
+        self.listeners = Listeners(
+            platform,
+            self._config,
+            self.router,
+            self.queue,
+            self.certificates,
+            Authenticator(platform, self._tables),
+            self.resolver,
+            settings.filter,
+            self.report,
+            self.stat,
+            settings.maxSessions,
+            settings.descriptors,
+        )
+        self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
+        self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
+
+    def _config(self) -> Config:
+        return self.config
+
+    def _tables(self, config: Config) -> Mapping[str, ITable]:
+        return self.tables
+
+    def _resolverSettings(self) -> ResolverSettings:
+        own = self.config.resolver
+        if own is None:
+            return self._platform.resolverSettings()
+        return ResolverSettings(((own.address, own.port),), trustAD=own.address in ("127.0.0.1", "::1"))
+
+    # --- start and stop
+
+    def startService(self) -> None:
+        """Open the queue, then the listeners, then load what was queued while mail already flows."""
+        super().startService()
+        self._starting = self._guarded(self._start())
+
+    def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+        def failed(failure: Failure) -> None:
+            self._log.failure("The daemon cannot start", failure=failure)
+            self._settings.ended(f"{failure.getErrorMessage()}")
+
+        return Deferred.fromCoroutine(work).addErrback(failed)
+
+    async def _start(self) -> None:
+        for name, table in self.tables.items():
+            try:
+                await table.update()
+            except TableError as error:
+                raise TableError(f"table {name}: {error}") from error
+        await self.queue.start()
+        self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
+        for part in self._settings.paused:
+            self.pause(part)
+        self.listeners.start()
+        self.controlServer.start()
+        self._ready = True
+        self.dispatcher.start()
+        await self.dispatcher.load()
+
+    def stopService(self) -> Deferred[None]:
+        """No new sessions; running transactions finish or read 421; deliveries under way are recorded; then the queue closes."""
+        if self._stopping is None:
+            super().stopService()
+            self._stopping = Deferred.fromCoroutine(self._stop())
+        return self._stopping
+
+    async def _stop(self) -> None:
+        if self._starting is not None and not self._ready:
+            # Not open yet, or it could not be opened: what there is of it ends below.
+            self._starting.cancel()
+        for doing, work in self._stages():
+            try:
+                await work()
+            except Exception:
+                self._log.failure("While stopping: {doing}", doing=doing)
+        self.report.happened(DaemonStopped("stopped"))
+
+    def _stages(self) -> Sequence[tuple[str, Callable[[], Deferred[Any]]]]:
+        grace = self._settings.grace
+        return (
+            ("sessions", lambda: self.listeners.stop(grace)),
+            ("deliveries", self.dispatcher.stop),
+            ("delivery hosts", self.hosts.close),
+            ("control socket", self.controlServer.stop),
+            ("queue", self.queue.stop),
+            ("resolver", self.resolver.close),
+        )
+
+    # --- IOperator
+
+    def status(self) -> Mapping[str, object]:
+        """See L{IOperator.status}."""
+        return {
+            "version": __version__,
+            "configuration": self.config.file,
+            "uptime": round(self._platform.clock.seconds() - self._startedAt, 1),
+            "process": self._platform.processId(),
+            "queue": str(self.config.queueBackend),
+            "durability": self.queue.durability.value,
+            "listeners": list(self.listeners.names),
+            "sessions": self.listeners.sessions,
+            "paused": [part for part, isPaused in self._paused.items() if isPaused],
+            "loading": self.dispatcher.isLoading,
+        }
+
+    def pause(self, part: str) -> None:
+        """See L{IOperator.pause}."""
+        self._turn(part, True)
+
+    def resume(self, part: str) -> None:
+        """See L{IOperator.resume}."""
+        self._turn(part, False)
+
+    def _turn(self, part: str, off: bool) -> None:
+        if part not in self._paused:
+            raise ValueError(f"there is no part {part!r} to pause; there are: {', '.join(PARTS)}")
+        self._paused[part] = off
+        if part == "smtp":
+            (self.listeners.pause if off else self.listeners.resume)()
+            return
+        agent = self.mta if part == "mta" else self.mda
+        (agent.pause if off else agent.resume)()
+        self.dispatcher.wake()
+
+    def setVerbose(self, verbose: bool) -> None:
+        """See L{IOperator.setVerbose}."""
+        self._settings.setVerbose(verbose)
+
+    def stop(self) -> None:
+        """See L{IOperator.stop}."""
+        # The answer to whoever asked goes out first.
+        self._platform.clock.callLater(0, self._settings.ended, "")

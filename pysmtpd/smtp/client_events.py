@@ -1,0 +1,134 @@
+"""What the client core is given, and what it tells its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pysmtpd.model.envelope import Notify
+from pysmtpd.model.reply import Reply
+from pysmtpd.smtp.client_extensions import Extensions
+
+
+class StartTls(Enum):
+    """What to do about STARTTLS. With implicit TLS it is NEVER, and the session is C{secured} from its start."""
+
+    NEVER = "never"
+    OPPORTUNISTIC = "opportunistic"
+    REQUIRED = "required"
+
+
+class Stage(Enum):
+    """Where a session stands: which time-out counts (RFC 5321 4.5.3.2), and where it failed."""
+
+    GREETING = "greeting"
+    HELLO = "hello"
+    STARTTLS = "starttls"
+    TLS = "tls"
+    AUTH = "auth"
+    IDLE = "idle"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    CONTENT = "content"
+    END_OF_DATA = "end of data"
+    QUIT = "quit"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    user: str
+    password: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """
+    @ivar hostname: what we call ourselves in EHLO.
+    @ivar secured: TLS is on before the first octet (smtps).
+    @ivar credentials: authenticate with these, or fail; never without TLS.
+    """
+
+    hostname: str
+    lmtp: bool = False
+    starttls: StartTls = StartTls.OPPORTUNISTIC
+    secured: bool = False
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRcpt:
+    """
+    @ivar path: as it stands between the brackets.
+    @ivar orcpt: C{type;address}, decoded; empty: none.
+    """
+
+    path: str
+    notify: Notify = Notify.UNSET
+    orcpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMail:
+    """One transaction to come.
+
+    @ivar sender: as it stands between the brackets; empty: the null path.
+    @ivar size: octets of the content.
+    @ivar body: C{""} (7 bit), 8BITMIME or BINARYMIME: what the content is.
+    @ivar smtputf8: an address or a header field needs it.
+    """
+
+    sender: str
+    recipients: Sequence[OutgoingRcpt]
+    size: int
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEvent:
+    """Base of all that the client core tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsWanted(ClientEvent):
+    """Start TLS now; call C{tlsStarted} when the handshake is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Established(ClientEvent):
+    """Transactions may start."""
+
+    extensions: Extensions
+
+
+@dataclass(frozen=True, slots=True)
+class ContentWanted(ClientEvent):
+    """Call C{content} with each piece, the last one marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(ClientEvent):
+    """The transaction is over.
+
+    @ivar replies: for each recipient, in order, the reply that decided: every one has an enhanced code.
+    @ivar reached: the peer had the whole content; a negative reply came, or was made up, after it.
+    """
+
+    replies: tuple[Reply, ...]
+    reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(ClientEvent):
+    """The session is over; close the connection. Always the last event.
+
+    @ivar stage: where it ended; QUIT: as we wished.
+    """
+
+    stage: Stage
+    reply: Reply

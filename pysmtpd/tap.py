@@ -1,0 +1,268 @@
+"""C{twistd pysmtpd}, and the console command C{pysmtpd}: the only file that says "reactor"."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from pysmtpd import __version__
+from pysmtpd.backends import NoSuchBackend
+from pysmtpd.config.environment import Environment
+from pysmtpd.config.load import load
+from pysmtpd.config.problem import ConfigErrors
+from pysmtpd.interfaces import IPlatform
+from pysmtpd.model.config import Config
+from pysmtpd.platform import RealPlatform
+from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
+from pysmtpd.report.jsonlog import JsonLog
+from pysmtpd.report.maillog import MailLog
+from pysmtpd.report.writer import LogWriter, descriptorSink
+from pysmtpd.service import PARTS, Settings, build
+
+DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
+DEFAULT_SPOOL = "/var/spool/pysmtpd"
+
+# Descriptors that are kept for the queue, connections of the mta, logs and the control socket.
+KEPT_DESCRIPTORS = 512
+
+EX_CONFIG = 78
+
+
+class Options(UsageOptions):
+    """The command line, of twistd's subcommand and of the console command alike."""
+
+    longdesc = "Runs the mail transfer agent pysmtpd. pysmtpctl(8) steers it."
+
+    optFlags = [["check", "n", "Check the configuration file and exit."]]
+    optParameters = [
+        ["file", "f", DEFAULT_CONFIGURATION, "The configuration file, in the language of smtpd.conf(5)."],
+        ["spool", None, DEFAULT_SPOOL, "Directory of the queue and of the control socket; made if it is not there."],
+        ["log", None, "text", "Form of the mail log on standard output: text (key=value), json, or none."],
+    ]
+    compData = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.defines: dict[str, str] = {}
+        self.paused: list[str] = []
+
+    def opt_define(self, definition: str) -> None:
+        """Define a macro, NAME=VALUE; it goes before the file's own."""
+        name, equals, value = definition.partition("=")
+        if not equals or not name:
+            raise UsageError(f"-D takes NAME=VALUE, not {definition!r}")
+        self.defines[name] = value
+
+    def opt_pause(self, part: str) -> None:
+        """Start with this part paused: mta, mda or smtp. May be given several times."""
+        if part not in PARTS:
+            raise UsageError(f"-P takes one of {', '.join(PARTS)}, not {part!r}")
+        self.paused.append(part)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"pysmtpd {__version__}")
+        sys.exit(0)
+
+    opt_D = opt_define
+    opt_P = opt_pause
+
+    def postOptions(self) -> None:
+        if self["log"] not in ("text", "json", "none"):
+            raise UsageError(f"--log takes text, json or none, not {self['log']!r}")
+
+
+def loadConfig(options: Options, platform: IPlatform) -> Config:
+    """
+    @raise ConfigErrors: everything that is wrong with the file.
+    """
+    return load(options["file"], readFile, environment(platform), options.defines)
+
+
+def readFile(path: str) -> str:
+    """
+    @raise OSError: it cannot be read.
+    """
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def readOctets(path: str) -> bytes:
+    """
+    @raise OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _hosts() -> str:
+    try:
+        return readFile("/etc/hosts")
+    except OSError:
+        return ""
+
+
+def environment(platform: IPlatform) -> Environment:
+    """What a configuration needs to know of this machine."""
+    interfaces: dict[str, list[str]] = {}
+    for name, address in readInterfaceAddresses():
+        interfaces.setdefault(name, []).append(address)
+    return Environment(
+        serverName=readServerName(platform.hostname),
+        localAddresses=platform.localAddresses(),
+        interfaces=interfaces,
+        resolve=resolveHost,
+    )
+
+
+def raiseDescriptors() -> int:
+    """Raise the limit of open descriptors as far as it goes.
+
+    @return: how many this process may have open.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1_048_576
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return min(wanted, 1_048_576) if soft == resource.RLIM_INFINITY else soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+class _Console:
+    """The two logs of the daemon: facts on standard output, the daemon's own words on standard error."""
+
+    def __init__(self, form: str, platform: IPlatform) -> None:
+        self._writer = LogWriter(descriptorSink(1), platform.workers, platform.clock)
+        self.mailLog = (
+            None if form == "none" else (JsonLog if form == "json" else MailLog)(self._writer.write, verbose=True)
+        )
+
+    def setVerbose(self, verbose: bool) -> None:
+        if self.mailLog is not None:
+            self.mailLog.verbose = verbose
+
+    def close(self) -> Deferred[None]:
+        return self._writer.close()
+
+
+class _Whole(MultiService):
+    """The daemon, and the mail log that outlives it by a moment."""
+
+    def __init__(self, daemon: Service, close: Callable[[], Deferred[None]]) -> None:
+        super().__init__()
+        daemon.setServiceParent(self)
+        self._daemon = daemon
+        self._close = close
+
+    def stopService(self) -> Deferred[None]:
+        """The daemon ends in order, then its log."""
+        stopped: Deferred[None] = super().stopService()
+        return stopped.addCallback(lambda _: self._close())
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """
+    @raise UsageError: the configuration is wrong; the text says everything that is.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    platform = RealPlatform(reactor)
+    try:
+        config = loadConfig(options, platform)
+    except (ConfigErrors, OSError) as error:
+        raise UsageError(_tell(options["file"], error)) from error
+    if options["check"]:
+        _checked(options, config)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    spool = os.path.abspath(options["spool"])
+    try:
+        os.makedirs(spool, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
+        ) from error
+    descriptors = raiseDescriptors()
+    console = _Console(options["log"], platform)
+
+    def ended(why: str) -> None:
+        if why:
+            print(f"pysmtpd: {why}", file=sys.stderr)
+            _failed.append(why)
+        reactor.stop()
+
+    settings = Settings(
+        spool=spool,
+        paused=tuple(options.paused),
+        maxSessions=max(16, descriptors - KEPT_DESCRIPTORS),
+        descriptors=descriptors,
+        observers=(console.mailLog,) if console.mailLog is not None else (),
+        ended=ended,
+        setVerbose=console.setVerbose,
+        readFile=readOctets,
+        hosts=_hosts(),
+    )
+    try:
+        return _Whole(build(platform, config, settings), console.close)
+    except NoSuchBackend as error:
+        raise UsageError(str(error)) from error
+
+
+# Why the daemon could not start; the exit code tells.
+_failed: list[str] = []
+
+
+def _tell(path: str, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{path}: {error.strerror or error}; name the configuration with -f"
+    return str(error)
+
+
+def _checked(options: Options, config: Config) -> None:
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{options['file']}: configuration OK")
+    sys.exit(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console command: the daemon in the foreground, until SIGTERM, SIGINT or C{pysmtpctl stop}."""
+    options = Options()
+    try:
+        options.parseOptions(arguments)
+    except UsageError as error:
+        print(f"pysmtpd: {error}\nTry: pysmtpd --help", file=sys.stderr)
+        sys.exit(2)
+    _beginLogging(sys.stderr)
+    from twisted.internet import reactor
+
+    try:
+        service = makeService(options, reactor)
+    except UsageError as error:
+        print(f"pysmtpd: {error}", file=sys.stderr)
+        sys.exit(EX_CONFIG)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+    sys.exit(1 if _failed else 0)
+
+
+def _beginLogging(stream: TextIO) -> None:
+    observer = FilteringLogObserver(textFileLogObserver(stream), [LogLevelFilterPredicate(LogLevel.info)])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

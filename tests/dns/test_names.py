@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysmtpd.dns.cache import Cache
+from pysmtpd.dns.hosts import parseHosts
+from pysmtpd.dns.names import BadName, fromWire, parseAddress, reverseName, toWire
+
+
+class NameTests(SynchronousTestCase):
+    def test_toWire(self) -> None:
+        for name, wire in [
+            ("Example.ORG", b"example.org"),
+            ("example.org.", b"example.org"),
+            ("_dmarc.example.org", b"_dmarc.example.org"),
+            ("bücher.example", b"xn--bcher-kva.example"),
+            ("BÜCHER.example", b"xn--bcher-kva.example"),
+            ("straße.example", b"xn--strae-oqa.example"),
+            ("例え。テスト", b"xn--r8jz45g.xn--zckzah"),
+            ("a" * 63 + ".example", b"a" * 63 + b".example"),
+        ]:
+            self.assertEqual(toWire(name), wire)
+
+    def test_whatIsNoName(self) -> None:
+        for name in (
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a.",
+            "a" * 64,
+            "a." * 127 + "a",
+            "a b",
+            "a\n",
+            "a/b",
+            "a@b",
+            "*.example",
+        ):
+            if name != "a.":
+                self.assertRaises(BadName, toWire, name)
+        self.assertRaises(BadName, toWire, "ü" * 500_000)
+        self.assertRaises(BadName, toWire, "\u200d.example")
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=80))
+    def test_anyTextIsANameOrBad(self, text: str) -> None:
+        try:
+            wire = toWire(text)
+        except BadName:
+            return
+        self.assertEqual(toWire(fromWire(wire)), wire)
+        self.assertLessEqual(max(map(len, wire.split(b"."))), 63)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=80))
+    def test_anyOctetsAreAHostNameOrBad(self, octets: bytes) -> None:
+        try:
+            name = fromWire(octets)
+        except BadName:
+            return
+        self.assertTrue(name == "" or toWire(name) == octets.lower())
+
+    def test_parseAddress(self) -> None:
+        for text in (
+            "example.org",
+            "1.example.org",
+            "",
+            "[",
+            "[]",
+            "[IPv6:]",
+            "192.0.2.256",
+            "::g",
+            "1.2.3",
+            "127.1",
+            "0x7f.1",
+        ):
+            self.assertIsNone(parseAddress(text), text)
+        self.assertEqual(str(parseAddress("[ipv6:::ffff:192.0.2.1]")), "192.0.2.1")
+
+    def test_reverseName(self) -> None:
+        self.assertEqual(reverseName(ip_address("192.0.2.1")), b"1.2.0.192.in-addr.arpa")
+        self.assertTrue(reverseName(ip_address("fe80::1%eth0")).endswith(b".0.8.e.f.ip6.arpa"))
+
+
+class HostsTests(SynchronousTestCase):
+    def test_parse(self) -> None:
+        text = """
+        # a comment
+        127.0.0.1   localhost
+        ::1         localhost ip6-localhost  # another
+        192.0.2.7   Mail.Example.org. mail
+        192.0.2.7   mail
+        nonsense    name
+        192.0.2.300 name
+        192.0.2.8
+        """
+        self.assertEqual(
+            parseHosts(text),
+            {
+                "localhost": ("127.0.0.1", "::1"),
+                "ip6-localhost": ("::1",),
+                "mail.example.org": ("192.0.2.7",),
+                "mail": ("192.0.2.7",),
+            },
+        )
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.text(max_size=200))
+    def test_anyText(self, text: str) -> None:
+        parseHosts(text)
+
+
+class CacheTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.cache: Cache[str, int] = Cache(self.clock.seconds, 3)
+
+    def test_time(self) -> None:
+        self.cache.put("a", 1, 10)
+        self.clock.advance(9.9)
+        self.assertEqual(self.cache.get("a"), 1)
+        self.clock.advance(0.1)
+        self.assertIsNone(self.cache.get("a"))
+        self.assertEqual(len(self.cache), 0)
+
+    def test_theOldestGoes(self) -> None:
+        for number, key in enumerate("abcd"):
+            self.cache.put(key, number, 10)
+        self.assertEqual([self.cache.get(key) for key in "abcd"], [None, 1, 2, 3])
+
+    def test_putAgainIsNew(self) -> None:
+        for key in "abcad":
+            self.cache.put(key, 1, 10)
+        self.assertEqual([self.cache.get(key) for key in "abcd"], [1, None, 1, 1])
+
+    def test_withoutTimeItIsForgotten(self) -> None:
+        self.cache.put("a", 1, 10)
+        self.cache.put("a", 2, 0)
+        self.assertIsNone(self.cache.get("a"))

@@ -1,0 +1,416 @@
+"""Connections: how many, for how long, and what becomes of the mail when they fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysmtpd.model.address import NULL_PATH, Path
+from pysmtpd.model.config import MtaLimits, TableRef
+from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, ConnectionTls
+from tests.mta.fakes import Server, Table, World, explicit
+
+
+class Relay(World):
+    """Everything goes to one host."""
+
+    def __init__(self, *extensions: str, limits: MtaLimits | None = None, **replies: str) -> None:
+        super().__init__(explicit("smtp://192.0.2.1", 25), limits)
+        self.sink = self.host("192.0.2.1", Server(*extensions, **replies))
+
+    def burst(self, count: int, **more: Any) -> None:
+        for _ in range(count):
+            self.agent.deliver(self.delivery("b@y.test", **more), self.ears)
+
+
+class ReuseTests(SynchronousTestCase):
+    def test_oneConnectionForMailInTurn(self) -> None:
+        world = Relay()
+        for _ in range(5):
+            world.send("b@y.test")
+        (commands,) = world.sink.conversations
+        self.assertEqual([command[:4] for command in commands], ["EHLO", *["MAIL", "RCPT", "DATA"] * 5])
+        self.assertEqual(len(world.sink.segments[0]), 11, "EHLO, then two segments for each message")
+        world.run(13)
+        self.assertEqual(commands[-1], "QUIT")
+        self.assertEqual(world.sink.open, 0)
+        self.assertEqual(world.ears.counts["mta.connection"], 0)
+        self.assertEqual(world.clock.getDelayedCalls(), [], "nothing ticks when nothing is open")
+
+    def test_wholeMessageInOneSegment(self) -> None:
+        world = Relay("PIPELINING", "CHUNKING")
+        world.send("b@y.test")
+        segments = world.sink.segments[0]
+        self.assertEqual(len(segments), 2)
+        self.assertTrue(segments[1].endswith(b"BDAT 25 LAST\r\nSubject: hello\r\n\r\n.dots\r\n"))
+
+    def test_backlogOpensConnections(self) -> None:
+        world = Relay()
+        world.burst(200)
+        world.run(0.5)
+        self.assertEqual(len(world.sink.mails), 200)
+        self.assertLessEqual(world.sink.mostOpen, 20)
+        self.assertGreater(world.sink.mostOpen, 1)
+
+    def test_limits(self) -> None:
+        for name in ("maxConnPerHost", "maxConnPerRoute", "maxConnPerSource", "maxConnPerConnector"):
+            limits: dict[str, Any] = {name: 3}
+            world = Relay(limits=MtaLimits(**limits))
+            world.burst(50)
+            world.run(0.5)
+            self.assertEqual((len(world.sink.mails), world.sink.mostOpen), (50, 3))
+
+    def test_mailsPerSession(self) -> None:
+        world = Relay("PIPELINING", "LIMITS MAILMAX=2")
+        world.burst(5)
+        world.run(3)
+        self.assertEqual(len(world.sink.mails), 5)
+        for commands in world.sink.conversations:
+            self.assertLessEqual(sum(command.startswith("MAIL") for command in commands), 2)
+
+    def test_idleOfOthersMakesRoom(self) -> None:
+        world = World(explicit("smtp://192.0.2.1", 25), MtaLimits(maxConnPerHost=1))
+        world.host("192.0.2.1")
+        other = world.host("192.0.2.1", port=26)
+        world.send("b@y.test")
+        world.config = World(explicit("smtp://192.0.2.1", 26), MtaLimits(maxConnPerHost=1)).config
+        world.send("b@y.test", seconds=0.1)
+        self.assertEqual(len(other.mails), 1)
+
+    def test_hungUpWhileIdle(self) -> None:
+        """The race of a reused connection costs nobody a try."""
+        world = Relay()
+        world.send("b@y.test")
+        world.sink.replies["MAIL"] = "421 4.4.2 you were idle"
+        delivery = world.delivery("b@y.test")
+        world.agent.deliver(delivery, world.ears)
+        world.clock.advance(0)
+        self.assertEqual(world.told(delivery.lease.envelopes[0]), "")
+        del world.sink.replies["MAIL"]
+        world.run(6)
+        self.assertIn("Ok", world.told(delivery.lease.envelopes[0]))
+        self.assertEqual(len(world.sink.conversations), 2)
+
+    def test_lostWhileIdle(self) -> None:
+        world = Relay()
+        world.send("b@y.test")
+        world.sink.connections[0].lose(ConnectionLost())
+        world.run()
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("Ok", world.told(envelope))
+
+    def test_onlyOneIsTriedBeforeTheHostIsKnownToWork(self) -> None:
+        world = World(explicit("smtp://192.0.2.1", 25))
+        for _ in range(50):
+            world.agent.deliver(world.delivery("b@y.test"), world.ears)
+        world.run(0.2)
+        self.assertEqual(len(world.network.tried), 1)
+        self.assertEqual(len(world.ears.outcomes), 50)
+
+    def test_patienceAfter421(self) -> None:
+        world = Relay(DOT="421 4.7.0 slow down")
+        (envelope,) = world.send("b@y.test")
+        self.assertEqual(world.told(envelope), "TempFail 421 4.7.0 slow down")
+        del world.sink.replies["DOT"]
+        world.send("c@y.test", seconds=0.1)
+        world.send("c@y.test", seconds=0.1)
+        self.assertEqual(len(world.sink.conversations), 2)
+        world.sink.connections[1].lose(ConnectionLost())
+        world.run(0.1)
+        (envelope,) = world.send("d@y.test", seconds=1)
+        self.assertEqual(world.told(envelope), "", "five seconds between connections now")
+        world.run(6)
+        self.assertIn("Ok", world.told(envelope))
+
+    def test_crowdedHost(self) -> None:
+        """A host that takes two connections gets two."""
+        world = Relay()
+        original = world.network._connect
+
+        def connect(place: tuple[str, int], factory: Any) -> None:
+            world.sink.greeting = "220 sink" if world.sink.open < 2 else "421 4.3.2 too many connections"
+            original(place, factory)
+
+        world.network._connect = connect  # type: ignore[method-assign]
+        world.burst(60)
+        world.run(60)
+        self.assertEqual(len(world.sink.mails), 60)
+        self.assertTrue(all(outcome.reply.code == 250 for outcome in world.ears.outcomes.values()))
+
+
+class TlsTests(SynchronousTestCase):
+    def test_opportunistic(self) -> None:
+        world = Relay("STARTTLS", "PIPELINING")
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("Ok", world.told(envelope))
+        self.assertEqual([one[:4] for one in world.sink.conversations[0][:3]], ["EHLO", "STAR", "EHLO"])
+        self.assertEqual(sum(isinstance(event, ConnectionTls) for event in world.ears.events), 1)
+
+    def test_fallsBackToPlain(self) -> None:
+        world = Relay("STARTTLS")
+        world.sink.tls = "fails"
+        envelopes = [*world.send("b@y.test", seconds=0.1), *world.send("b@y.test")]
+        self.assertTrue(all("Ok" in world.told(one) for one in envelopes))
+        self.assertEqual(len(world.sink.conversations), 2)
+        self.assertNotIn("STARTTLS", world.sink.conversations[1])
+
+    def test_required(self) -> None:
+        world = World(explicit("smtp+tls://192.0.2.1", 25, tlsVerify=False))
+        sink = world.host("192.0.2.1")
+        (envelope,) = world.send("b@y.test", seconds=0.1)
+        self.assertIn("TLS is required and the host does not offer STARTTLS", world.told(envelope))
+        self.assertIn("TempFail", world.told(envelope))
+        sink.extensions = ("STARTTLS",)
+        world.run(20)
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("Ok", world.told(envelope))
+
+    def test_never(self) -> None:
+        world = World(explicit("smtp+notls://192.0.2.1", 25))
+        sink = world.host("192.0.2.1", Server("STARTTLS"))
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("Ok", world.told(envelope))
+        self.assertNotIn("STARTTLS", sink.conversations[0])
+
+    def test_credentials(self) -> None:
+        actions = explicit("smtp+tls://me@192.0.2.1", 25, tlsVerify=False, authTable=TableRef("secrets"))
+        world = World(actions, tables={"secrets": Table("secrets", {"me": "user:pass"})})
+        sink = world.host("192.0.2.1", Server("STARTTLS", "AUTH PLAIN", AUTH="235 2.7.0 ok"))
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("Ok", world.told(envelope))
+        self.assertIn("AUTH PLAIN AHVzZXIAcGFzcw==", sink.conversations[0])
+        world = World(actions, tables={"secrets": Table("secrets", {})})
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("TempFail 451 4.4.1", world.told(envelope))
+        self.assertIn("Credentials: nothing under secrets:me", world.told(envelope))
+
+
+class FailureTests(SynchronousTestCase):
+    def test_perRecipient(self) -> None:
+        world = Relay()
+        world.sink.replies = {"c@y.test": "550 5.1.1 nobody", "d@y.test": "450 busy"}
+        told = [world.told(one) for one in world.send("b@y.test", "c@y.test", "d@y.test")]
+        self.assertEqual(told, ["Ok 250 2.0.0 queued", "PermFail 550 5.1.1 nobody", "TempFail 450 4.0.0 busy"])
+
+    def test_tooManyRecipients(self) -> None:
+        """The rest goes in the next transaction, not in an hour."""
+        world = Relay()
+        world.sink.replies = {"c@y.test": "452 4.5.3 too many recipients", "d@y.test": "452 4.2.2 full"}
+        delivery = world.delivery("b@y.test", "c@y.test", "d@y.test")
+        world.ears.onFinished = world.sink.replies.clear
+        world.agent.deliver(delivery, world.ears)
+        world.run()
+        told = [world.told(one)[:8] for one in delivery.lease.envelopes]
+        self.assertEqual(told, ["Ok 250 2", "Ok 250 2", "TempFail"])
+        self.assertEqual(len(world.sink.conversations), 1)
+
+    def test_lostAfterTheDot(self) -> None:
+        world = Relay(DOT="HANGUP")
+        (envelope,) = world.send("b@y.test")
+        self.assertEqual(
+            world.told(envelope),
+            "TempFail 451 4.4.2 Connection lost after the end of data; the message may have been delivered",
+        )
+
+    def test_lostInBetween(self) -> None:
+        world = Relay(DATA="HANGUP")
+        (envelope,) = world.send("b@y.test")
+        self.assertEqual(world.told(envelope), "TempFail 451 4.4.2 Connection lost while waiting for data")
+
+    def test_refusedAtTheDoorOthersAtOnce(self) -> None:
+        world = World()
+        world.dns.domain("y.test", (10, "a.test"), (20, "b.test"))
+        world.dns.hosts.update({"a.test": ("192.0.2.1",), "b.test": ("192.0.2.2",)})
+        world.host("192.0.2.1", Server(greeting="554 5.7.1 go away"))
+        world.host("192.0.2.2")
+        (envelope,) = world.send("b@y.test", seconds=0.1)
+        self.assertIn("Ok", world.told(envelope))
+        self.assertEqual(sum(isinstance(event, ConnectionFailed) for event in world.ears.events), 1)
+
+    def test_timeouts(self) -> None:
+        world = Relay()
+        world.sink.isSilent = True
+        (envelope,) = world.send("b@y.test", seconds=295)
+        self.assertEqual(world.told(envelope), "")
+        world.run(20)
+        self.assertIn("4.4.2 Time-out waiting for greeting", world.told(envelope))
+        self.assertEqual(world.sink.open, 0)
+
+    def test_timeoutAfterTheDot(self) -> None:
+        world = Relay()
+        world.sink.replies["DOT"] = ""
+        (envelope,) = world.send("b@y.test", seconds=595)
+        self.assertEqual(world.told(envelope), "")
+        world.run(20)
+        self.assertIn("Time-out after the end of data; the message may have been", world.told(envelope))
+        self.assertEqual(world.sink.open, 0)
+
+    def test_hostilePeers(self) -> None:
+        for data in (
+            b"x" * 10000,
+            b"250-" + b"y\r\n250-" * 1000,
+            b"220 a\r\n250 b\r\n250 c\r\n",
+            b"220-a\r\n554 b\r\n",
+            b"\x00\xff\r\n",
+        ):
+            world = Relay()
+            world.sink.isSilent = True
+            delivery = world.delivery("b@y.test")
+            world.agent.deliver(delivery, world.ears)
+            world.run()
+            world.sink.isSilent = False
+            world.sink.connections[0].sayRaw(data)
+            world.run(1)
+            told = world.told(delivery.lease.envelopes[0])
+            self.assertIn("TempFail", told)
+            self.assertTrue(told.isprintable())
+            self.assertLess(len(told), 1000)
+
+    def test_manyRefusalsEndTheSession(self) -> None:
+        world = Relay(RCPT="550 5.1.1 no", limits=MtaLimits(maxFailuresPerSession=5))
+        world.burst(12)
+        world.run(1)
+        self.assertEqual(len(world.ears.outcomes), 12)
+        self.assertGreater(len(world.sink.conversations), 1)
+
+    def test_unreadableMessage(self) -> None:
+        world = Relay()
+        world.bodies.isBroken = True
+        (envelope,) = world.send("b@y.test")
+        self.assertEqual(world.told(envelope), "TempFail 451 4.3.0 disk")
+        world.bodies.isBroken = False
+        (envelope,) = world.send("b@y.test")
+        self.assertIn("Ok", world.told(envelope))
+
+    def test_events(self) -> None:
+        world = Relay()
+        world.send("b@y.test", seconds=15)
+        kinds = [type(event) for event in world.ears.events]
+        self.assertEqual(kinds, [ConnectionOpened, ConnectionClosed])
+
+
+class ContentTests(SynchronousTestCase):
+    def test_streamed(self) -> None:
+        world = Relay()
+        world.bodies.chunk = 1000
+        content = b"Subject: big\r\n\r\n" + b".line\r\n" * 3000
+        (envelope,) = world.send("b@y.test", content=content)
+        self.assertIn("Ok", world.told(envelope))
+        self.assertEqual(world.sink.mails[0][1], content.replace(b"\r\n.", b"\r\n.."))
+        self.assertTrue(world.bodies.opened[0].isClosed)
+        self.assertIsNone(world.sink.connections[0].producer)
+
+    def test_backPressure(self) -> None:
+        world = Relay()
+        world.bodies.chunk = 1000
+        world.sink.isSlow = True
+        (envelope,) = world.send("b@y.test", content=b"x" * 9998 + b"\r\n")
+        link = world.sink.connections[0]
+        self.assertLess(len(b"".join(link.segments)), 4000)
+        for _ in range(8):
+            link.producer.resumeProducing()
+        world.run()
+        self.assertIn("Ok", world.told(envelope))
+
+    def test_truncatedContentIsNeverAMessage(self) -> None:
+        world = Relay()
+        world.bodies.chunk = 1000
+        delivery = world.delivery("b@y.test", content=b"x" * 5000)
+        world.bodies.contents[delivery.message.id] = b"x" * 3000
+        world.agent.deliver(delivery, world.ears)
+        world.run()
+        self.assertIn("TempFail 451 4.3.0", world.told(delivery.lease.envelopes[0]))
+        self.assertEqual((world.sink.mails, world.sink.open), ([], 0))
+
+    def test_eightBit(self) -> None:
+        world = Relay()
+        world.send("b@y.test", content="Subject: \N{LATIN SMALL LETTER E WITH ACUTE}\r\n".encode())
+        self.assertIn("MAIL FROM:<a@x.test> SIZE=13 BODY=8BITMIME", world.sink.conversations[0])
+
+    def test_smtputf8(self) -> None:
+        content = "Subject: \N{LATIN SMALL LETTER E WITH ACUTE}\r\n\r\n".encode()
+        plain = Relay()
+        (envelope,) = plain.send("b@y.test", content=content, smtputf8=True)
+        self.assertIn("PermFail 550 5.6.7", plain.told(envelope))
+        (envelope,) = plain.send("b@y.test", smtputf8=True)
+        self.assertIn("Ok", plain.told(envelope), "nothing in it needs SMTPUTF8")
+        world = Relay("SMTPUTF8", "8BITMIME")
+        (envelope,) = world.send("b@y.test", content=content, smtputf8=True)
+        self.assertIn("Ok", world.told(envelope))
+        self.assertIn("MAIL FROM:<a@x.test> BODY=8BITMIME SMTPUTF8", world.sink.conversations[0])
+
+    def test_mailFrom(self) -> None:
+        world = World(explicit("smtp://192.0.2.1", 25, mailFrom=Path("", "z.test")))
+        sink = world.host("192.0.2.1")
+        world.send("b@y.test")
+        world.send("b@y.test", sender=NULL_PATH)
+        mails = [command.split()[1] for command in sink.conversations[0] if command.startswith("MAIL")]
+        self.assertEqual(mails, ["FROM:<a@z.test>", "FROM:<>"])
+
+
+class BacklogTests(SynchronousTestCase):
+    def test_holdAndRelease(self) -> None:
+        world = Relay(limits=MtaLimits(taskHiwat=10, taskLowat=5, taskRelease=4))
+        world.burst(15)
+        self.assertEqual(len(world.ears.held), 5)
+        (key,) = {key for _, key in world.ears.held}
+        world.run(1)
+        self.assertEqual(len(world.ears.outcomes), 10)
+        self.assertEqual(world.ears.released[0], (key, 4))
+        self.assertGreaterEqual(sum(count for _, count in world.ears.released), 5)
+
+    def test_pauseAndCapacity(self) -> None:
+        world = Relay()
+        self.assertGreater(world.agent.capacity(), 0)
+        world.agent.pause()
+        self.assertEqual(world.agent.capacity(), 0)
+        world.agent.resume()
+        self.assertGreater(world.agent.capacity(), 0)
+
+    def test_stopWaitsForWhatIsUnderWay(self) -> None:
+        world = Relay(limits=MtaLimits(maxConnPerHost=1))
+        world.send("b@y.test")
+        world.burst(3)
+        stopped = world.agent.stop()
+        self.assertNoResult(stopped)
+        world.run()
+        self.successResultOf(stopped)
+        told = sorted(str(outcome.reply) for outcome in world.ears.outcomes.values())
+        self.assertEqual(told, ["250 2.0.0 queued", "250 2.0.0 queued", *["421 4.3.2 Shutting down"] * 2])
+        (envelope,) = world.send("c@y.test")
+        self.assertIn("TempFail", world.told(envelope))
+        world.run(10)
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    def test_graceEnds(self) -> None:
+        world = Relay()
+        world.sink.replies["DOT"] = ""
+        (envelope,) = world.send("b@y.test")
+        stopped = world.agent.stop()
+        world.run(9)
+        self.assertNoResult(stopped)
+        world.run(2)
+        self.successResultOf(stopped)
+        self.assertIn("TempFail 421 4.3.2", world.told(envelope))
+        self.assertEqual(world.sink.open, 0)
+
+    def test_deadHostIsCheap(self) -> None:
+        world = World(explicit("smtp://192.0.2.1", 25))
+        for _ in range(3):
+            world.send("b@y.test", seconds=0.1)
+        self.assertEqual(len(world.network.tried), 1)
+        self.assertEqual(len(world.ears.outcomes), 3)
+
+    def test_shows(self) -> None:
+        world = Relay()
+        world.send("b@y.test")
+        (route,) = world.agent.showRoutes()
+        self.assertEqual(
+            (route["address"], route["connections"], route["idle"], route["delivered"]), ("192.0.2.1", 1, 1, 1)
+        )
+        (host,) = world.agent.showHosts()
+        self.assertEqual(host["connections"], 1)
+        (relay,) = world.agent.showRelays()
+        self.assertEqual(relay["relay"], "smtp://192.0.2.1:25 me.test")

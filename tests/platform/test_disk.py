@@ -1,0 +1,62 @@
+"""What only the real disk has; what it shares with the simulated one is in C{tests.testing.test_disk}."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysmtpd.platform.disk import RealDisk
+
+
+class RealDiskTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = RealDisk()
+        self.place = os.path.abspath(self.mktemp())
+        os.mkdir(self.place)
+
+    def test_filesArePrivateAndNotInherited(self) -> None:
+        path = os.path.join(self.place, "file")
+        file = self.disk.create(path)
+        self.addCleanup(file.close)
+        self.assertEqual(os.stat(path).st_mode & 0o077, 0)
+        self.assertTrue(fcntl.fcntl(file.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
+
+    def test_linksAreNotWrittenThrough(self) -> None:
+        target, trap = os.path.join(self.place, "target"), os.path.join(self.place, "trap")
+        os.symlink(target, trap)
+        self.assertRaises(OSError, self.disk.create, trap)
+        self.assertRaises(OSError, self.disk.append, trap)
+        self.assertRaises(OSError, self.disk.lock, trap)
+        self.assertFalse(os.path.exists(target))
+        self.assertEqual(self.disk.stat(trap).kind, "link")
+
+    def test_theLockOfAnotherProcessNamesIt(self) -> None:
+        path = os.path.join(self.place, "lock")
+        program = (
+            "import sys; from pysmtpd.platform.disk import RealDisk\n"
+            f"lock = RealDisk().lock({path!r}); print('locked', flush=True); sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
+        ) as other:
+            assert other.stdout is not None
+            self.assertEqual(other.stdout.readline(), b"locked\n")
+            refusal = self.assertRaises(BlockingIOError, self.disk.lock, path)
+            self.assertIn(f"process {other.pid}", str(refusal))
+            other.kill()
+        # The lock of a process that was killed is free.
+        self.disk.lock(path).close()
+
+    def test_aClosedFileIsAnError(self) -> None:
+        file = self.disk.create(os.path.join(self.place, "file"))
+        file.close()
+        file.close()
+        self.assertRaises(OSError, file.write, b"x")
+        self.assertRaises(OSError, file.fileno)

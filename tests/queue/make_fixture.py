@@ -1,0 +1,101 @@
+"""Writes the fixture spools of format 1. Run once, when a format is new; its result is committed and never changed.
+
+python -m tests.queue.make_fixture
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from twisted.internet.defer import Deferred
+
+from pysmtpd.interfaces.queue import IQueueBackend
+from pysmtpd.interfaces.ready import asDeferred
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import QueueLimits
+from pysmtpd.model.envelope import Agent, Attempt, Destination, EnvelopeState, Notify
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.platform.disk import RealDisk
+from pysmtpd.queue import fs, sqlite
+from pysmtpd.queue.front import QueueFront
+from tests.queue.support import SmallPlatform
+from tests.queue.values import LOCAL, REMOTE, TRANSACTION, ChangesetScheduler, Recorder
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
+LIMITS = QueueLimits(fileThreshold=2000)
+MAKERS = {"sqlite-1": sqlite.make, "fs-1": fs.make}
+
+PREFIX = b"Received: from client.example.net by mx.example.org; Tue, 14 Nov 2023 22:13:20 +0000\r\n"
+SMALL = b"Subject: small\r\n\r\nA small letter, with an \xe9 in it.\r\n"
+LARGE = b"Subject: large\r\n\r\n" + b"A long line of a large letter.\r\n" * 100
+ODD = Destination(
+    Path("d\u00f6 \udcff\u2603", "xn--example.test"),
+    Path("alias", ""),
+    Agent.MDA,
+    "local",
+    "d",
+    "a.conf:1",
+    60.0,
+    Notify.NEVER,
+)
+STATE = EnvelopeState(
+    2,
+    1_700_000_900.5,
+    1_700_000_300.25,
+    "451 4.7.1 later",
+    "held",
+    True,
+    "",
+    "",
+    1,
+    (
+        Attempt(1_700_000_000.0, "421 4.3.2 busy", "mx.example.com [192.0.2.9]"),
+        Attempt(1_700_000_300.25, "451 4.7.1 later"),
+    ),
+)
+
+
+def frontOver(name: str, place: str) -> QueueFront:
+    platform = SmallPlatform(RealDisk())
+    backend: IQueueBackend = MAKERS[name](place, platform, {"spool": place, "limits": LIMITS})
+    return QueueFront(backend, ChangesetScheduler(), platform, Recorder(), LIMITS)
+
+
+async def fill(front: QueueFront) -> None:
+    """Three messages with five envelopes are left of four, and one is set aside."""
+    await front.start()
+    small = front.begin(TRANSACTION)
+    for destination in (LOCAL, REMOTE, ODD):
+        small.recipient(destination)
+    small.write(SMALL)
+    first = await small.commit(PREFIX)
+    large = front.begin(TRANSACTION)
+    large.recipient(REMOTE)
+    await asDeferred(large.write(LARGE))
+    await large.commit(PREFIX)
+    gone, aside = front.begin(TRANSACTION), front.begin(TRANSACTION)
+    gone.recipient(LOCAL)
+    aside.recipient(LOCAL)
+    await gone.commit(PREFIX)
+    damaged = await aside.commit(PREFIX)
+    bounce = front.begin(TRANSACTION, isBounce=True)
+    bounce.recipient(REMOTE)
+    await bounce.commit(b"", [EnvelopeId(gone.id << 32)])
+    await front.update({EnvelopeId(first.id << 32 | 1): STATE})
+    await front._backend.putAside(damaged.id, "set aside on purpose")
+    await front.stop()
+
+
+def main() -> None:
+    for name in MAKERS:
+        place = os.path.join(FIXTURES, name)
+        shutil.rmtree(place, ignore_errors=True)
+        failures: list[object] = []
+        Deferred.fromCoroutine(fill(frontOver(name, place))).addErrback(failures.append)
+        if failures:
+            raise SystemExit(str(failures[0]))
+
+
+if __name__ == "__main__":
+    main()

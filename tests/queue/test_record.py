@@ -1,0 +1,156 @@
+"""Records come back as they were, whatever peers put into them, or are found out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysmtpd.model.address import Path
+from pysmtpd.model.envelope import (
+    Agent,
+    Attempt,
+    BodyRef,
+    Destination,
+    Envelope,
+    EnvelopeState,
+    Message,
+    Notify,
+)
+from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
+from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+from pysmtpd.queue.record import (
+    Damaged,
+    decodeEnvelope,
+    decodeMessage,
+    decodeState,
+    encodeEnvelope,
+    encodeMessage,
+    encodeState,
+)
+from tests.queue.values import FACTS, REMOTE, TRANSACTION
+
+# All of Unicode, with lone surrogates, alone and adjacent.
+text = st.text(st.characters(exclude_categories=()), max_size=12)
+number = st.integers(0, 2**63 - 1)
+moment = st.floats(allow_nan=False)
+paths = st.builds(Path, text, text)
+messageIds = st.integers(1, 2**63 - 1).map(MessageId)
+envelopeIds = st.integers(1, 2**95 - 1).map(EnvelopeId)
+tls = st.builds(TlsFacts, text, text, number, st.booleans(), text, text)
+sessions = st.builds(
+    SessionFacts,
+    number.map(SessionId),
+    text,
+    text,
+    text,
+    number,
+    text,
+    number,
+    text,
+    text,
+    text,
+    text,
+    text,
+    st.none() | tls,
+    st.booleans(),
+    st.booleans(),
+)
+transactions = st.builds(Transaction, sessions, paths, number, text, text, text, st.booleans(), text)
+messages = messageIds.flatmap(
+    lambda id: st.builds(
+        Message,
+        st.just(id),
+        transactions,
+        st.builds(BodyRef, st.just(id), number, text, text),
+        moment,
+        st.booleans(),
+        st.booleans(),
+    )
+)
+notifications = st.integers(0, 15).map(Notify)
+destinations = st.builds(
+    Destination, paths, paths, st.sampled_from(Agent), text, text, text, st.none() | moment, notifications, text
+)
+states = st.builds(
+    EnvelopeState,
+    number,
+    moment,
+    moment,
+    text,
+    text,
+    st.booleans(),
+    text,
+    text,
+    number,
+    st.lists(st.builds(Attempt, moment, text, text), max_size=3).map(tuple),
+)
+envelopes = st.builds(Envelope, envelopeIds, destinations, moment, moment, states)
+
+ID = MessageId(77)
+MESSAGE = Message(ID, TRANSACTION, BodyRef(ID, 5, "", "00000000"), 1.5)
+
+
+class RoundTripTests(SynchronousTestCase):
+    @settings(max_examples=150, deadline=None)
+    @given(messages)
+    def test_message(self, message: Message) -> None:
+        self.assertEqual(message, decodeMessage(message.id, encodeMessage(message)))
+
+    @settings(max_examples=150, deadline=None)
+    @given(envelopes)
+    def test_envelopeAndState(self, envelope: Envelope) -> None:
+        state = decodeState(envelope.id, encodeState(envelope.id, envelope.state))
+        self.assertEqual(envelope, decodeEnvelope(envelope.id, encodeEnvelope(envelope), state))
+
+    def test_noStateIsANewOne(self) -> None:
+        self.assertEqual(EnvelopeState(), decodeState(EnvelopeId(1), b""))
+
+
+class DamageTests(SynchronousTestCase):
+    def refused(self, decode: Callable[[], object]) -> str:
+        try:
+            decode()
+        except Damaged as error:
+            return str(error)
+        raise AssertionError("it was read")
+
+    def test_anyFlippedBitIsFound(self) -> None:
+        record = encodeMessage(MESSAGE)
+        for place in range(len(record)):
+            for bit in (0, 3, 7):
+                broken = bytearray(record)
+                broken[place] ^= 1 << bit
+                self.refused(lambda data=bytes(broken): decodeMessage(ID, data))  # type: ignore[misc]
+
+    def test_cutAnywhere(self) -> None:
+        record = encodeEnvelope(Envelope(EnvelopeId(9), REMOTE, 1.0, 2.0))
+        for length in range(len(record)):
+            self.refused(lambda data=record[:length]: decodeEnvelope(EnvelopeId(9), data))  # type: ignore[misc]
+
+    def test_recordOfAnotherItem(self) -> None:
+        self.assertIn("checksum", self.refused(lambda: decodeMessage(MessageId(78), encodeMessage(MESSAGE))))
+
+    def test_unknownVersion(self) -> None:
+        self.assertIn("version 2", self.refused(lambda: decodeMessage(ID, b"\x02" + encodeMessage(MESSAGE)[1:])))
+
+    def test_aRecordOfTheWrongKind(self) -> None:
+        self.refused(lambda: decodeState(EnvelopeId(ID), encodeMessage(MESSAGE)))
+
+    def test_noOctets(self) -> None:
+        self.refused(lambda: decodeMessage(ID, "text"))  # type: ignore[arg-type]
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.binary(max_size=60))
+    def test_garbage(self, data: bytes) -> None:
+        self.refused(lambda: decodeMessage(ID, data))
+
+    def test_laterFieldsAreIgnored(self) -> None:
+        """A later release of the same format appends; ours still reads it."""
+        from pysmtpd.queue import record
+
+        values = record._unseal(ID, encodeMessage(MESSAGE))
+        self.assertEqual(MESSAGE, decodeMessage(ID, record._seal(ID, (*values, "later"))))
+        self.assertEqual(FACTS, decodeMessage(ID, record._seal(ID, tuple(values))).transaction.session)

@@ -1,0 +1,196 @@
+"""The directory: format, lock, debris, damage."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysmtpd.interfaces.queue import IQueueBackend, NewMessage, SetAside, SpoolError
+from pysmtpd.model.config import QueueLimits
+from pysmtpd.model.ids import MessageId, envelopeId
+from pysmtpd.queue import fs, sqlite
+from pysmtpd.queue.spool import placeOf
+from tests.queue.support import CrashDisk, SmallPlatform
+
+ID = MessageId(0x123456789)
+NEW = NewMessage(ID, b"record", ((envelopeId(ID, 0), b"envelope"),), b"content")
+
+
+class SpoolCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = CrashDisk(os.path.abspath(self.mktemp()))
+        self.settings: dict[str, Any] = {"spool": "/spool", "limits": QueueLimits()}
+
+    def make(self, name: str = "sqlite") -> IQueueBackend:
+        made: IQueueBackend = {"sqlite": sqlite, "fs": fs}[name].make("/place", SmallPlatform(self.disk), self.settings)
+        return made
+
+    def opened(self, name: str = "sqlite") -> IQueueBackend:
+        backend = self.make(name)
+        self.successResultOf(backend.open())
+        return backend
+
+    def content(self, path: str) -> bytes:
+        return bytes(self.disk._node(path).data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self.disk._node(path).data[:] = data
+
+    def refusal(self, name: str = "sqlite") -> str:
+        return self.failureResultOf(self.make(name).open(), SpoolError).getErrorMessage()
+
+
+class FormatTests(SpoolCase):
+    def test_newerFormatIsRefusedUntouched(self) -> None:
+        for name in ("sqlite", "fs"):
+            self.disk = CrashDisk(os.path.abspath(self.mktemp()))
+            backend = self.opened(name)
+            self.successResultOf(backend.commit([NEW]))
+            stage = self.successResultOf(backend.stage(MessageId(5)))
+            self.successResultOf(stage.write(b"debris"))
+            self.successResultOf(backend.close())
+            self.replace("/place/queue.format", b"pysmtpd queue %s 2\n" % name.encode())
+            before = self.everything("/place")
+            text = self.refusal(name)
+            self.assertIn("format 2", text)
+            self.assertIn("format 1", text)
+            self.assertEqual(before, self.everything("/place"))
+
+    def everything(self, path: str) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for name in self.disk.listDirectory(path):
+            if self.disk.stat(f"{path}/{name}").kind == "file":
+                found[f"{path}/{name}"] = self.content(f"{path}/{name}")
+            else:
+                found.update(self.everything(f"{path}/{name}"))
+        return found
+
+    def test_anotherBackendsPlaceIsRefused(self) -> None:
+        self.successResultOf(self.opened("sqlite").close())
+        self.assertIn("sqlite", self.refusal("fs"))
+
+    def test_notOurs(self) -> None:
+        self.disk.makeDirectory("/place")
+        self.disk.create("/place/queue.db")
+        self.assertIn("queue.format", self.refusal())
+        self.disk.create("/place/queue.format").write(b"something else")
+        self.assertIn("something else", self.refusal())
+
+    def test_lockNamesTheRemedy(self) -> None:
+        backend = self.opened()
+        self.assertIn("another daemon", self.refusal())
+        self.successResultOf(backend.close())
+        self.successResultOf(self.opened().close())
+
+    def test_places(self) -> None:
+        self.assertEqual("/spool", placeOf("", "/spool", ""))
+        self.assertEqual("/spool/queue", placeOf("", "/spool", "queue"))
+        self.assertEqual("/spool/mine", placeOf("mine", "/spool", "queue"))
+        self.assertEqual("/else/where", placeOf("/else/where", "/spool", "queue"))
+
+
+class DebrisTests(SpoolCase):
+    def test_whatWasBegunIsRemovedAtOpen(self) -> None:
+        for name, directory in (("sqlite", "/place/bodies"), ("fs", "/place/staged")):
+            self.disk = CrashDisk(os.path.abspath(self.mktemp()), isTearing=True)
+            backend = self.opened(name)
+            half = self.successResultOf(backend.stage(MessageId(5)))
+            self.successResultOf(half.write(b"half"))
+            whole = self.successResultOf(backend.stage(MessageId(6)))
+            self.successResultOf(whole.write(b"whole"))
+            self.successResultOf(whole.finish())
+            self.disk = self.disk.powerCut()
+            self.assertTrue(self.disk.listDirectory(directory))
+            self.opened(name)
+            self.assertEqual([], self.disk.listDirectory(directory))
+
+    def test_noFileOfADeletedMessageIsLeft(self) -> None:
+        backend = self.opened("fs")
+        self.successResultOf(backend.commit([NEW]))
+        later = MessageId(ID + (1 << 40))
+        self.successResultOf(backend.commit([NewMessage(later, b"r", ((envelopeId(later, 0), b"e"),), b"c")]))
+        self.successResultOf(backend.delete([NEW.envelopes[0][0]]))
+        # Nor is its directory.
+        self.assertEqual(1, len(self.disk.listDirectory("/place/messages")))
+        self.assertEqual([], self.disk.listDirectory("/place/staged"))
+
+
+class DamagedFileTests(SpoolCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.backend = self.opened("fs")
+        self.ids = [MessageId(ID + n) for n in range(3)]
+        for id in self.ids:
+            new = NewMessage(id, b"record", ((envelopeId(id, 0), b"one"), (envelopeId(id, 1), b"two")), b"content")
+            self.successResultOf(self.backend.commit([new]))
+        self.path = f"/place/messages/{ID >> 28:09x}/{self.ids[1]:016x}"
+
+    def walked(self) -> list[MessageId]:
+        self.successResultOf(self.backend.close())
+        self.backend = self.opened("fs")
+        self.damaged: list[SetAside] = []
+        found: list[MessageId] = []
+        cursor = None
+        while True:
+            page = self.successResultOf(self.backend.walk(cursor, 2))
+            self.damaged.extend(page.damaged)
+            found.extend(message.id for message in page.messages)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    def test_anyDamageOfRecordsCostsThatMessage(self) -> None:
+        data = self.content(self.path)
+        end = data.index(b"two") + 3
+        self.assertGreater(end, 60)
+        for place in range(end):
+            broken = bytearray(data)
+            broken[place] ^= 0x40
+            self.replace(self.path, bytes(broken))
+            self.assertEqual([self.ids[0], self.ids[2]], self.walked(), place)
+            self.assertEqual(1, len(self.damaged))
+            (aside,) = self.successResultOf(self.backend.setAside())
+            self.assertEqual(f"{self.ids[1]:016x}", aside.item)
+            self.assertEqual(self.damaged[0].reason, aside.reason)
+            # By hand, an operator puts it back.
+            self.disk.rename(f"/place/aside/{aside.item}", self.path)
+            self.disk.unlink(f"/place/aside/{aside.item}.reason")
+        self.replace(self.path, data)
+        self.assertEqual(self.ids, self.walked())
+
+    def test_loadSetsAside(self) -> None:
+        self.replace(self.path, b"garbage")
+        self.failureResultOf(self.backend.load(self.ids[1]))
+        self.assertIsNone(self.successResultOf(self.backend.load(self.ids[1])))
+        self.assertEqual(1, len(self.successResultOf(self.backend.setAside())))
+
+    def test_strangeNames(self) -> None:
+        self.disk.create(f"/place/messages/{ID >> 28:09x}/README").write(b"hello")
+        self.disk.create(f"/place/messages/{ID >> 28:09x}/00000000000000ff").write(b"hello")
+        self.assertEqual(self.ids, self.walked())
+        self.assertEqual({"README", "00000000000000ff"}, {damaged.item for damaged in self.damaged})
+
+    def test_tornStatesAreSkipped(self) -> None:
+        first = envelopeId(self.ids[1], 0)
+        self.successResultOf(self.backend.update({first: b"old"}))
+        whole = len(self.content(self.path))
+        self.successResultOf(self.backend.update({first: b"torn state"}))
+        torn = self.content(self.path)
+        for length in range(whole, len(torn)):
+            self.replace(self.path, torn[:length])
+            stored = self.successResultOf(self.backend.load(self.ids[1]))
+            assert stored is not None
+            self.assertEqual(b"old", stored.envelopes[0][2])
+            # What is appended behind it counts.
+            self.successResultOf(self.backend.update({first: b"new"}))
+            stored = self.successResultOf(self.backend.load(self.ids[1]))
+            assert stored is not None
+            self.assertEqual(b"new", stored.envelopes[0][2])
+
+    def test_damagedCeiling(self) -> None:
+        self.successResultOf(self.backend.reserve(MessageId(77)))
+        self.successResultOf(self.backend.close())
+        self.replace("/place/ceiling", b"0000000000000078 12345678\n")
+        self.assertIn("ceiling", self.refusal("fs"))

@@ -1,0 +1,50 @@
+"""The shipped schedulers, and one with leases that end, keep the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pysmtpd.model.config import SchedulerLimits
+from pysmtpd.scheduler import null, ram
+from pysmtpd.testing.contracts.scheduler import SchedulerContract
+from tests.scheduler.fakes import FakePlatform
+from tests.scheduler.leased import LEASE_SECONDS, LeasedScheduler
+
+
+class Virtual(SchedulerContract):
+    def setUp(self) -> None:
+        self.platform = FakePlatform()
+
+    def now(self) -> float:
+        return self.platform.wallTime()
+
+    def wait(self, seconds: float) -> None:
+        self.platform.clock.advance(seconds)
+
+
+class RamTests(Virtual, TestCase):
+    def makeScheduler(self, limits: SchedulerLimits) -> Any:
+        return ram.make("", self.platform, {"limits": limits})
+
+
+class NullTests(Virtual, TestCase):
+    handsOut = False
+
+    def makeScheduler(self, limits: SchedulerLimits) -> Any:
+        return null.make("", self.platform, {"limits": limits})
+
+
+class LeasedTests(Virtual, TestCase):
+    leaseSeconds = LEASE_SECONDS
+
+    def makeScheduler(self, limits: SchedulerLimits) -> Any:
+        return LeasedScheduler(self.platform.wallTime, limits)
+
+
+class MakeTests(SynchronousTestCase):
+    def test_noArgument(self) -> None:
+        for backend in (ram, null):
+            with self.assertRaisesRegex(ValueError, "takes no argument"):
+                backend.make("x", FakePlatform(), {})

@@ -1,0 +1,90 @@
+"""Backends are found as Twisted plugins."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import twisted.plugins
+from pysmtpd.backends import NoSuchBackend, findBackend, forms, makeBackend
+from pysmtpd.model.config import BackendSpec
+
+THIRD_PARTY = """
+from pysmtpd.backends import BackendMaker
+
+acme = BackendMaker("stat", "acme", "acme:COLOUR", "acme_stat.make")
+"""
+
+ACME = """
+def make(argument, platform, settings):
+    if argument not in ("red", "blue"):
+        raise ValueError(f"no colour {argument!r}")
+    return f"acme {argument}"
+"""
+
+
+class BackendTests(SynchronousTestCase):
+    def thirdParty(self, plugin: str, name: str = "acme_pysmtpd") -> None:
+        """Drop a plugin file into C{twisted/plugins/} of another directory on the path."""
+        elsewhere = Path(self.mktemp())
+        plugins = elsewhere / "twisted" / "plugins"
+        plugins.mkdir(parents=True)
+        (plugins / f"{name}.py").write_text(plugin)
+        (elsewhere / "acme_stat.py").write_text(ACME)
+        sys.path.insert(0, str(elsewhere))
+        self.addCleanup(sys.path.remove, str(elsewhere))
+        path = twisted.plugins.__path__
+        path.insert(0, str(plugins))
+        self.addCleanup(path.remove, str(plugins))
+        self.addCleanup(sys.modules.pop, f"twisted.plugins.{name}", None)
+        self.addCleanup(sys.modules.pop, "acme_stat", None)
+
+    def test_shipped(self) -> None:
+        self.assertEqual(forms("queue"), ["fs:[PATH]", "null:", "ram:", "sqlite:[PATH]"])
+        self.assertEqual(forms("scheduler"), ["null:", "ram:"])
+        self.assertEqual(forms("stat"), ["null:", "ram:"])
+        self.assertEqual(forms("table"), ["file:PATH", "static:[PATH]"])
+
+    def test_listingImportsNoBackend(self) -> None:
+        program = (
+            "import sys; from pysmtpd.backends import KINDS, forms; [forms(kind) for kind in KINDS];"
+            "print([name for name in sys.modules if name.startswith('pysmtpd.')])"
+        )
+        root = Path(__file__).resolve().parent.parent
+        listed = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+        rooms = {name.split(".")[1] for name in ast.literal_eval(listed.stdout)}
+        self.assertEqual(rooms, {"backends", "interfaces", "model"})
+
+    def test_unknownNameListsWhatExists(self) -> None:
+        error = self.assertRaises(NoSuchBackend, findBackend, "queue", "redis")
+        self.assertEqual(str(error), 'unknown queue backend "redis"; there are: fs:[PATH], null:, ram:, sqlite:[PATH]')
+
+    def test_thirdPartyFromAnotherDirectory(self) -> None:
+        self.thirdParty(THIRD_PARTY)
+        made = makeBackend("stat", BackendSpec("acme", "red"), None, {})  # type: ignore[arg-type]
+        self.assertEqual(made, "acme red")
+
+    def test_wrongArgumentSaysTheForm(self) -> None:
+        self.thirdParty(THIRD_PARTY)
+        error = self.assertRaises(NoSuchBackend, makeBackend, "stat", BackendSpec("acme", "mauve"), None, {})
+        self.assertEqual(str(error), "stat backend \"acme:mauve\": no colour 'mauve'; it is written acme:COLOUR")
+
+    def test_twoOfOneNameAreAnError(self) -> None:
+        self.thirdParty(THIRD_PARTY.replace('"acme"', '"ram"', 1).replace("acme:COLOUR", "ram:"))
+        error = self.assertRaises(NoSuchBackend, findBackend, "stat", "ram")
+        self.assertIn("acme_pysmtpd", str(error))
+        self.assertIn("pysmtpd_backends", str(error))
+
+    def test_anotherInterfaceVersion(self) -> None:
+        self.thirdParty(THIRD_PARTY.replace('"acme_stat.make")', '"acme_stat.make", apiVersion=99)'))
+        error = self.assertRaises(NoSuchBackend, findBackend, "stat", "acme")
+        self.assertIn("interface version 99", str(error))
+
+    def test_pluginThatCannotBeImportedHurtsNobody(self) -> None:
+        self.thirdParty("import no_such_module_anywhere\n")
+        self.assertEqual(findBackend("stat", "ram").name, "ram")
+        self.flushLoggedErrors(ImportError)

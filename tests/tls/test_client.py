@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pysmtpd.model.config import PkiSpec
+from pysmtpd.tls.certificates import Certificates
+from pysmtpd.tls.client import ClientContexts, ClientCreator
+from tests.tls.authority import DAY, NOW, Authority, keyPem, newKey
+from tests.tls.handshake import shake
+
+AUTHORITY, STRANGER = Authority(), Authority("Stranger")
+KEY = newKey()
+
+
+def server(names: Sequence[str], authority: Authority = AUTHORITY, **options: Any) -> SSL.Context:
+    files = {"crt": authority.issue(names, KEY, **options), "key": keyPem(KEY)}
+    return Certificates({"x": PkiSpec("x", "crt", "key")}, files.__getitem__, NOW.timestamp).serverContext(["x"])
+
+
+class ClientCreatorTests(SynchronousTestCase):
+    contexts = ClientContexts(AUTHORITY.pem)
+
+    def shake(self, creator: ClientCreator, context: SSL.Context) -> tuple[SSL.Connection, SSL.Connection]:
+        here = creator.clientConnectionForTLS(None)
+        there = SSL.Connection(context, None)
+        shake(here, there)
+        return here, there
+
+    def refused(self, context: SSL.Context, host: str = "mx.example.org", names: Sequence[str] = ()) -> str:
+        """The handshake of one who verifies fails; one who does not finds out the same. Why?"""
+        strict = self.contexts.creator(host, True, names)
+        self.assertRaises(SSL.Error, self.shake, strict, context)
+        self.assertFalse(strict.verified)
+        lenient = self.contexts.creator(host, False, names)
+        connection, _ = self.shake(lenient, context)
+        self.assertFalse(lenient.facts(connection).verified)
+        self.assertEqual(lenient.error, strict.error)
+        return strict.error
+
+    def test_verified(self) -> None:
+        for verify in (True, False):
+            creator = self.contexts.creator("mx.example.org", verify)
+            here, there = self.shake(creator, server(["mx.example.org"]))
+            facts = creator.facts(here)
+            self.assertEqual((facts.verified, facts.peerName, facts.sni), (True, "mx.example.org", "mx.example.org"))
+            self.assertEqual(facts.protocol, "TLSv1.3")
+            self.assertEqual(there.get_servername(), b"mx.example.org")
+            self.assertEqual(creator.error, "")
+
+    def test_wildcard(self) -> None:
+        creator = self.contexts.creator("mx.example.org", True)
+        self.shake(creator, server(["*.example.org"]))
+        self.assertTrue(creator.verified)
+        self.refused(server(["*.example.org"]), "a.b.example.org")
+
+    def test_anyOfSeveralNames(self) -> None:
+        creator = self.contexts.creator("mx.example.org", True, ("example.net", "mx.example.com"))
+        self.shake(creator, server(["mx.example.com"]))
+        self.assertTrue(creator.verified)
+        self.refused(server(["mx.example.org"]), "mx.example.org", ("example.net",))
+
+    def test_anotherName(self) -> None:
+        self.assertEqual(self.refused(server(["mx.example.net"])), "the certificate is not for mx.example.org")
+
+    def test_theCommonNameIsNotEnough(self) -> None:
+        self.refused(server([], common="mx.example.org"))
+
+    def test_expired(self) -> None:
+        self.assertIn("expired", self.refused(server(["mx.example.org"], end=-1 * DAY)))
+
+    def test_notYetValid(self) -> None:
+        self.assertIn("not yet valid", self.refused(server(["mx.example.org"], begin=1 * DAY)))
+
+    def test_unknownIssuer(self) -> None:
+        self.assertIn("issuer", self.refused(server(["mx.example.org"], STRANGER)))
+
+    def test_anAddress(self) -> None:
+        creator = self.contexts.creator("192.0.2.1", True)
+        _, there = self.shake(creator, server(["192.0.2.1"]))
+        self.assertTrue(creator.verified)
+        self.assertIsNone(there.get_servername())
+        self.refused(server(["192.0.2.1"]), "192.0.2.2")
+
+    def test_oldProtocolsAreRefused(self) -> None:
+        old = SSL.Context(SSL.TLS_SERVER_METHOD)
+        old.set_cipher_list(b"ALL:@SECLEVEL=0")
+        old.set_max_proto_version(SSL.TLS1_1_VERSION)
+        creator = self.contexts.creator("mx.example.org", False)
+        self.assertRaises(SSL.Error, self.shake, creator, old)
+        self.assertFalse(creator.verified)
+
+    def test_beforeTheHandshakeNothingIsVerified(self) -> None:
+        creator = self.contexts.creator("mx.example.org", False)
+        self.assertFalse(creator.verified)
+        creator.clientConnectionForTLS(None)
+        self.assertFalse(creator.verified)
+
+    def test_theSystemsAuthorities(self) -> None:
+        creator = ClientContexts().creator("mx.example.org", True)
+        self.assertRaises(SSL.Error, self.shake, creator, server(["mx.example.org"]))
+
+    def test_authoritiesThatAreNone(self) -> None:
+        self.assertRaises(ValueError, ClientContexts, b"garbage")
+
+
+@implementer(IHandshakeListener)
+class End(Protocol):
+    """Tells when its handshake is done, and why it ended."""
+
+    done = False
+    reason: Failure | None = None
+
+    def handshakeCompleted(self) -> None:
+        self.done = True
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+
+
+class TwistedTests(SynchronousTestCase):
+    """The same through Twisted's own TLS transport."""
+
+    def connect(self, creator: ClientCreator, context: SSL.Context) -> tuple[End, Any]:
+        @implementer(IOpenSSLServerConnectionCreator)
+        class Server:
+            def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+                return SSL.Connection(context, None)
+
+        client, clientTransport, clientTls = self.end(creator, True)
+        _, serverTransport, serverTls = self.end(Server(), False)
+        for _ in range(6):
+            for transport, other in ((clientTransport, serverTls), (serverTransport, clientTls)):
+                data = transport.value()
+                transport.clear()
+                if data:
+                    other(data)
+        return client, cast(Any, client.transport)
+
+    def end(self, creator: Any, isClient: bool) -> tuple[End, StringTransport, Callable[[bytes], None]]:
+        protocol = End()
+        factory = TLSMemoryBIOFactory(creator, isClient, Factory.forProtocol(lambda: protocol))
+        transport = StringTransport()
+        tls: Any = factory.buildProtocol(None)
+        tls.makeConnection(transport)
+        return protocol, transport, tls.dataReceived
+
+    def test_facts(self) -> None:
+        creator = ClientContexts(AUTHORITY.pem).creator("mx.example.org", False)
+        client, transport = self.connect(creator, server(["mx.example.org"]))
+        self.assertTrue(client.done)
+        self.assertTrue(creator.facts(transport.getHandle()).verified)
+
+    def test_refused(self) -> None:
+        creator = ClientContexts(AUTHORITY.pem).creator("mx.example.org", True)
+        client, _ = self.connect(creator, server(["mx.example.net"]))
+        self.assertFalse(client.done)
+        self.assertIn("not for mx.example.org", creator.error)
