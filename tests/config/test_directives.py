@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -218,6 +218,7 @@ class MatchTests(SynchronousTestCase):
         ):
             self.assertEqual(self.rule(written), text)
 
+    @settings(deadline=None)
     @given(
         st.permutations(["tag <t>", "auth", "tls", "helo <t>", "mail-from <t>", "rcpt-to <t>"]),
         st.sampled_from(["from any", "from local", "from socket", "from src <t>", "from rdns", "from rdns <t>"]),
@@ -362,10 +363,12 @@ class SettingTests(SynchronousTestCase):
         ):
             self.assertIn(said, message(f"{written}\n"), written)
 
+    @settings(deadline=None)
     @given(st.integers(1, 300), st.sampled_from("smhd"))
     def test_delays(self, number: int, unit: str) -> None:
         self.assertEqual(parseDelay(f"{number}{unit}"), number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit])
 
+    @settings(deadline=None)
     @given(st.text(max_size=20))
     def test_anyText(self, text: str) -> None:
         for parse in (parseDelay, parseSize, parseRelay):

@@ -79,6 +79,7 @@ class LexerTests(SynchronousTestCase):
             [(t.text, t.where.line, t.where.column) for t in line], [("a", 1, 1), ("x", 2, 3), ("y", 2, 3), ("b", 2, 7)]
         )
 
+    @settings(deadline=None)
     @given(st.text(max_size=300))
     def test_anyTextIsReadOrRefused(self, text: str) -> None:
         try:
@@ -93,7 +94,7 @@ pieces = st.sampled_from(
 
 
 class AnyTextTests(SynchronousTestCase):
-    @settings(max_examples=300)
+    @settings(max_examples=300, deadline=None)
     @given(st.lists(pieces, max_size=40).map(" ".join))
     def test_onlyConfigErrors(self, text: str) -> None:
         try:
@@ -218,6 +219,13 @@ class IncludeTests(SynchronousTestCase):
         self.assertEqual(
             problems('include "one.conf"\n' + REJECT, one='include "smtpd.conf"'), ['1:1 "smtpd.conf" includes itself']
         )
+
+    def test_manyFiles(self) -> None:
+        """What includes twice as much at each level does not take for ever."""
+        files = {f"f{level}.conf": f'include "f{level + 1}.conf"\n' * 2 for level in range(30)}
+        files["smtpd.conf"] = 'include "f0.conf"\n' + REJECT
+        error = self.assertRaises(ConfigErrors, load, "smtpd.conf", files.__getitem__, ENVIRONMENT)
+        self.assertIn("1000 files", str(error))
 
     def test_relativeToTheFile(self) -> None:
         files = {
