@@ -146,6 +146,8 @@ class Lexer:
             message = "a carriage return stands here; lines end with a line feed alone"
         elif character.isprintable():
             message = f'a word cannot start with "{character}"; put it in quotes'
+            if where is self._expandedFrom:
+                message += """, inside those of the macro: name = "'...'\""""
         else:
             message = f"an unexpected character (U+{ord(character):04X}) stands here"
         self._problems.add(where, message)

@@ -184,6 +184,13 @@ class MacroTests(SynchronousTestCase):
     def test_numbersMustBeQuoted(self) -> None:
         self.assertEqual(problems("p = 25\n" + REJECT), ["1:5 the number 25 must be put in quotes here"])
 
+    def test_pathsKeepTheirQuotes(self) -> None:
+        """A macro's text is read again, so what needs quotes needs them inside."""
+        text = "box = \"'/srv/mail'\"\naction a maildir $box\n" + REJECT
+        self.assertEqual(read(text).actions["a"].path, "/srv/mail")
+        self.assertEqual(read(text, {"box": '"/srv/a b"'}).actions["a"].path, "/srv/a b")
+        self.assertIn("inside those of the macro", problems('box = "/srv"\naction a maildir $box\n' + REJECT)[0])
+
     def test_reservedName(self) -> None:
         self.assertEqual(
             problems('port = "25"\n' + REJECT), ['1:1 "port" is a reserved word, and cannot be the name of a macro']
