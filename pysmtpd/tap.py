@@ -27,7 +27,7 @@ from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.interfaces import IPlatform
 from pysmtpd.model.config import Config
-from pysmtpd.platform import RealPlatform
+from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
 from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
