@@ -82,15 +82,14 @@ class LetterWriter:
         """Make the folders, C{tmp} last: where there is a C{tmp}, whoever made it has synced the rest, up to the root."""
         for folder in _LASTING:
             self._disk.makeDirectory(f"{self._directory}/{folder}")
-        at = self._directory
-        while at:
+        for depth in range(self._directory.count("/") + 1):
+            path = self._directory.rsplit("/", depth)[0]
             try:
-                self._disk.syncDirectory(at)
+                self._disk.syncDirectory(path or "/")
             except PermissionError:
                 # We may not read it: nothing in it was made by us.
                 break
-            at = at.rpartition("/")[0]
-        self._disk.makeDirectory(f"{self._directory}/tmp")
+        self._disk.makeDirectory(f"{self._directory}/tmp")  # noqa: S108
 
     def writeAll(self, parts: Iterable[bytes]) -> None:
         """
