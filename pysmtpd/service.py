@@ -23,6 +23,7 @@ from pysmtpd.interfaces import (
     IContentCodec,
     IDeliveryHosts,
     IFilter,
+    IHelper,
     IOperator,
     IPlatform,
     IQueueBackend,
@@ -34,6 +35,7 @@ from pysmtpd.interfaces import (
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.mda.agent import MdaAgent
+from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
 from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
@@ -75,6 +77,7 @@ class Settings:
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
     @ivar codec: how queued content is stored.
+    @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
     """
 
     spool: str
@@ -89,6 +92,7 @@ class Settings:
     hosts: str = ""
     filter: IFilter | None = None
     codec: IContentCodec | None = None
+    helper: IHelper | None = None
 
 
 def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -149,7 +153,9 @@ class Daemon(Service):
             self.stat,
             self.dispatcher,
         )
-        self.hosts: IDeliveryHosts = LaneHosts(platform)
+        self.hosts: IDeliveryHosts = (
+            HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
+        )
         self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
         agents |= {Kind.MTA: self.mta, Kind.MDA: self.mda}
         self.listeners = Listeners(
@@ -200,7 +206,8 @@ class Daemon(Service):
             try:
                 await table.update()
             except TableError as error:
-                raise TableError(f"table {name}: {error}") from error
+                who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
+                raise TableError(f"table {name}: {error}{who}") from error
         await self.queue.start()
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
@@ -25,10 +25,13 @@ from pysmtpd.backends import NoSuchBackend
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
-from pysmtpd.interfaces import IPlatform
+from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import Config
-from pysmtpd.platform import RealPlatform
+from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
+from pysmtpd.privilege.client import Helper, PrivilegedNetwork
+from pysmtpd.privilege.daemon import separate
+from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
 from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter, descriptorSink
@@ -52,6 +55,7 @@ class Options(UsageOptions):
     optParameters = [
         ["file", "f", DEFAULT_CONFIGURATION, "The configuration file, in the language of smtpd.conf(5)."],
         ["spool", None, DEFAULT_SPOOL, "Directory of the queue and of the control socket; made if it is not there."],
+        ["user", None, None, "Whom the daemon runs as when root has started it; see docs/privileges.md."],
         ["log", None, "text", "Form of the mail log on standard output: text (key=value), json, or none."],
     ]
     compData = None
@@ -163,11 +167,27 @@ class _Console:
 class _Whole(MultiService):
     """The daemon, and the mail log that outlives it by a moment."""
 
-    def __init__(self, daemon: Service, close: Callable[[], Deferred[None]]) -> None:
+    def __init__(
+        self, daemon: Service, close: Callable[[], Deferred[None]], privileged: Callable[[], None] | None
+    ) -> None:
+        """
+        @param privileged: what root does before anything starts; it is not root's process any more then.
+        """
         super().__init__()
         daemon.setServiceParent(self)
         self._daemon = daemon
         self._close = close
+        self._privileged = privileged
+
+    def privilegedStartService(self) -> None:
+        """Leave root's rights behind, if there are any. twistd calls this after it has become a daemon, before the reactor runs."""
+        privileged, self._privileged = self._privileged, None
+        if privileged is not None:
+            try:
+                privileged()
+            except (PrivilegeError, HelperFailed, OSError) as error:
+                sys.exit(f"pysmtpd: root's rights cannot be left behind: {error}")
+        super().privilegedStartService()
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""
@@ -181,7 +201,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    platform = RealPlatform(reactor)
+    isRoot = os.geteuid() == 0
+    if options["user"] and not isRoot:
+        raise UsageError("--user is for root; the daemon runs as whoever else starts it")
+    helper = Helper(reactor) if isRoot else None
+    network = cast("INetwork", PrivilegedNetwork(reactor, helper)) if helper is not None else None
+    platform = RealPlatform(reactor, network, isRoot)
     try:
         config = loadConfig(options, platform)
     except (ConfigErrors, OSError) as error:
@@ -191,8 +216,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     spool = os.path.abspath(options["spool"])
+    privileged: Callable[[], None] | None = None
     try:
-        os.makedirs(spool, mode=0o700, exist_ok=True)
+        if helper is None:
+            os.makedirs(spool, mode=0o700, exist_ok=True)
+        else:
+            privileged = _leaveRoot(options, config, helper, platform, spool)
+    except PrivilegeError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
@@ -216,11 +247,33 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         setVerbose=console.setVerbose,
         readFile=readOctets,
         hosts=_hosts(),
+        helper=helper,
     )
     try:
-        return _Whole(build(platform, config, settings), console.close)
+        return _Whole(build(platform, config, settings), console.close, privileged)
     except NoSuchBackend as error:
         raise UsageError(str(error)) from error
+
+
+def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlatform, spool: str) -> Callable[[], None]:
+    """Choose whom the daemon will be, give them the spool, and return what makes the process theirs.
+
+    @raise PrivilegeError: there is no such user, or the spool cannot be trusted.
+    @raise OSError: the spool cannot be made.
+    """
+    user = chooseUser(options["user"])
+    if user.pw_name == "nobody":
+        print(
+            "warning: the daemon will run as nobody, whom other programs may use, too: make a user _pysmtpd, or name one with --user",
+            file=sys.stderr,
+        )
+    prepareSpool(spool, user.pw_uid, user.pw_gid)
+    helper.workers = platform.workers
+    addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
+    files = {
+        (pki.name, part): path for pki in config.pki.values() for part, path in (("cert", pki.cert), ("key", pki.key))
+    }
+    return lambda: separate(helper, user, addresses, files)
 
 
 # Why the daemon could not start; the exit code tells.

@@ -5,9 +5,11 @@ from pysmtpd.interfaces.filtering import PROCEED, IBodyPipe, IFilter, Phase, Ver
 from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, ICertificates, IOperator
 from pysmtpd.interfaces.platform import (
     FileStat,
+    HelperFailed,
     IDeliveryHosts,
     IDisk,
     IFile,
+    IHelper,
     INetwork,
     IPlatform,
     IProcesses,
@@ -60,6 +62,7 @@ __all__ = [
     "DeliveryRefused",
     "Durability",
     "FileStat",
+    "HelperFailed",
     "IAgent",
     "IAuthenticator",
     "IBackendMaker",
@@ -74,6 +77,7 @@ __all__ = [
     "IDisk",
     "IFile",
     "IFilter",
+    "IHelper",
     "INetwork",
     "IOperator",
     "IOutcomes",

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTCP, IReactorTime, IReactorUDP, IReactorUNIX
+from twisted.internet.interfaces import IProtocol, IReactorTCP, IReactorTime, IReactorUDP, IReactorUNIX
 from zope.interface import Attribute, Interface
 
 T = TypeVar("T")
@@ -185,6 +185,26 @@ class IDeliveryHosts(Interface):
 
     def close() -> Deferred[None]:
         """No new deliveries; fires when those under way have ended."""
+
+
+class HelperFailed(Exception):
+    """The root helper has not done what it was asked; the text says why."""
+
+
+class IHelper(Interface):
+    """The root helper of a daemon that was started as root, as the daemon sees it after it has dropped root's rights."""
+
+    isAlive: bool = Attribute(
+        "Once false it stays so: what needs the helper cannot be had until the daemon is started again."
+    )
+
+    def host(user: str, protocol: IProtocol) -> Deferred[None]:
+        """Start a delivery host as C{user} and connect the protocol to it.
+
+        The process ends when the connection does.
+
+        @raise HelperFailed: there is none; never for root.
+        """
 
 
 class IPlatform(Interface):

@@ -205,6 +205,8 @@ class MdaAgent:
         except DeliveryRefused as refused:
             result = Result.PERMANENT if refused.reply.isPermanent else Result.TEMPORARY
             self._finish(job, result, refused.reply, "")
+        except QueueError as error:
+            self._finish(job, Result.TEMPORARY, error.reply, "")
         finally:
             body.close()
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pysmtpd.interfaces import IDisk, IFile
+if TYPE_CHECKING:
+    from pysmtpd.interfaces import IDisk, IFile
 
-_FOLDERS = ("tmp", "new", "cur")
+_LASTING = ("cur", "new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,21 @@ class LetterWriter:
             # An earlier try of this same delivery ended here.
             self._disk.unlink(self._tmp)
         except FileNotFoundError:
-            for folder in _FOLDERS:
-                self._disk.makeDirectory(f"{self._directory}/{folder}")
-            self._disk.syncDirectory(self._directory)
+            self._makeMaildir()
         return self._disk.create(self._tmp)
+
+    def _makeMaildir(self) -> None:
+        """Make the folders, C{tmp} last: where there is a C{tmp}, whoever made it has synced the rest, up to the root."""
+        for folder in _LASTING:
+            self._disk.makeDirectory(f"{self._directory}/{folder}")
+        for depth in range(self._directory.count("/") + 1):
+            path = self._directory.rsplit("/", depth)[0]
+            try:
+                self._disk.syncDirectory(path or "/")
+            except PermissionError:
+                # We may not read it: nothing in it was made by us.
+                break
+        self._disk.makeDirectory(f"{self._directory}/tmp")  # noqa: S108
 
     def writeAll(self, parts: Iterable[bytes]) -> None:
         """

@@ -50,11 +50,13 @@ class RealPlatform:
     Its lanes end after the reactor has stopped, when their work is done.
     """
 
-    isPrivileged = False
-
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, network: INetwork | None = None, isPrivileged: bool = False) -> None:
+        """
+        @param network: None: the reactor's.
+        """
+        self.isPrivileged = isPrivileged
         self.clock = MonotonicClock(reactor)
-        self.network: INetwork = reactor
+        self.network: INetwork = reactor if network is None else network
         self.disk: IDisk = RealDisk()
         self._workers = RealWorkers(reactor)
         self.workers: IWorkers = self._workers

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.platform import IDisk, IPlatform, IUsers, IWorkers, ResolverSettings
-from pysmtpd.platform import RealPlatform
 from pysmtpd.platform.clock import MonotonicClock, useMonotonicTime
+from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import (
     RealUsers,
     parseResolverSettings,

@@ -1,0 +1,156 @@
+"""A delivery host: the process that stores one user's letters, as that user. No Twisted, no network, no configuration.
+
+It reads frames (see L{pysmtpd.mda.wire}) from the one socket that it has. Letters that wait while all threads are busy gather, and
+share the sync of their directory; threads share the file system's commits.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from pysmtpd.mda.maildir import Letter, LetterWriter, storeAll
+from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packAnswer, takeFrames
+
+if TYPE_CHECKING:
+    from pysmtpd.interfaces import IDisk
+
+# Threads that store whole letters.
+LANES = 8
+
+# Letters that one of them stores with one sync of the directory.
+BATCH = 16
+
+# Letters in pieces under way at one time.
+MAX_OPEN = 64
+
+_READ = 262_144
+
+
+class DeliveryHost:
+    """Serves one daemon until it hangs up."""
+
+    def __init__(self, connection: socket.socket, disk: IDisk, home: str) -> None:
+        """
+        @param home: what C{~} stands for.
+        """
+        self._connection = connection
+        self._disk = disk
+        self._home = home
+        self._sending = threading.Lock()
+        self._letters: SimpleQueue[Frame] = SimpleQueue()
+        self._pieces: SimpleQueue[Frame] = SimpleQueue()
+        self._open: dict[int, LetterWriter] = {}
+
+    def run(self) -> None:
+        """Returns when the daemon has hung up; what is half done then stays so: the process is to end at once.
+
+        @raise ValueError: what came was no frame.
+        @raise OSError: the connection broke.
+        """
+        for _ in range(LANES):
+            threading.Thread(target=self._storeLetters, daemon=True).start()
+        threading.Thread(target=self._storePieces, daemon=True).start()
+        buffer = bytearray()
+        while octets := self._connection.recv(_READ):
+            buffer += octets
+            for frame in takeFrames(buffer):
+                (self._letters if frame.kind is Kind.WHOLE else self._pieces).put(frame)
+
+    def _answer(self, answers: list[Answer]) -> None:
+        octets = b"".join(map(packAnswer, answers))
+        with self._sending:
+            try:
+                self._connection.sendall(octets)
+            except OSError:
+                # The daemon is gone; the reading thread learns it, too.
+                return
+
+    # --- whole letters
+
+    def _storeLetters(self) -> None:
+        waiting = self._letters
+        while True:
+            frames = [waiting.get()]
+            # A fair share of what waits, so that no thread idles while another has a long batch.
+            share = min(BATCH, 1 + waiting.qsize() // LANES)
+            try:
+                while len(frames) < share:
+                    frames.append(waiting.get_nowait())
+            except Empty:
+                # Another thread was faster.
+                share = len(frames)
+            self._answer(self._store(frames))
+
+    def _store(self, frames: list[Frame]) -> list[Answer]:
+        results: dict[int, str | OSError] = {}
+        letters: dict[int, Letter] = {}
+        for frame in frames:
+            try:
+                letters[frame.letter] = Letter(self._directory(frame), frame.name, (frame.content,))
+            except OSError as error:
+                results[frame.letter] = error
+        try:
+            results.update(zip(letters, storeAll(self._disk, list(letters.values())), strict=True))
+        except Exception as error:
+            results.update(dict.fromkeys(letters, OSError(errno.EIO, f"unexpected: {error!r}")))
+        return [_asAnswer(letter, result) for letter, result in results.items()]
+
+    def _directory(self, frame: Frame) -> str:
+        """Where a letter goes. Names are no paths, and paths lead down only, whoever sent them.
+
+        @raise OSError: it cannot go there.
+        """
+        path, name = frame.path, frame.name
+        if path.startswith("~/"):
+            path = f"{self._home}/{path[2:]}"
+        if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            raise OSError(errno.EINVAL, f"a Maildir's path is absolute, not {frame.path!r}")
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise OSError(errno.EINVAL, f"a letter is not named {name!r}")
+        return path.rstrip("/")
+
+    # --- letters in pieces
+
+    def _storePieces(self) -> None:
+        while True:
+            frame = self._pieces.get()
+            try:
+                answer = self._storePiece(frame)
+            except OSError as error:
+                self._open.pop(frame.letter, None)
+                answer = _asAnswer(frame.letter, error)
+            except Exception as error:
+                self._open.pop(frame.letter, None)
+                answer = _asAnswer(frame.letter, OSError(errno.EIO, f"unexpected: {error!r}"))
+            if answer is not None:
+                self._answer([answer])
+
+    def _storePiece(self, frame: Frame) -> Answer | None:
+        letter = frame.letter
+        if frame.kind is Kind.BEGIN:
+            if len(self._open) >= MAX_OPEN or letter in self._open:
+                raise OSError(errno.EMFILE, "too many letters at once")
+            self._open[letter] = LetterWriter(self._disk, self._directory(frame), frame.name)
+        writer = self._open.get(letter)
+        if frame.kind is Kind.ABORT:
+            if writer is not None:
+                del self._open[letter]
+                writer.abort()
+            return None
+        if writer is None:
+            raise OSError(errno.EINVAL, "there is no such letter")
+        if frame.kind is Kind.END:
+            del self._open[letter]
+            return _asAnswer(letter, writer.finish())
+        writer.write(frame.content)
+        return Answer(letter, Status.NEXT)
+
+
+def _asAnswer(letter: int, result: str | OSError) -> Answer:
+    if isinstance(result, OSError):
+        return Answer(letter, Status.FAILED, result.errno or errno.EIO, result.strerror or str(result))
+    return Answer(letter, Status.STORED, 0, result)

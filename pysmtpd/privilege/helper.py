@@ -1,0 +1,219 @@
+"""The root helper: the only part of a running daemon that is root. It is asked by the unprivileged daemon, and trusts it in nothing.
+
+It knows three verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
+no mail and no configuration. It ends when the daemon hangs up.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pysmtpd.privilege import wire
+from pysmtpd.privilege.drop import becomeUser, hardenProcess
+
+# Delivery hosts at one time, whatever the daemon asks for.
+MAX_HOSTS = 64
+
+BACKLOG = 1024
+
+# A delivery host may use so much and no more.
+_LIMITS = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_AS, 2 << 30))
+
+# The helper never has more descriptors open.
+_DESCRIPTORS = 1024
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Refused(Exception):
+    """Not this; the text tells the daemon's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is allowed, for the life of the helper.
+
+    @ivar addresses: address and port of what may be bound.
+    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}.
+    """
+
+    addresses: frozenset[tuple[str, int]]
+    files: dict[tuple[str, str], str]
+
+    @classmethod
+    def fromValues(cls, values: dict[str, Any]) -> Terms:
+        return cls(
+            frozenset((str(address), int(port)) for address, port in values["addresses"]),
+            {(str(name), str(part)): str(path) for name, part, path in values["files"]},
+        )
+
+
+class Helper:
+    """Answers one daemon."""
+
+    def __init__(self, connection: socket.socket, terms: Terms, serve: Callable[[socket.socket, str], object]) -> None:
+        """
+        @param serve: what a delivery host does, with its connection and its user's home; it is called as that user.
+        """
+        self._connection = connection
+        self._terms = terms
+        self._serve = serve
+        self._hosts = 0
+        self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int]] = {
+            "bind": self._bind,
+            "file": self._file,
+            "host": self._host,
+        }
+
+    def run(self) -> None:
+        """Until the daemon hangs up.
+
+        @raise pysmtpd.privilege.wire.WireError: the daemon sent what is no request: it is not to be served any more.
+        """
+        signal.signal(signal.SIGCHLD, self._reap)
+        while (request := wire.receive(self._connection)) is not None:
+            values, stray = request
+            if stray is not None:
+                os.close(stray)
+                raise wire.WireError("a descriptor where none belongs")
+            self._answer(values)
+
+    def _answer(self, values: dict[str, Any]) -> None:
+        verb = values.get("verb")
+        act = self._verbs.get(verb) if isinstance(verb, str) else None
+        try:
+            if act is None:
+                raise Refused("there is no such verb")
+            given = act(values)
+        except (Refused, OSError) as error:
+            code = (error.errno or 0) if isinstance(error, OSError) else 0
+            text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            wire.send(self._connection, {"refused": text[:500], "errno": code})
+            return
+        if isinstance(given, socket.socket):
+            with given:
+                wire.send(self._connection, {}, given.fileno())
+            return
+        try:
+            wire.send(self._connection, {}, given)
+        finally:
+            os.close(given)
+
+    # --- the verbs
+
+    def _bind(self, values: dict[str, Any]) -> socket.socket:
+        """A listening socket on one of the allowed addresses."""
+        address, port = values.get("address"), values.get("port")
+        if not isinstance(address, str) or not isinstance(port, int) or (address, port) not in self._terms.addresses:
+            raise Refused("this address is not in the configuration that the daemon was started with")
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV | socket.AI_PASSIVE
+        family, kind, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=flags)[0]
+        bound = socket.socket(family, kind)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(where)
+            bound.listen(BACKLOG)
+            bound.setblocking(False)
+        except BaseException:
+            bound.close()
+            raise
+        return bound
+
+    def _file(self, values: dict[str, Any]) -> int:
+        """A certificate or key, open for reading. Its octets do not pass through here."""
+        name, part = values.get("pki"), values.get("part")
+        path = self._terms.files.get((name, part)) if isinstance(name, str) and isinstance(part, str) else None
+        if path is None:
+            raise Refused("this file is not in the configuration that the daemon was started with")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise Refused("this is not a file")
+        return descriptor
+
+    def _host(self, values: dict[str, Any]) -> socket.socket:
+        """A connection to a new delivery host of a user: a child that has become this user for good."""
+        name = values.get("user")
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise Refused("a user has a name")
+        try:
+            user = pwd.getpwnam(name)
+        except (KeyError, UnicodeError):
+            raise Refused("there is no such user") from None
+        if user.pw_uid == 0:
+            raise Refused("nothing is delivered as root")
+        if self._hosts >= MAX_HOSTS:
+            raise Refused("too many delivery hosts")
+        groups = [group for group in os.getgrouplist(user.pw_name, user.pw_gid) if group != 0]
+        ours, theirs = socket.socketpair()
+        self._hosts += 1
+        try:
+            child = os.fork()
+        except OSError:
+            self._hosts -= 1
+            ours.close()
+            theirs.close()
+            raise
+        if not child:
+            self._inChild(user, groups, theirs)
+        theirs.close()
+        return ours
+
+    def _inChild(self, user: pwd.struct_passwd, groups: list[int], connection: socket.socket) -> NoReturn:
+        """Never returns. From here on nothing is root's."""
+        status = 1
+        try:
+            # With them the other end of its own connection: the daemon's hanging up must be noticed.
+            os.closerange(3, connection.fileno())
+            os.closerange(connection.fileno() + 1, _DESCRIPTORS)
+            os.setsid()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for limit, most in _LIMITS:
+                resource.setrlimit(limit, (most, most))
+            becomeUser(user.pw_uid, user.pw_gid, groups)
+            os.environ.clear()
+            os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, PATH=PATH)
+            try:
+                os.chdir(user.pw_dir)
+            except OSError:
+                os.chdir("/")
+            self._serve(connection, user.pw_dir)
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _reap(self, *signalled: object) -> None:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                self._hosts -= 1
+        except ChildProcessError:
+            return
+
+
+def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]) -> None:
+    """The helper's life, in a fresh interpreter, as root: take the terms, say that we are ready, answer until the daemon has ended."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE"):
+        # A terminal's or a service manager's signals go to all processes; ours is over when the daemon's is.
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    os.chdir("/")
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+    hardenProcess()
+    first = wire.receive(connection, wire.MAX_TERMS)
+    if first is None:
+        return
+    # What user look-ups load, they load before there is a child.
+    grp.getgrgid(0)
+    pwd.getpwuid(0)
+    helper = Helper(connection, Terms.fromValues(first[0]), serve)
+    wire.send(connection, {})
+    helper.run()
