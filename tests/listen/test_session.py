@@ -160,7 +160,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual([each.ended for each in house.submit.submissions], ["rollback"])
 
     def test_lostInCommit(self) -> None:
-        """The peer goes while the queue syncs: the message is accepted and told as such."""
+        """The peer goes while the queue syncs: the message is accepted."""
         house = House()
         house.submit.slowCommits = True
         peer = house.greeted()
@@ -168,6 +168,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(peer.say(BODY + ".\r\n"), "")
         peer.lose()
         house.submit.commits[0]()
+        self.assertEqual(len(house.submit.accepted), 1)
         self.assertEqual(house.report.of(InternalError), [])
 
     def test_no250BeforeTheCommit(self) -> None:
