@@ -136,7 +136,9 @@ class DiskTests(StoryTestCase):
         remote = self.remote(world).slow(5, "BODY")
         self.accepted(world, "ann@remote.test")
         world.until(lambda: remote.attempts, 10)
-        failures = [world.disk.fail(operation, times=None, path="/var/spool") for operation in ("unlink", "write", "append")]
+        failures = [
+            world.disk.fail(operation, times=None, path="/var/spool") for operation in ("unlink", "write", "append")
+        ]
         world.run(3600)
         self.assertEqual(len(remote.messages), 1)
         self.assertEqual(len(self.operator(world).queue()), 1)
@@ -147,10 +149,6 @@ class DiskTests(StoryTestCase):
 
 
 class TableTests(StoryTestCase):
-    def test_aTableThatFails(self) -> None:
-        """The peer reads 451 and comes again; it is not told why, the log is."""
-        self.skipTest("see test_seams")
-
     def test_aTableThatIsNotThere(self) -> None:
         world = self.world('table users "/etc/pysmtpd/users"\n' + rules("match from any for rcpt-to <users> reject"))
         said: list[str] = []
