@@ -40,6 +40,7 @@ class _Life(FileDescriptor):
 
     def __init__(self, reactor: Any, descriptor: int, ended: Callable[[], object]) -> None:
         super().__init__(reactor)
+        os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._ended = ended
         self.startReading()
@@ -48,13 +49,22 @@ class _Life(FileDescriptor):
         return self._descriptor
 
     def doRead(self) -> None:
+        """There is nothing to read: it is the end."""
+        self.connectionLost()
+
+    def connectionLost(self, reason: object = None) -> None:
+        """The pipe's end, or the reactor's."""
+        if self._descriptor < 0:
+            return
+        try:
+            isOver = not os.read(self._descriptor, 1)
+        except BlockingIOError:
+            isOver = False
         self.stopReading()
         os.close(self._descriptor)
         self._descriptor = -1
-        self._ended()
-
-    def connectionLost(self, reason: object = None) -> None:
-        """The reactor stops."""
+        if isOver:
+            self._ended()
 
 
 @implementer(IHelper)
