@@ -30,7 +30,10 @@ from pysmtpd.model.decision import Where
 
 
 class Refused(Exception):
-    """A part of a directive is wrong; what remains of it is not looked at."""
+    """A part of a directive is wrong; what remains of it is not looked at.
+
+    @param message: empty for a consequence of what has been told already.
+    """
 
     def __init__(self, where: Where, message: str) -> None:
         super().__init__(message)
@@ -78,7 +81,8 @@ class Draft:
         try:
             yield
         except Refused as refused:
-            self.problems.add(refused.where, refused.message)
+            if refused.message:
+                self.problems.add(refused.where, refused.message)
 
     def once(self, where: Where, what: str) -> None:
         """
@@ -108,7 +112,7 @@ class Draft:
             name = str(node.children[0])
             if name not in self.tables:
                 if name in self.failedTables:
-                    raise Refused(where, f'table "{name}" is declared, but wrongly')
+                    raise Refused(where, "")
                 known = [known for known in self.tables if not known.startswith("<")]
                 raise Refused(where, f'no table "{name}" is declared above this line{didYouMean(name, known)}')
             self.usedTables.add(name)
@@ -123,19 +127,17 @@ class Draft:
 
 
 def inlineEntries(node: Node) -> tuple[tuple[tuple[str, str], ...], bool]:
-    """Keys and values of C{inline_value} or C{braced} as they were written, and whether they are a map."""
+    """Keys and values of C{inline_value}, C{list} or C{map} as they were written, and whether they are a map."""
     if node.data == "inline_value":
         return ((str(node.children[0]), ""),), False
-    content = node.children[0]
-    assert not isinstance(content, Token)
     entries: list[tuple[str, str]] = []
-    for child in content.children:
+    for child in node.children:
         if isinstance(child, Token):
             entries.append((str(child), ""))
         else:
             key, value = child.children
             entries.append((str(key), str(value)))
-    return tuple(entries), content.data == "map"
+    return tuple(entries), node.data == "map"
 
 
 def parts(

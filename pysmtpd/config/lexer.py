@@ -113,6 +113,8 @@ class Lexer:
         while True:
             where, character = self._start()
             if character == "":
+                # Perhaps a lone backslash is left.
+                self._at = len(self._text)
                 return False
             if character == "\n":
                 if not opened:
@@ -144,6 +146,8 @@ class Lexer:
             message = "a carriage return stands here; lines end with a line feed alone"
         elif character.isprintable():
             message = f'a word cannot start with "{character}"; put it in quotes'
+            if where is self._expandedFrom:
+                message += """, inside those of the macro: name = "'...'\""""
         else:
             message = f"an unexpected character (U+{ord(character):04X}) stands here"
         self._problems.add(where, message)
@@ -289,7 +293,7 @@ class Lexer:
         if _NUMBER.match(text):
             end = self._peek()
             if end == "" or end in _NUMBER_END:
-                if int(text) not in _INT64:
+                if len(text) > 20 or int(text) not in _INT64:
                     self._problems.add(where, f"the number {text[:40]} is too large")
                     raise _Broken
                 return Token(Kind.NUMBER, text, where)

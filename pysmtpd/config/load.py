@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from posixpath import dirname, join
+from posixpath import dirname, join, normpath
 
 from pysmtpd.config.build import build
 from pysmtpd.config.check import check
@@ -17,6 +17,7 @@ from pysmtpd.model.config import NOWHERE, BackendSpec, Config, TableSpec
 from pysmtpd.model.decision import Where
 
 MAX_INCLUDES = 16
+MAX_FILES = 1000
 
 _MACRO_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
@@ -50,6 +51,7 @@ class _Reading:
         self._macroPlaces: dict[str, Where] = {}
         self._usedMacros: set[str] = set()
         self._problems = Problems()
+        self._files = 0
         self._draft = Draft(environment, self._problems)
         self._draft.tables.update(implicitTables(environment))
 
@@ -85,6 +87,11 @@ class _Reading:
         )
 
     def _readInto(self, path: str, place: Where, within: tuple[str, ...]) -> None:
+        path = normpath(path)
+        self._files += 1
+        if self._files > MAX_FILES:
+            self._problems.add(place, f"more than {MAX_FILES} files are included")
+            return
         if path in within:
             self._problems.add(place, f'"{path}" includes itself')
             return

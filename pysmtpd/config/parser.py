@@ -22,7 +22,7 @@ Node = Tree[Token]
 _NAMES = {"STRING": "a name or value", "NUMBER": "a number", "_NEWLINE": "", "$END": "the end of the line"}
 
 
-class _NoLexer(LarkLexer):
+class FeedLexer(LarkLexer):
     """Tokens are made by L{pysmtpd.config.lexer} and fed in one by one."""
 
     def __init__(self, configuration: Any) -> None: ...
@@ -31,10 +31,14 @@ class _NoLexer(LarkLexer):
         return iter(())
 
 
+def grammarText() -> str:
+    """The specification of the language."""
+    return files("pysmtpd.config").joinpath("grammar.lark").read_text("utf-8")
+
+
 @cache
 def _parser() -> Lark:
-    grammar = files("pysmtpd.config").joinpath("grammar.lark").read_text("utf-8")
-    return Lark(grammar, parser="lalr", lexer=_NoLexer, propagate_positions=True, maybe_placeholders=False)
+    return Lark(grammarText(), parser="lalr", lexer=FeedLexer, propagate_positions=True, maybe_placeholders=False)
 
 
 @cache

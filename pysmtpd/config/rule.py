@@ -64,8 +64,8 @@ def _action(draft: Draft, directive: Directive) -> str:
     token = directive.tree.children[-1]
     assert isinstance(token, Token)
     name = str(token)
-    if name in draft.failedActions and len(draft.problems):
-        raise Refused(directive.where(token), f'action "{name}" is declared, but wrongly')
+    if name in draft.failedActions:
+        raise Refused(directive.where(token), "")
     if name not in draft.actions:
         raise Refused(
             directive.where(token), f'no action "{name}" is declared above this line{didYouMean(name, draft.actions)}'

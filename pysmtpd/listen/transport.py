@@ -136,7 +136,9 @@ class ServerTransport:
     def readConnectionLost(self) -> None:
         """The peer has said all it wants to say; it may still read our replies."""
         self._eof = True
-        if not self._running:
+        if self._closing:
+            self.transport.loseConnection()
+        elif not self._running:
             self._pump()
 
     def writeConnectionLost(self) -> None:
@@ -244,14 +246,24 @@ class ServerTransport:
     def hangup(self, reply: Reply) -> None:
         if self._closing:
             return
+        inContent = self._core.waiting is DATA
         if not self._handshaking:
             self._core.hangup(reply)
             output = self._core.output()
             if output:
                 self._write(output)
-        self.finish()
+        self._finish(inContent)
 
     def finish(self) -> None:
+        self._finish(False)
+
+    def _finish(self, inContent: bool) -> None:
+        """Close once everything is written.
+
+        @param inContent: the peer is sending. Closing with unread octets would reset the connection, and a peer that is still writing
+            would never read our last words: so only our side is closed, and what still comes is thrown away, until the peer closes or
+            L{LINGER} is over.
+        """
         if self._closing:
             return
         if self._running:
@@ -266,7 +278,13 @@ class ServerTransport:
             self.transport.abortConnection()
             return
         self._listener.timeouts.arm(self, LINGER)
-        self.transport.loseConnection()
+        if inContent and self.session.tls is None and hasattr(self.transport, "loseWriteConnection"):
+            if self._readPaused:
+                self._readPaused = False
+                self.transport.resumeProducing()
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
 
     # --- TLS
 

@@ -14,28 +14,25 @@ from zope.interface import implementer
 from pysmtpd.interfaces.delivery import IAgent, IOutcomes, IRelease, IRoutes
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
-from pysmtpd.interfaces.ready import whenReady
 from pysmtpd.interfaces.reporting import IReport, IStat
-from pysmtpd.interfaces.routing import IResolver, ITable, Service
-from pysmtpd.model.config import Action, Config
-from pysmtpd.model.envelope import Destination, Envelope
+from pysmtpd.interfaces.routing import IResolver, ITable
+from pysmtpd.model.config import Config
+from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.gather import Gathering
-from pysmtpd.mta.keys import BadDomain, RelayKey, Target, relayKey
-from pysmtpd.mta.mx import Filter, Resolution, Search, normalise
+from pysmtpd.mta.keys import Target
+from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import Down, Relay
 from pysmtpd.mta.task import Part, Task, group
 from pysmtpd.mta.tls import TlsContexts
 
 MAX_ENVELOPES = 5000
 """Envelopes that are taken at one time; OpenSMTPD's scheduler has as many in flight."""
-
-MAX_KNOWN = 20_000
-"""Destinations whose relay is remembered."""
 
 GRACE = 10.0
 """Seconds that transactions under way get to end when we stop."""
@@ -66,9 +63,7 @@ class MtaAgent:
     ) -> None:
         self._platform = platform
         self._clock = platform.clock
-        self._resolver = resolver
         self._config = config
-        self._tables = tables
         self._stat = stat
         self._releases = release
         self._grace = grace
@@ -84,10 +79,7 @@ class MtaAgent:
             self._homeless,
             self._checkStopped,
         )
-        self._relays: dict[RelayKey, Relay] = {}
-        self._known: dict[tuple[str, str], tuple[Relay, Action]] = {}
-        self._generation: Config | None = None
-        self._filter: Filter | None = None
+        self._directory = Directory(platform, resolver, tables, self._relayEnded, self._board.fault)
         self._gatherings: dict[Gathering, None] = {}
         self._envelopes = 0
         self._paused = False
@@ -112,14 +104,10 @@ class MtaAgent:
             self._tell(outcomes, [_outcome(one, Result.TEMPORARY, STOPPING) for one in delivery.envelopes])
             return
         config = self._config()
-        if config is not self._generation:
-            self._generation = config
-            self._filter = Filter(config, self._platform.localAddresses())
-            self._known.clear()
+        self._directory.adopt(config)
         parts: dict[tuple[str, str], Part] = {}
         for envelope in delivery.envelopes:
-            destination = envelope.destination
-            place = self._place(config, destination)
+            place = self._directory.place(envelope.destination)
             if isinstance(place, Reply):
                 result = Result.PERMANENT if place.isPermanent else Result.TEMPORARY
                 self._tell(outcomes, [_outcome(envelope, result, place)])
@@ -192,28 +180,6 @@ class MtaAgent:
 
     # --- where to
 
-    def _place(self, config: Config, destination: Destination) -> tuple[Relay, Action] | Reply:
-        known = (destination.action, destination.recipient.domain)
-        place = self._known.get(known)
-        if place is not None:
-            return place
-        action = config.actions.get(destination.action)
-        if action is None:
-            return Reply(451, f"Action {destination.action} is no longer configured", "4.3.5")
-        try:
-            key = relayKey(config, action, destination.recipient)
-        except BadDomain as error:
-            return Reply(550, f"Bad destination domain {error}", "5.1.2")
-        relay = self._relays.get(key)
-        if relay is None:
-            if len(self._relays) >= MAX_KNOWN:
-                self._relays = {key: one for key, one in self._relays.items() if not one.isIdle}
-            relay = self._relays[key] = Relay(key, self._relayEnded)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[known] = place = (relay, action)
-        return place
-
     def _route(self, config: Config, parts: Sequence[Part]) -> None:
         now = self._clock.seconds()
         ready: list[tuple[Part, Resolution]] = []
@@ -232,51 +198,10 @@ class MtaAgent:
         for part, resolution in ready:
             gathering.answered(part, resolution)
         for part in unknown:
-            self._resolve(config, part.relay, partial(gathering.answered, part))
+            self._directory.resolve(part.relay, partial(gathering.answered, part))
 
     def _gathered(self, gathering: Gathering) -> None:
         self._gatherings.pop(gathering, None)
-
-    def _resolve(self, config: Config, relay: Relay, then: Callable[[Resolution], None]) -> None:
-        """One question in flight is asked once, whoever waits."""
-        relay.waiting.append(then)
-        if len(relay.waiting) > 1:
-            return
-
-        def found(resolution: Resolution) -> None:
-            resolution.since = self._clock.seconds()
-            # Failures of the moment are asked for again at the next attempt.
-            failure = resolution.failure
-            relay.resolution = resolution if failure is None or failure[0] is not Result.TEMPORARY else None
-            waiting, relay.waiting = relay.waiting, []
-            for one in waiting:
-                one(resolution)
-
-        def broken(failure: Failure) -> None:
-            resolution = Resolution()
-            resolution.failure = (Result.TEMPORARY, Reply(451, f"No way there: {failure.getErrorMessage()}", "4.3.0"))
-            found(resolution)
-
-        def search(source: str | None) -> None:
-            assert self._filter is not None
-            address = normalise(source or "")
-            if relay.key.source and not address:
-                broken(Failure(ValueError(f"table {relay.key.source} has no usable address")))
-                return
-            try:
-                Search(relay.key, address, config.mta.family, self._filter, self._resolver, found).start()
-            except Exception:
-                self._board.fault("finding hosts", Failure())
-                if relay.waiting:
-                    broken(Failure())
-
-        if not relay.key.source:
-            search("")
-            return
-        try:
-            whenReady(self._tables()[relay.key.source].fetch(Service.SOURCE), search, broken)
-        except Exception:
-            broken(Failure())
 
     def _dispatch(self, ready: Sequence[tuple[Part, Resolution]]) -> None:
         now = self._clock.seconds()
@@ -334,14 +259,12 @@ class MtaAgent:
 
     def _homeless(self, tasks: Sequence[Task]) -> None:
         """Their host is down: other hosts at once."""
-        config = self._generation
-        assert config is not None
         if self._board.stopping:
             for task in tasks:
                 self._refuse(task.parts, Result.TEMPORARY, STOPPING)
             return
         for task in tasks:
-            self._route(config, task.parts)
+            self._route(self._config(), task.parts)
 
     # --- outcomes
 
@@ -431,7 +354,7 @@ class MtaAgent:
                 ],
                 "error": relay.lastError,
             }
-            for relay in self._relays.values()
+            for relay in self._directory.relays.values()
         ]
 
 

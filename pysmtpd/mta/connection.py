@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IAddress, IHandshakeListener
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,6 +22,7 @@ from pysmtpd.mta.keys import Target
 from pysmtpd.mta.security import Facts, Level
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.tls import establishedFacts
+from pysmtpd.mta.upload import Upload
 from pysmtpd.smtp.client import ClientCore
 from pysmtpd.smtp.client_events import (
     ClientEvent,
@@ -71,7 +72,7 @@ _TOO_MANY = ("4.5.3", "4.0.0")
 _NEVER = float("inf")
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHandshakeListener)
 class Connection(Protocol):
     """
     @ivar target: the host, and the policy that it was opened under.
@@ -104,9 +105,7 @@ class Connection(Protocol):
         self._body: IBody | None = None
         self._pending = b""
         self._remaining = 0
-        self._paused = False
-        self._reading = False
-        self._producing = False
+        self._upload: Upload | None = None
 
     # --- coming up
 
@@ -404,71 +403,28 @@ class Connection(Protocol):
             text = f"Connection lost while waiting for {core.stage.value}"
         self._act(core.abort(Reply(451, text, "4.4.2")))
 
-    # --- streaming, when the content is more than one chunk
+    # --- content of more than one chunk
 
     def _stream(self) -> None:
-        core = cast(ClientCore, self._core)
-        core.content(self._pending)
-        self._pending = b""
-        self._paused = False
-        self._flush()
-        self._producing = True
-        cast(Any, self.transport).registerProducer(self, True)
-        self._pump()
+        body, self._body = self._body, None
+        assert body is not None
+        pending, self._pending = self._pending, b""
+        self._write(pending, False)
+        self._upload = Upload(body, self._remaining, self.transport, self._write, self._unreadable)
+        self._upload.start()
 
-    def pauseProducing(self) -> None:
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        self._pump()
-
-    def stopProducing(self) -> None:
-        self._closeBody()
-
-    def _pump(self) -> None:
-        while self._body is not None and not (self._paused or self._reading):
-            self._reading = True
-            try:
-                chunk = self._body.read()
-            except QueueError:
-                self._unreadable(Failure())
-                return
-            if isinstance(chunk, Deferred):
-                chunk.addCallbacks(self._chunkCame, self._unreadable).addErrback(self._broken)
-                return
-            self._reading = False
-            self._chunk(chunk)
-
-    def _chunkCame(self, chunk: bytes) -> None:
-        self._reading = False
-        self._chunk(chunk)
-        self._pump()
-
-    def _chunk(self, chunk: bytes) -> None:
-        core = cast(ClientCore, self._core)
-        if self._body is None or core.stage is not Stage.CONTENT:
-            return
-        self._remaining -= len(chunk)
-        if self._remaining < 0 or not chunk:
-            self._closeBody()
-            self._act(core.abort(Reply(451, "The stored content has not its size", "4.3.0")))
-            return
-        last = self._remaining == 0
-        core.content(chunk, last)
-        if last:
-            self._closeBody()
+    def _write(self, chunk: bytes, last: bool) -> None:
+        cast(ClientCore, self._core).content(chunk, last)
         self._flush()
         self._rest()
 
     def _closeBody(self) -> None:
         body, self._body = self._body, None
-        self._reading = False
         if body is not None:
             body.close()
-        if self._producing:
-            self._producing = False
-            cast(Any, self.transport).unregisterProducer()
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.close()
 
 
 def _sslReason(error: BaseException | None) -> str:

@@ -133,6 +133,10 @@ class Directory:
             return
         file = self.disk.append(path)
         try:
+            if not self.disk.stat(path).size:
+                # It went between the two, superseded in the other lane, and is not to come back.
+                self.disk.unlink(path)
+                return
             file.write(b"".join(frames))
             if isSynced:
                 file.sync()

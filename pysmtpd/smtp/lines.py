@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pysmtpd.model.reply import Reply
-from pysmtpd.smtp.replies import BAD_CHARACTER, BARE_LF, ENDLESS_LINE, FOREIGN_PROTOCOL, LINE_TOO_LONG
+from pysmtpd.smtp.replies import AUTH_TOO_LONG, BAD_CHARACTER, BARE_LF, ENDLESS_LINE, FOREIGN_PROTOCOL, LINE_TOO_LONG
 
 # Octets of an AUTH command, or of a response, with CRLF (RFC 4954 4).
 AUTH_LINE_MAX: Final = 12_288
@@ -83,10 +83,11 @@ class LineBuffer:
             if waiting < limit:
                 self._scanned = waiting
                 return None
-            if limit < AUTH_LINE_MAX and data[start : start + 4].upper() == b"AUTH":
+            isAuth = data[start : start + 4].upper() == b"AUTH"
+            if isAuth and limit < AUTH_LINE_MAX:
                 return self.takeLine(AUTH_LINE_MAX)
             self._skipped = self._scanned = 0
-            raise LineRefused(LINE_TOO_LONG, data[start : start + limit])
+            raise LineRefused(AUTH_TOO_LONG if isAuth else LINE_TOO_LONG, data[start : start + limit])
         self._scanned = 0
         self._start = end + 1
         if end > start and data[end - 1] == 13:

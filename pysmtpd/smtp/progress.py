@@ -42,7 +42,7 @@ class Progress:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self.state = State.START
+        self.state: int = State.START
         self.tls = False
         self.authenticated = False
         self.authSeen = False
@@ -70,7 +70,7 @@ class Progress:
     def startTls(self) -> bool:
         """Forget what was said before (RFC 3207 4.2). Was there a transaction?"""
         wasOpen = self.endTransaction()
-        if self.state is not State.AWAY:
+        if self.state != State.AWAY:
             self.state = State.START
         self.tls = True
         self.authenticated = False

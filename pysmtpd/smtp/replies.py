@@ -92,13 +92,13 @@ def encodePlain(reply: Reply) -> bytes:
 
 def _encode(code: int, text: str, prefix: str, utf8: bool) -> bytes:
     width = _MAX_TEXT if text.isascii() else _MAX_TEXT // 4
-    lines = text.split("\n")
     if len(text) > width or "\r" in text:
-        lines = [piece for line in lines for piece in _cut(line.replace("\r", ""), width)]
-    last = lines.pop()
-    begin = "".join([f"{code}-{prefix}{line}\r\n" for line in lines])
-    return f"{begin}{code} {prefix}{last}\r\n".encode("utf-8" if utf8 else "ascii", "replace")
+        text = "\n".join(_cut(line, width) for line in text.replace("\r", "").split("\n"))
+    before, newline, last = text.rpartition("\n")
+    if newline:
+        before = f"{code}-{prefix}" + before.replace("\n", f"\r\n{code}-{prefix}") + "\r\n"
+    return f"{before}{code} {prefix}{last}\r\n".encode("utf-8" if utf8 else "ascii", "replace")
 
 
-def _cut(line: str, width: int) -> list[str]:
-    return [line[start : start + width] for start in range(0, len(line), width)] or [""]
+def _cut(line: str, width: int) -> str:
+    return "\n".join(line[start : start + width] for start in range(0, len(line), width))

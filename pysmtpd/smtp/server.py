@@ -186,8 +186,8 @@ class ServerCore(Conversation):
             if refused.fatal:
                 self._refuseLine(refused)
             else:
-                tooLong = refused.reply is replies.LINE_TOO_LONG
-                self._refuse(b"AUTH", replies.AUTH_TOO_LONG if tooLong else replies.AUTH_SYNTAX)
+                malformed = refused.reply is replies.BAD_CHARACTER
+                self._refuse(b"AUTH", replies.AUTH_SYNTAX if malformed else replies.AUTH_TOO_LONG)
         return None
 
     def _readContent(self) -> _Step:
@@ -312,20 +312,23 @@ class ServerCore(Conversation):
         self._intake = None
         self._say(refusal)
         # Its owner refused the first chunk: the message is over (RFC 3030 2).
-        if self._progress.state is State.RCPT:
+        if self._progress.state == State.RCPT:
             self._endTransaction()
             self._pending.append(Reset())
         self._progress.countReply(refusal)
         return None
 
     def _finish(self, each: Sequence[Reply]) -> None:
+        best = each[0]
         for reply in each:
             self._say(reply)
+            if reply.code < best.code:
+                best = reply
         self._endTransaction()
-        if any(reply.isPositive for reply in each):
+        if best.isPositive:
             self._progress.countMessage()
         else:
-            self._progress.countReply(each[0])
+            self._progress.countReply(best)
 
     # --- answers
 

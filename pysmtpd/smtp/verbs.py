@@ -50,7 +50,7 @@ def _mail(progress: Progress, argument: bytes) -> Event:
 def _rcpt(progress: Progress, argument: bytes) -> Event | Reply:
     limit = progress.settings.maxRcpt
     progress.tried += 1
-    if progress.state is State.MAIL:
+    if progress.state == State.MAIL:
         progress.state = State.DENIED
     if progress.tried > limit + RCPT_OVERSHOOT:
         raise GrammarError(replies.TOO_MANY_RECIPIENTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 
 def globMatches(pattern: str, text: str) -> bool:
@@ -62,15 +63,22 @@ class Globs:
         One look for each dot in it (C{*.example.org}), one for each length of an ending without a dot (C{*example.org}), and one
         try for each pattern of another form.
         """
-        labels = self._labels
-        if labels:
-            at = text.find(".")
-            while at >= 0:
-                if text[at:] in labels:
+        if self._labels and not self._labels.isdisjoint(_endings(text)):
+            return True
+        if self._tails:
+            size = len(text)
+            for length, endings in self._tails:
+                if length <= size and text[size - length :] in endings:
                     return True
-                at = text.find(".", at + 1)
-        size = len(text)
-        for length, endings in self._tails:
-            if length <= size and text[size - length :] in endings:
-                return True
-        return any(globMatches(pattern, text) for pattern in self._others)
+        return bool(self._others) and any(globMatches(pattern, text) for pattern in self._others)
+
+
+@lru_cache(maxsize=256)
+def _endings(text: str) -> tuple[str, ...]:
+    """What begins at each dot. The rules ask one table after the other about the same name."""
+    found: list[str] = []
+    at = text.find(".")
+    while at >= 0:
+        found.append(text[at:])
+        at = text.find(".", at + 1)
+    return tuple(found)

@@ -79,6 +79,7 @@ class LexerTests(SynchronousTestCase):
             [(t.text, t.where.line, t.where.column) for t in line], [("a", 1, 1), ("x", 2, 3), ("y", 2, 3), ("b", 2, 7)]
         )
 
+    @settings(deadline=None)
     @given(st.text(max_size=300))
     def test_anyTextIsReadOrRefused(self, text: str) -> None:
         try:
@@ -93,7 +94,7 @@ pieces = st.sampled_from(
 
 
 class AnyTextTests(SynchronousTestCase):
-    @settings(max_examples=300)
+    @settings(max_examples=300, deadline=None)
     @given(st.lists(pieces, max_size=40).map(" ".join))
     def test_onlyConfigErrors(self, text: str) -> None:
         try:
@@ -101,6 +102,13 @@ class AnyTextTests(SynchronousTestCase):
         except ConfigErrors as errors:
             for problem in errors.problems:
                 self.assertTrue(str(problem).startswith(f"t:{problem.where.line}:{problem.where.column}: "))
+
+    def test_lastCharacterIsABackslash(self) -> None:
+        for text in ("\\", "a \\", '"\\', "# \\", "a { \\"):
+            self.assertTrue(problems(text), text)
+
+    def test_longNumber(self) -> None:
+        self.assertIn("too large", problems("mta max-deferred " + "9" * 5000)[0])
 
     def test_boundedWork(self) -> None:
         """Each of these would be read many times over without a bound."""
@@ -176,6 +184,13 @@ class MacroTests(SynchronousTestCase):
     def test_numbersMustBeQuoted(self) -> None:
         self.assertEqual(problems("p = 25\n" + REJECT), ["1:5 the number 25 must be put in quotes here"])
 
+    def test_pathsKeepTheirQuotes(self) -> None:
+        """A macro's text is read again, so what needs quotes needs them inside."""
+        text = "box = \"'/srv/mail'\"\naction a maildir $box\n" + REJECT
+        self.assertEqual(read(text).actions["a"].path, "/srv/mail")
+        self.assertEqual(read(text, {"box": '"/srv/a b"'}).actions["a"].path, "/srv/a b")
+        self.assertIn("inside those of the macro", problems('box = "/srv"\naction a maildir $box\n' + REJECT)[0])
+
     def test_reservedName(self) -> None:
         self.assertEqual(
             problems('port = "25"\n' + REJECT), ['1:1 "port" is a reserved word, and cannot be the name of a macro']
@@ -211,6 +226,13 @@ class IncludeTests(SynchronousTestCase):
         self.assertEqual(
             problems('include "one.conf"\n' + REJECT, one='include "smtpd.conf"'), ['1:1 "smtpd.conf" includes itself']
         )
+
+    def test_manyFiles(self) -> None:
+        """What includes twice as much at each level does not take for ever."""
+        files = {f"f{level}.conf": f'include "f{level + 1}.conf"\n' * 2 for level in range(30)}
+        files["smtpd.conf"] = 'include "f0.conf"\n' + REJECT
+        error = self.assertRaises(ConfigErrors, load, "smtpd.conf", files.__getitem__, ENVIRONMENT)
+        self.assertIn("1000 files", str(error))
 
     def test_relativeToTheFile(self) -> None:
         files = {

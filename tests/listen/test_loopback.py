@@ -7,11 +7,12 @@ import socket
 import ssl
 from collections.abc import Callable
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -127,6 +128,37 @@ class LoopbackTests(TestCase):
         heard = await self.run_(client)
         codes = [line[:3] for line in heard.splitlines() if line[3:4] == b" "]
         self.assertEqual(codes, [b"220", b"250", b"250", b"250", b"354", b"250", b"221"])
+
+    async def test_lastWordsReachASender(self) -> None:
+        """A client that sends its content to the end, though nobody takes it any more, then hears why the session ends."""
+        self.submit.slowWrites = True
+        sending, ended = Event(), Event()
+
+        def client(port: int, tlsPort: int) -> bytes:
+            with socket.create_connection((LOCALHOST, port), timeout=10) as connection:
+                heard = connection.recv(4096)
+                connection.sendall(b"EHLO c.example.org\r\nMAIL FROM:<>\r\nRCPT TO:<bert@example.org>\r\nDATA\r\n")
+                while b"354" not in heard:
+                    heard += connection.recv(4096)
+                connection.sendall(MESSAGE[:300_000])
+                sending.set()
+                ended.wait(10)
+                connection.sendall(MESSAGE[300_000:])
+                connection.sendall(b".\r\n")
+                heard = b""
+                while data := connection.recv(4096):
+                    heard += data
+                return heard
+
+        result = self.run_(client)
+        await deferToThread(sending.wait, 10)
+        stopped = self.listeners.stop(0.0)
+        # Some turns of the reactor, for whatever it does about closing.
+        await deferLater(reactor, 0.1)
+        ended.set()
+        heard = await result
+        self.assertRegex(heard, rb"^421 4\.3\.2 [^\r\n]*\r\n$")
+        await stopped
 
     async def test_doesNotRead(self) -> None:
         """A client that reads no replies is stopped by its own full pipe; when it reads, all its commands are answered, in order."""

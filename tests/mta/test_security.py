@@ -24,7 +24,7 @@ from pysmtpd.model.facts import TlsFacts
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.security import Facts, Level, Policy, satisfies
 from pysmtpd.mta.tls import TlsContexts
-from tests.mta.fakes import Bodies, Dns, Ears, Platform, World, explicit
+from tests.mta.fakes import CONTENT, Bodies, Dns, Ears, Platform, World, explicit
 
 PLAIN = Facts()
 TRIED = Facts(tried=True)
@@ -88,15 +88,16 @@ class TlsServer(Protocol):
         cast(Any, self.transport).write(line + b"\r\n")
 
     def dataReceived(self, data: bytes) -> None:
-        self._buffer += data
-        while b"\r\n" in self._buffer:
-            line, _, self._buffer = self._buffer.partition(b"\r\n")
+        *lines, self._buffer = (self._buffer + data).split(b"\r\n")
+        for line in lines:
             if self._inData:
                 if line == b".":
                     self._inData = False
                     self._say(b"250 2.0.0 queued")
+                else:
+                    self.factory.lines.append(line)
             elif line.startswith(b"EHLO"):
-                self._say(b"250 mx.test" if self._secure else b"250-mx.test\r\n250 STARTTLS")
+                self._say(b"250 mx.test" if self._secure else b"250-mx.test\r\n250 " + self.factory.offer)
             elif line == b"STARTTLS":
                 self._say(b"220 go")
                 cast(Any, self.transport).startTLS(self.factory.options)
@@ -117,10 +118,20 @@ class HandshakeTests(TestCase):
         )
 
     @inlineCallbacks
-    def deliver(self, protocol: str, host: str = "mx.test", anchors: bool = True) -> Generator[Deferred[Any], Any, str]:
+    def deliver(
+        self,
+        protocol: str,
+        host: str = "mx.test",
+        anchors: bool = True,
+        content: bytes = CONTENT,
+        offer: bytes = b"STARTTLS",
+    ) -> Generator[Deferred[Any], Any, str]:
         factory = cast(Any, Factory.forProtocol(TlsServer))
         factory.noisy = False
         factory.options = self.options
+        factory.offer = offer
+        self.lines: list[bytes] = []
+        factory.lines = self.lines
         factory.implicit = protocol == "smtps"
         real = cast(Any, reactor)
         if factory.implicit:
@@ -135,7 +146,7 @@ class HandshakeTests(TestCase):
             cast(Any, Platform(real, real)), dns, cast(Any, bodies), lambda: config, dict, ears, ears, ears, contexts
         )
         world = World()
-        delivery = world.delivery("b@y.test")
+        delivery = world.delivery("b@y.test", content=content)
         bodies.contents = world.bodies.contents
         done: Deferred[None] = Deferred()
         ears.onFinished = lambda: done.callback(None)
@@ -170,3 +181,12 @@ class HandshakeTests(TestCase):
         told = yield self.deliver("smtp+tls", anchors=False)
         self.assertIn("TempFail", told)
         self.assertIn("certificate verify failed", told)
+
+    @inlineCallbacks
+    def test_largeContentOverRealSockets(self) -> Generator[Deferred[Any], Any, None]:
+        """Written straight through, buffered, paused and resumed: every octet arrives once, in order."""
+        lines = [b".%d " % number + b"x" * 70 for number in range(40_000)]
+        for offer in (b"STARTTLS", b"HELP"):
+            told = yield self.deliver("smtp", content=b"\r\n".join(lines) + b"\r\n", offer=offer)
+            self.assertEqual(told, "Ok 250 2.0.0 queued ")
+            self.assertTrue(self.lines == [b"." + line for line in lines])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -202,6 +202,7 @@ graphs = st.dictionaries(
 
 
 class GraphTests(SynchronousTestCase):
+    @settings(deadline=None)
     @given(graphs, st.sampled_from(["alias", "virtual"]), nodes)
     def test_everyGraphEnds(self, graph: dict[str, str], word: str, start: str) -> None:
         entries = ", ".join(f'"{key}" = "{value}"' for key, value in graph.items())
@@ -213,6 +214,7 @@ class GraphTests(SynchronousTestCase):
         self.assertEqual(len(keys), len(set(keys)))
         self.assertLessEqual({d.user for d in decision.destinations}, {"n0", "n1"})
 
+    @settings(deadline=None)
     @given(st.text(max_size=100))
     def test_anyValueIsTakenApart(self, text: str) -> None:
         parseNodes(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address, ip_network
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +47,7 @@ class SyntaxTests(SynchronousTestCase):
     def test_lastOfEqualKeysCounts(self) -> None:
         self.assertEqual(Content(parseTable("Ann: a\nann: b\n")).lookup(Service.ALIAS, "ann"), "b")
 
+    @settings(deadline=None)
     @given(st.text(max_size=200))
     def test_anyTextIsReadOrRefused(self, text: str) -> None:
         try:
@@ -58,6 +59,7 @@ class SyntaxTests(SynchronousTestCase):
 
 
 class GlobTests(SynchronousTestCase):
+    @settings(deadline=None)
     @given(st.text("ab.*", max_size=8), st.text("ab.", max_size=12))
     def test_starIsAnyString(self, pattern: str, text: str) -> None:
         expected = bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text))
@@ -74,6 +76,7 @@ class GlobTests(SynchronousTestCase):
 
 
 class NetworkTests(SynchronousTestCase):
+    @settings(deadline=None)
     @given(addresses, addresses, st.integers(0, 128))
     def test_asIpaddressSays(self, base: str, address: str, length: int) -> None:
         length = min(length, ip_address(base).max_prefixlen)
