@@ -49,6 +49,7 @@ from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.tls.certificates import Certificates
+from pysmtpd.tls.client import ClientContexts
 
 PARTS = ("mta", "mda", "smtp")
 
@@ -152,6 +153,7 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
+            ClientContexts(),
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
