@@ -317,5 +317,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _beginLogging(stream: TextIO) -> None:
-    observer = FilteringLogObserver(textFileLogObserver(stream), [LogLevelFilterPredicate(LogLevel.info)])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    levels = LogLevelFilterPredicate(LogLevel.info)
+    # It tells of every pysmtpctl that comes and goes.
+    levels.setLogLevelForNamespace("twisted.protocols.amp", LogLevel.warn)
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(textFileLogObserver(stream), [levels])], redirectStandardIO=False
+    )
