@@ -102,6 +102,7 @@ class Connection(Protocol):
         self._tls: TlsFacts | None = None
         self._core: ClientCore | None = None
         self._connected = False
+        self._lost = False
         self._gone = False
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
         self._body: IBody | None = None
@@ -376,6 +377,7 @@ class Connection(Protocol):
             board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, str(event.reply)))
         if self._connected:
             board.report.happened(ConnectionClosed(self.session, str(event.reply), self.transactions))
+        if self._connected and not self._lost:
             transport = cast(Any, self.transport)
             if event.stage is Stage.QUIT:
                 transport.loseConnection()
@@ -388,7 +390,7 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         core = self._core
         assert core is not None
-        self._connected = False
+        self._lost = True
         self.deadline = _NEVER
         self.pool.board.forget(self)
         if core.stage is Stage.CLOSED:
