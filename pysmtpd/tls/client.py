@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
@@ -16,6 +15,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
 from pysmtpd.model.facts import TlsFacts
+from pysmtpd.model.netaddr import parseIp
 from pysmtpd.tls.contexts import baseContext, trust
 from pysmtpd.tls.facts import establishedFacts
 
@@ -66,7 +66,7 @@ class ClientHandshake:
         self._verify = verify
         self._names = names
         self._matched = ""
-        self.sni = "" if _isAddress(host) else host
+        self.sni = "" if parseIp(host) is not None else host
         self.error = "no certificate"
 
     @property
@@ -111,17 +111,9 @@ class ClientHandshake:
             return ""
         for name in self._names:
             try:
-                wanted = IPAddress_ID(name) if _isAddress(name) else DNS_ID(name)
+                wanted = IPAddress_ID(name) if parseIp(name) is not None else DNS_ID(name)
                 verify_service_identity(patterns, [wanted], [])
             except (VerificationError, CertificateError, ValueError):
                 continue
             return name
         return ""
-
-
-def _isAddress(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
