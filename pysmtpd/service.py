@@ -39,6 +39,7 @@ from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
 from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.queue.front import QueueFront
@@ -49,6 +50,7 @@ from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.tls.certificates import Certificates
+from pysmtpd.tls.client import ClientContexts
 
 PARTS = ("mta", "mda", "smtp")
 
@@ -152,6 +154,7 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
+            ClientContexts(),
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -185,7 +188,7 @@ class Daemon(Service):
         own = self.config.resolver
         if own is None:
             return self._platform.resolverSettings()
-        return ResolverSettings(((own.address, own.port),), trustAD=own.address in ("127.0.0.1", "::1"))
+        return ResolverSettings(((own.address, own.port),), trustAD=isLoopback(own.address))
 
     # --- start and stop
 

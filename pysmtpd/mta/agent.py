@@ -16,6 +16,7 @@ from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.routing import IResolver, ITable
+from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.outcome import Outcome, Result
@@ -29,7 +30,6 @@ from pysmtpd.mta.keys import Target
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import Down, Relay
 from pysmtpd.mta.task import Part, Task, group
-from pysmtpd.mta.tls import TlsContexts
 
 MAX_ENVELOPES = 5000
 """Envelopes that are taken at one time; OpenSMTPD's scheduler has as many in flight."""
@@ -58,7 +58,7 @@ class MtaAgent:
         report: IReport,
         stat: IStat,
         release: IRelease,
-        tls: TlsContexts | None = None,
+        tls: IClientTls,
         grace: float = GRACE,
     ) -> None:
         self._platform = platform
@@ -74,7 +74,7 @@ class MtaAgent:
             tables,
             report,
             stat,
-            tls or TlsContexts(),
+            tls,
             self._decided,
             self._homeless,
             self._checkStopped,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from pysmtpd.interfaces import Phase
-from pysmtpd.listen.limits import isLoopback
 from pysmtpd.listen.session import Session
 from pysmtpd.model.events import SessionConnected
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.smtp.events import Connect
 
 RDNS_TIMEOUT = 5.0
