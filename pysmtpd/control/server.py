@@ -163,10 +163,10 @@ class Control:
         return await self._each("remove", selection, self._scheduler.remove)
 
     async def pauseEnvelope(self, selection: str) -> dict[str, Any]:
-        return await self._each("pause envelope", selection, self._scheduler.suspend)
+        return await self._each("pause envelope", selection, self._operator.suspendEnvelopes)
 
     async def resumeEnvelope(self, selection: str) -> dict[str, Any]:
-        return await self._each("resume envelope", selection, self._scheduler.resume)
+        return await self._each("resume envelope", selection, self._operator.resumeEnvelopes)
 
     async def _each(
         self, word: str, selection: str, act: Callable[[Sequence[EnvelopeId]], Deferred[int]]

@@ -73,7 +73,6 @@ class MtaAgent:
             config,
             tables,
             report,
-            stat,
             tls,
             self._decided,
             self._homeless,
@@ -101,7 +100,7 @@ class MtaAgent:
         message = delivery.message
         self._envelopes += len(delivery.envelopes)
         if self._board.stopping:
-            self._tell(outcomes, [_outcome(one, Result.TEMPORARY, STOPPING) for one in delivery.envelopes])
+            self._hold(outcomes, delivery.envelopes, "")
             return
         config = self._config()
         self._directory.adopt(config)
@@ -125,8 +124,7 @@ class MtaAgent:
             relay = part.relay
             if relay.backlog >= room:
                 relay.held += len(part.envelopes)
-                self._envelopes -= len(part.envelopes)
-                outcomes.hold([envelope.id for envelope in part.envelopes], relay.name)
+                self._hold(outcomes, part.envelopes, relay.name)
             else:
                 relay.backlog += 1
                 taken.append(part)
@@ -143,7 +141,7 @@ class MtaAgent:
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(pool.waiting.popleft().parts)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -156,9 +154,9 @@ class MtaAgent:
         self._graceTimer = None
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(pool.waiting.popleft().parts)
         for gathering in list(self._gatherings):
-            self._refuse(gathering.abandon(), Result.TEMPORARY, STOPPING)
+            self._giveBack(gathering.abandon())
         self._gatherings.clear()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)
@@ -261,7 +259,7 @@ class MtaAgent:
         """Their host is down: other hosts at once."""
         if self._board.stopping:
             for task in tasks:
-                self._refuse(task.parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(task.parts)
             return
         for task in tasks:
             self._route(self._config(), task.parts)
@@ -277,6 +275,21 @@ class MtaAgent:
             )
             relay.end()
 
+    def _giveBack(self, parts: Sequence[Part]) -> None:
+        """We stop, and these were not begun: it costs them no try."""
+        for part in parts:
+            self._hold(part.outcomes, part.envelopes, part.relay.name)
+            part.relay.end()
+
+    def _hold(self, outcomes: IOutcomes, envelopes: Sequence[Envelope], key: str) -> None:
+        self._envelopes -= len(envelopes)
+        try:
+            outcomes.hold([envelope.id for envelope in envelopes], key)
+        except Exception:
+            self._board.fault("holding envelopes", Failure())
+        if self._stopped is not None:
+            self._checkStopped()
+
     def _decided(
         self,
         connection: Connection,
@@ -284,15 +297,12 @@ class MtaAgent:
         envelopes: Sequence[tuple[Part, Envelope]],
         replies: Sequence[Reply],
     ) -> None:
-        stat = self._stat
-        stat.increment("mta.transaction")
+        self._stat.increment("mta.transaction")
         label, source = connection.label, connection.source
         results = []
         for (_, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            domain = envelope.destination.recipient.domain.lower()
-            stat.increment(f"mta.domain.{domain}.{_WORDS[result]}")
             results.append(Outcome(envelope.id, result, reply, label, label, source))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
@@ -356,14 +366,6 @@ class MtaAgent:
             }
             for relay in self._directory.relays.values()
         ]
-
-
-_WORDS = {
-    Result.DELIVERED: "delivered",
-    Result.TEMPORARY: "tempfail",
-    Result.PERMANENT: "permfail",
-    Result.LOOP: "loop",
-}
 
 
 def _outcome(envelope: Envelope, result: Result, reply: Reply) -> Outcome:
