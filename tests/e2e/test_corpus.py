@@ -117,7 +117,8 @@ class CorpusTests(SynchronousTestCase):
 
         @return: the replies that refused one.
         """
-        with ThreadPoolExecutor(4) as threads:
+        # smtp-source sleeps a second after a refusal.
+        with ThreadPoolExecutor(16) as threads:
             replies = threads.map(lambda item: send(port, *item), files.items())
         return {recipient: reply for recipient, reply in zip(files, replies, strict=True) if reply}
 
