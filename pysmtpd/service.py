@@ -40,6 +40,7 @@ from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
 from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
 from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.queue.front import QueueFront
@@ -50,6 +51,7 @@ from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.tls.certificates import Certificates
+from pysmtpd.tls.client import ClientContexts
 
 PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
@@ -156,6 +158,7 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
+            ClientContexts(),
             grace=settings.grace,
         )
         self.hosts: IDeliveryHosts = (
@@ -189,7 +192,7 @@ class Daemon(Service):
         own = self.config.resolver
         if own is None:
             return self._platform.resolverSettings()
-        return ResolverSettings(((own.address, own.port),), trustAD=own.address in ("127.0.0.1", "::1"))
+        return ResolverSettings(((own.address, own.port),), trustAD=isLoopback(own.address))
 
     # --- start and stop
 

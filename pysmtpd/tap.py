@@ -262,7 +262,7 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     @raise OSError: the spool cannot be made.
     """
     user = chooseUser(options["user"])
-    if user.pw_name == "nobody":
+    if options["user"] is None and user.pw_name == "nobody":
         print(
             "warning: the daemon will run as nobody, whom other programs may use, too: make a user _pysmtpd, or name one with --user",
             file=sys.stderr,

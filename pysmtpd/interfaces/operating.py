@@ -1,11 +1,10 @@
-"""Running: plugins, certificates, and what an operator may do."""
+"""Running: plugins, and what an operator may do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -31,19 +30,6 @@ class IBackendMaker(Interface):
             stat C{{}}; table C{{"spec": TableSpec}}.
         @raise ValueError: the argument is wrong; the text says what would be right.
         """
-
-
-class ICertificates(Interface):
-    """TLS contexts by pki name."""
-
-    def serverContext(names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
-        """One immutable context that chooses a certificate by SNI among C{names}; the first is the default.
-
-        @raise LookupError: no such pki.
-        """
-
-    def check() -> Sequence[str]:
-        """Problems of the configured certificates, for people."""
 
 
 class IOperator(Interface):

@@ -11,7 +11,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import Phase, Ready, Verdict
-from pysmtpd.listen.limits import isLoopback
 from pysmtpd.listen.neighbours import Neighbours
 from pysmtpd.listen.profile import Profile
 from pysmtpd.listen.trace import protocolName
@@ -19,6 +18,7 @@ from pysmtpd.listen.transaction import OpenTransaction
 from pysmtpd.model.events import CommandFailed, InternalError, SessionConnected, SessionDisconnected
 from pysmtpd.model.facts import SessionFacts, TlsFacts
 from pysmtpd.model.ids import SessionId
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.reply import Reply
 
 T = TypeVar("T")

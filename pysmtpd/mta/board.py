@@ -14,6 +14,7 @@ from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import ITable, Service, TableError
+from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import InternalError
@@ -24,7 +25,6 @@ from pysmtpd.mta.host import CAUTION_DELAY, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
 from pysmtpd.mta.task import Part, Task
-from pysmtpd.mta.tls import TlsContexts
 from pysmtpd.smtp.client_events import Credentials
 
 TICK = 1.0
@@ -54,7 +54,7 @@ class Board:
         config: Callable[[], Config],
         tables: Callable[[], Mapping[str, ITable]],
         report: IReport,
-        tls: TlsContexts,
+        tls: IClientTls,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],

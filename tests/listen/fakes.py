@@ -40,7 +40,7 @@ from pysmtpd.model.config import Config, ListenerSpec
 from pysmtpd.model.decision import Decision, Step
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Message
 from pysmtpd.model.events import Event
-from pysmtpd.model.facts import Transaction
+from pysmtpd.model.facts import TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId
 from pysmtpd.model.reply import Reply
 
@@ -234,6 +234,14 @@ class FakeCertificates:
         if self.missing:
             raise LookupError("no such pki")
         return self._context
+
+    def facts(self, connection: SSL.Connection) -> TlsFacts:
+        return TlsFacts(
+            connection.get_protocol_version_name(),
+            connection.get_cipher_name() or "",
+            connection.get_cipher_bits() or 0,
+            sni=(connection.get_servername() or b"").decode(),
+        )
 
     def check(self) -> Sequence[str]:
         return ()

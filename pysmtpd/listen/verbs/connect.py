@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from pysmtpd.interfaces import Phase
-from pysmtpd.listen.limits import isLoopback
 from pysmtpd.listen.session import Session
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.smtp.events import Connect
 
 RDNS_TIMEOUT = 5.0
