@@ -366,14 +366,14 @@ class ControlServer:
         """
         if self._stopped is None:
             self._stopped = Deferred()
-            port, self._port = self._port, None
-            Deferred.fromCoroutine(self._stop(port)).addErrback(self._complain)
+            Deferred.fromCoroutine(self._stop()).addErrback(self._complain)
         return self._stopped
 
-    async def _stop(self, port: IListeningPort | None) -> None:
-        closing = None if port is None else port.stopListening()
+    async def _stop(self) -> None:
+        closing = None if self._port is None else self._port.stopListening()
         if isinstance(closing, Deferred):
             await closing
+        self._port = None
         expel = self._platform.clock.callLater(LAST_WORDS, self._expel)
         assert self._stopped is not None
         self._stopped.addCallback(lambda _: expel.cancel() if expel.active() else None)
@@ -382,7 +382,8 @@ class ControlServer:
         self._check()
 
     def _check(self) -> None:
-        if self._stopped is not None and not self._connections and not self._stopped.called:
+        isOver = self._port is None and not self._connections
+        if isOver and self._stopped is not None and not self._stopped.called:
             self._stopped.callback(None)
 
     def _expel(self) -> None:
@@ -391,4 +392,5 @@ class ControlServer:
 
     def _complain(self, failure: Failure) -> None:
         self._log.failure("While closing the control socket", failure=failure)
+        self._port = None
         self._check()

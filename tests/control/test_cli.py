@@ -93,11 +93,9 @@ class DaemonTestCase(TestCase):
         )
         self.daemon: Daemon = build(RealPlatform(reactor), config, settings)
         self.daemon.startService()
+        self.addCleanup(self.daemon.stopService)
         assert self.daemon._starting is not None
         return self.daemon._starting
-
-    def tearDown(self) -> Deferred[None]:  # type: ignore[override]
-        return self.daemon.stopService()
 
     async def submit(self, *recipients: str, content: bytes = CONTENT) -> Message:
         session = SessionFacts(
