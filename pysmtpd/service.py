@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,6 +32,7 @@ from pysmtpd.interfaces import (
     IStat,
     ITable,
     ResolverSettings,
+    SpoolError,
     TableError,
 )
 from pysmtpd.listen.listeners import Listeners
@@ -203,7 +205,9 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
-            self._log.failure("The daemon cannot start", failure=failure)
+            # What an administrator can mend says so in one line; where it happened in our code would only hide that.
+            if not failure.check(SpoolError, TableError, CannotListenError):
+                self._log.failure("The daemon cannot start", failure=failure)
             self._settings.ended(f"{failure.getErrorMessage()}")
 
         return Deferred.fromCoroutine(work).addErrback(failed)
