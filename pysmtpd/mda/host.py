@@ -25,7 +25,7 @@ LANES = 4
 BATCH = 16
 
 # Letters in pieces under way at one time.
-MAX_OPEN = 64
+MAX_OPEN = 128
 
 _READ = 262_144
 
