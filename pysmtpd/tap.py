@@ -27,6 +27,7 @@ from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import Config
+from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
@@ -34,7 +35,7 @@ from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
 from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
-from pysmtpd.report.writer import LogWriter, descriptorSink
+from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Settings, build
 from pysmtpd.tls.certificates import Certificates
 
