@@ -137,7 +137,8 @@ class MdaAgent:
                 own.isReady = False
                 while own.waiting:
                     job = own.waiting.popleft()
-                    self._finish(job, Result.TEMPORARY, Reply(451, "Daemon is stopping", "4.3.2"), "")
+                    self._taken -= 1
+                    job.outcomes.hold((job.envelope.id,), f"mda:{job.envelope.destination.user}")
             if not self._running:
                 return succeed(None)
         return self._stopped

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import ITable, Service, TableError
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
@@ -54,7 +54,6 @@ class Board:
         config: Callable[[], Config],
         tables: Callable[[], Mapping[str, ITable]],
         report: IReport,
-        stat: IStat,
         tls: IClientTls,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
@@ -65,7 +64,6 @@ class Board:
         self.queue = queue
         self.config = config
         self.report = report
-        self.stat = stat
         self.tls = tls
         self.decided = decided
         self.homeless = homeless
@@ -151,7 +149,6 @@ class Board:
         route.host.connections += 1
         self._perSource[pool.key.source] = self._perSource.get(pool.key.source, 0) + 1
         self.connections[connection] = None
-        self.stat.increment("mta.connection")
         if route.cautiousUntil > now:
             limits = self.config().mta
             delays = (
@@ -172,7 +169,6 @@ class Board:
         route.connections -= 1
         route.host.connections -= 1
         self._perSource[pool.key.source] -= 1
-        self.stat.decrement("mta.connection")
 
     def forget(self, connection: Connection) -> None:
         """It is gone."""

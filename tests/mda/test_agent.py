@@ -185,12 +185,13 @@ class StopTests(AgentTestCase):
         agent.deliver(delivery(1, "bob"), self.fates)
         agent.deliver(delivery(2, "bob"), self.fates)
         stopped = agent.stop()
-        self.assertEqual(self.fates.results(), [Result.TEMPORARY])
+        self.assertEqual([key for _, key in self.fates.held], ["mda:bob"])
+        self.assertEqual(self.fates.results(), [])
         self.assertNoResult(stopped)
         self.assertEqual(agent.capacity(), 0)
         self.hosts.finish()
         self.successResultOf(stopped)
-        self.assertEqual(self.fates.results(), [Result.TEMPORARY, Result.DELIVERED])
+        self.assertEqual(self.fates.results(), [Result.DELIVERED])
 
     def test_idle(self) -> None:
         self.successResultOf(self.agent().stop())
