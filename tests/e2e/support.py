@@ -90,8 +90,11 @@ class Place:
 class Daemon:
     """pysmtpd as a process of its own, without root's rights (root runs it as C{nobody})."""
 
-    def __init__(self, place: Path, configuration: str, *arguments: str, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self, place: Path, configuration: str, *arguments: str, before: Sequence[str] = (), asRoot: bool = False
+    ) -> None:
         """
+        @param asRoot: let root start it; it leaves root behind by itself.
         @param configuration: with C{@PORT@}, C{@PORT2@}, C{@PLACE@} and C{@USER@} to be filled in.
         @param before: a command that is put before ours, such as strace.
         """
@@ -100,7 +103,7 @@ class Daemon:
         self.port2 = freePort()
         self.user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
         self.arguments = arguments
-        self.before = before
+        self.before = [*before, *([] if asRoot else _unprivileged())]
         self.spool = place / "spool"
         self.maildir = place / "Maildir"
         self.log = place / "mail.log"
@@ -122,7 +125,7 @@ class Daemon:
         command = [sys.executable, "-m", "pysmtpd", "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool)]
         with open(self.log, "ab") as log, open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [*_unprivileged(), *self.before, *command, "--log", "json", *self.arguments],
+                [*self.before, *command, "--log", "json", *self.arguments],
                 stdout=log,
                 stderr=errors,
                 env=environment(HOME=str(self.place)),
@@ -222,11 +225,11 @@ match from any for any action "sink"
 
 
 @contextmanager
-def running(configuration: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[Daemon]:
+def running(configuration: str, *arguments: str, before: Sequence[str] = (), asRoot: bool = False) -> Iterator[Daemon]:
     """A daemon for the length of a C{with}; its directory goes with it."""
     checkReach()
     place = Place()
-    daemon = Daemon(place.path, configuration, *arguments, before=before)
+    daemon = Daemon(place.path, configuration, *arguments, before=before, asRoot=asRoot)
     try:
         daemon.start()
         yield daemon
