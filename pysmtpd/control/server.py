@@ -145,7 +145,7 @@ class Control:
 
     async def _load(self, id: str) -> tuple[Message, tuple[Envelope, ...]]:
         try:
-            return await self._queue.load(_messageId(id))
+            return await asDeferred(self._queue.load(_messageId(id)))
         except NoSuchItem as error:
             raise NoSuchItemError(f"nothing with the id {id} is in the queue") from error
 

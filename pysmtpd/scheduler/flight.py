@@ -20,8 +20,9 @@ from pysmtpd.model.schedule import Entry, Kind, Lease
 from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
 
-_STATS = {
-    (kind, result): f"{kind.value}.delivery.{result.value.lower()}"
+# Statistics key, agent and result as words.
+_WORDS = {
+    (kind, result): (f"{kind.value}.delivery.{result.value.lower()}", kind.value, result.value)
     for kind in (Kind.MTA, Kind.MDA)
     for result in Result
 }
@@ -111,10 +112,11 @@ class Flight:
             self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         destination = envelope.destination
         to = str(destination.recipient)
-        desk.stat.increment(_STATS[lease.kind, result])
+        stat, agent, word = _WORDS[lease.kind, result]
+        desk.stat.increment(stat)
         desk.report.happened(
             DeliveryAttempted(
-                lease.kind.value,
+                agent,
                 envelope.id,
                 self._sender,
                 to,
@@ -122,7 +124,7 @@ class Flight:
                 outcome.source,
                 outcome.relay,
                 now - self._message.created,
-                result.value,
+                word,
                 reply,
             )
         )
