@@ -14,6 +14,8 @@ $(VENV)/run.ready: setup.cfg pyproject.toml
 	@echo "Setting up $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@# Whoever runs the daemon may not be able to write Twisted's list of plugins.
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
 	@touch $@
 
 $(VENV)/test.ready: $(VENV)/run.ready

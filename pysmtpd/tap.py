@@ -262,7 +262,7 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     @raise OSError: the spool cannot be made.
     """
     user = chooseUser(options["user"])
-    if user.pw_name == "nobody":
+    if options["user"] is None and user.pw_name == "nobody":
         print(
             "warning: the daemon will run as nobody, whom other programs may use, too: make a user _pysmtpd, or name one with --user",
             file=sys.stderr,
@@ -317,5 +317,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _beginLogging(stream: TextIO) -> None:
-    observer = FilteringLogObserver(textFileLogObserver(stream), [LogLevelFilterPredicate(LogLevel.info)])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    levels = LogLevelFilterPredicate(LogLevel.info)
+    # It tells of every pysmtpctl that comes and goes.
+    levels.setLogLevelForNamespace("twisted.protocols.amp", LogLevel.warn)
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(textFileLogObserver(stream), [levels])], redirectStandardIO=False
+    )

@@ -91,7 +91,7 @@ _MONITORED = (
     ("mda.delivery.ok", "mda-ok"),
     ("mda.delivery.tempfail", "mda-temp"),
     ("mda.delivery.permfail", "mda-perm"),
-    ("bounce.bounced", "bounced"),
+    ("bounce.envelope", "bounced"),
 )
 _GAUGES = {"smtp.session", "queue.envelope"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.amp import AMP
@@ -35,6 +35,10 @@ from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf, parseEnvelopeId,
 from pysmtpd.model.schedule import Status
 
 _MESSAGES = 64
+
+# Seconds that a client has to read its last answer when the daemon ends.
+LAST_WORDS = 2.0
+
 _MODE = 0o600
 
 
@@ -163,10 +167,10 @@ class Control:
         return await self._each("remove", selection, self._scheduler.remove)
 
     async def pauseEnvelope(self, selection: str) -> dict[str, Any]:
-        return await self._each("pause envelope", selection, self._scheduler.suspend)
+        return await self._each("pause envelope", selection, self._operator.suspendEnvelopes)
 
     async def resumeEnvelope(self, selection: str) -> dict[str, Any]:
-        return await self._each("resume envelope", selection, self._scheduler.resume)
+        return await self._each("resume envelope", selection, self._operator.resumeEnvelopes)
 
     async def _each(
         self, word: str, selection: str, act: Callable[[Sequence[EnvelopeId]], Deferred[int]]
@@ -216,9 +220,10 @@ class _Connection(AMP):
 
     _log = Logger()
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, lost: Callable[[_Connection], None]) -> None:
         super().__init__()
         self._control = control
+        self._lost = lost
         self._body: IBody | None = None
         self._id = ""
         self._rest = b""
@@ -263,34 +268,82 @@ class _Connection(AMP):
             self._body = None
             self._rest = b""
 
+    def end(self) -> None:
+        """Close, once what was written is gone."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once."""
+        cast("ITCPTransport", self.transport).abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._close()
         super().connectionLost(reason)
+        self._lost(self)
 
 
 class ControlServer:
     """Listens on the control socket, mode 0600."""
+
+    _log = Logger()
 
     def __init__(self, platform: IPlatform, path: str, control: Control) -> None:
         self._platform = platform
         self._path = path
         self._control = control
         self._port: IListeningPort | None = None
-        self._connections: list[_Connection] = []
+        self._connections: dict[_Connection, None] = {}
+        self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
         """
         @raise twisted.internet.error.CannotListenError: the path cannot be bound.
         """
-        factory: Any = Factory.forProtocol(lambda: _Connection(self._control))
+        factory: Any = Factory.forProtocol(self._connected)
         factory.noisy = False
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
 
+    def _connected(self) -> _Connection:
+        connection = _Connection(self._control, self._disconnected)
+        self._connections[connection] = None
+        return connection
+
+    def _disconnected(self, connection: _Connection) -> None:
+        self._connections.pop(connection, None)
+        self._check()
+
     def stop(self) -> Deferred[None]:
-        """Take no more connections; answers under way are still given."""
-        port, self._port = self._port, None
-        if port is None:
-            return succeed(None)
-        stopped = port.stopListening()
-        return stopped if isinstance(stopped, Deferred) else succeed(None)
+        """Take no more connections, and end those that there are; what was answered is still sent, for C{LAST_WORDS} at most.
+
+        @return: fires when the last connection is gone.
+        """
+        if self._stopped is None:
+            self._stopped = Deferred()
+            port, self._port = self._port, None
+            Deferred.fromCoroutine(self._stop(port)).addErrback(self._complain)
+        return self._stopped
+
+    async def _stop(self, port: IListeningPort | None) -> None:
+        closing = None if port is None else port.stopListening()
+        if isinstance(closing, Deferred):
+            await closing
+        expel = self._platform.clock.callLater(LAST_WORDS, self._expel)
+        assert self._stopped is not None
+        self._stopped.addCallback(lambda _: expel.cancel() if expel.active() else None)
+        for connection in list(self._connections):
+            connection.end()
+        self._check()
+
+    def _check(self) -> None:
+        if self._stopped is not None and not self._connections and not self._stopped.called:
+            self._stopped.callback(None)
+
+    def _expel(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _complain(self, failure: Failure) -> None:
+        self._log.failure("While closing the control socket", failure=failure)
+        self._check()

@@ -19,7 +19,6 @@ from zope.interface import implementer
 
 from pysmtpd.listen import direct
 from pysmtpd.listen.session import Session
-from pysmtpd.listen.tlsfacts import tlsFacts
 from pysmtpd.listen.verbs import HANDLERS
 from pysmtpd.model.events import SessionTls
 from pysmtpd.model.reply import Reply
@@ -306,7 +305,7 @@ class ServerTransport:
             return
         self._handshaking = False
         session = self.session
-        facts = session.tls = tlsFacts(self.transport.getHandle())
+        facts = session.tls = session.near.certificates.facts(self.transport.getHandle())
         # RFC 3207 4.2: all that was said before is forgotten.
         session.verb = session.helo = session.user = ""
         session.changed()

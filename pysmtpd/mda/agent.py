@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd.interfaces import (
@@ -30,6 +31,9 @@ from pysmtpd.model.ids import formatEnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
+
+# Octets of a message in which the loop check looks for the header.
+HEAD = 65_536
 
 DELIVERED = Reply(250, "Delivered", "2.1.5")
 LOOP = Reply(554, "Mail loops: it has been delivered to this address before", "5.4.6")
@@ -131,7 +135,8 @@ class MdaAgent:
                 own.isReady = False
                 while own.waiting:
                     job = own.waiting.popleft()
-                    self._finish(job, Result.TEMPORARY, Reply(451, "Daemon is stopping", "4.3.2"), "")
+                    self._taken -= 1
+                    job.outcomes.hold((job.envelope.id,), f"mda:{job.envelope.destination.user}")
             if not self._running:
                 return succeed(None)
         return self._stopped
@@ -168,8 +173,10 @@ class MdaAgent:
         done.addErrback(self._failed, job)
         done.addCallback(lambda _: self._ended(user, own))
 
-    def _failed(self, failure: object, job: _Job) -> None:
-        self._log.error("Delivery of {evpid} failed unexpectedly: {failure}", evpid=job.envelope.id, failure=failure)
+    def _failed(self, failure: Failure, job: _Job) -> None:
+        self._log.failure(
+            "Delivery of {evpid} failed unexpectedly", failure=failure, evpid=formatEnvelopeId(job.envelope.id)
+        )
         self._finish(job, Result.TEMPORARY, Reply(451, "Internal error", "4.3.0"), "")
 
     def _ended(self, user: str, own: _PerUser) -> None:
@@ -213,8 +220,10 @@ class MdaAgent:
     async def _store(self, job: _Job, action: Action, body: IBody) -> None:
         destination = job.envelope.destination
         address = str(destination.recipient)
-        chunk = await asDeferred(body.read())
-        if address.lower() in deliveredTo(chunk):
+        head = b""
+        while len(head) < HEAD and b"\r\n\r\n" not in head and (chunk := await asDeferred(body.read())):
+            head += chunk
+        if address.lower() in deliveredTo(head):
             self._finish(job, Result.LOOP, LOOP, "")
             return
         body.rewind()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pysmtpd.interfaces import IDisk
 
 # Threads that store whole letters.
-LANES = 8
+LANES = 4
 
 # Letters that one of them stores with one sync of the directory.
 BATCH = 16

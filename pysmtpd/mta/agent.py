@@ -16,6 +16,7 @@ from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.routing import IResolver, ITable
+from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.outcome import Outcome, Result
@@ -29,7 +30,6 @@ from pysmtpd.mta.keys import Target
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.task import Part, Task, group
-from pysmtpd.mta.tls import TlsContexts
 
 MAX_ENVELOPES = 5000
 """Envelopes that are taken at one time; OpenSMTPD's scheduler has as many in flight."""
@@ -58,7 +58,7 @@ class MtaAgent:
         report: IReport,
         stat: IStat,
         release: IRelease,
-        tls: TlsContexts | None = None,
+        tls: IClientTls,
         grace: float = GRACE,
     ) -> None:
         self._platform = platform
@@ -73,8 +73,7 @@ class MtaAgent:
             config,
             tables,
             report,
-            stat,
-            tls or TlsContexts(),
+            tls,
             self._decided,
             self._homeless,
             self._checkStopped,
@@ -101,7 +100,7 @@ class MtaAgent:
         message = delivery.message
         self._envelopes += len(delivery.envelopes)
         if self._board.stopping:
-            self._tell(outcomes, [_outcome(one, Result.TEMPORARY, STOPPING) for one in delivery.envelopes])
+            self._hold(outcomes, delivery.envelopes, "")
             return
         config = self._config()
         self._directory.adopt(config)
@@ -129,8 +128,7 @@ class MtaAgent:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
             elif relay.backlog >= room:
                 relay.held += len(part.envelopes)
-                self._envelopes -= len(part.envelopes)
-                outcomes.hold([envelope.id for envelope in part.envelopes], relay.name)
+                self._hold(outcomes, part.envelopes, relay.name)
             else:
                 relay.backlog += 1
                 taken.append(part)
@@ -148,7 +146,7 @@ class MtaAgent:
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(pool.waiting.popleft().parts)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -161,9 +159,9 @@ class MtaAgent:
         self._graceTimer = None
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(pool.waiting.popleft().parts)
         for gathering in list(self._gatherings):
-            self._refuse(gathering.abandon(), Result.TEMPORARY, STOPPING)
+            self._giveBack(gathering.abandon())
         self._gatherings.clear()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)
@@ -274,7 +272,7 @@ class MtaAgent:
         """Their host is down: other hosts at once."""
         if self._board.stopping:
             for task in tasks:
-                self._refuse(task.parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(task.parts)
             return
         for task in tasks:
             self._route(self._config(), task.parts)
@@ -290,6 +288,21 @@ class MtaAgent:
         name = part.relay.name
         self._tell(part.outcomes, [Outcome(one.id, result, reply, "", name, "", retryAt) for one in part.envelopes])
 
+    def _giveBack(self, parts: Sequence[Part]) -> None:
+        """We stop, and these were not begun: it costs them no try."""
+        for part in parts:
+            self._hold(part.outcomes, part.envelopes, part.relay.name)
+            part.relay.end()
+
+    def _hold(self, outcomes: IOutcomes, envelopes: Sequence[Envelope], key: str) -> None:
+        self._envelopes -= len(envelopes)
+        try:
+            outcomes.hold([envelope.id for envelope in envelopes], key)
+        except Exception:
+            self._board.fault("holding envelopes", Failure())
+        if self._stopped is not None:
+            self._checkStopped()
+
     def _decided(
         self,
         connection: Connection,
@@ -297,15 +310,12 @@ class MtaAgent:
         envelopes: Sequence[tuple[Part, Envelope]],
         replies: Sequence[Reply],
     ) -> None:
-        stat = self._stat
-        stat.increment("mta.transaction")
+        self._stat.increment("mta.transaction")
         label, source = connection.label, connection.source
         results = []
         for (_, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            domain = envelope.destination.recipient.domain.lower()
-            stat.increment(f"mta.domain.{domain}.{_WORDS[result]}")
             results.append(Outcome(envelope.id, result, reply, label, label, source))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
@@ -369,14 +379,6 @@ class MtaAgent:
             }
             for relay in self._directory.relays.values()
         ]
-
-
-_WORDS = {
-    Result.DELIVERED: "delivered",
-    Result.TEMPORARY: "tempfail",
-    Result.PERMANENT: "permfail",
-    Result.LOOP: "loop",
-}
 
 
 def _outcome(envelope: Envelope, result: Result, reply: Reply) -> Outcome:

@@ -8,9 +8,11 @@ from cryptography import x509
 from OpenSSL import SSL
 from zope.interface import implementer
 
-from pysmtpd.interfaces.operating import ICertificates
+from pysmtpd.interfaces.tls import ICertificates
 from pysmtpd.model.config import PkiSpec
+from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.contexts import chooseByName, serverContext
+from pysmtpd.tls.facts import establishedFacts
 from pysmtpd.tls.names import isCovered
 from pysmtpd.tls.pki import Pki, load, warnings
 
@@ -51,6 +53,11 @@ class Certificates:
         if context is None:
             context = self._contexts[key] = self._make(*key)
         return context
+
+    def facts(self, connection: SSL.Connection) -> TlsFacts:
+        """See L{ICertificates.facts}. A certificate that a client showed was verified: it is asked for only where it must be valid."""
+        sni = (connection.get_servername() or b"").decode("ascii", "replace")
+        return establishedFacts(connection, sni)
 
     def check(self) -> Sequence[str]:
         """Faults (such a pki cannot be used), and what else an operator should know, in the order of the configuration."""
