@@ -188,7 +188,7 @@ class Control:
         """A message with its envelopes; of an envelope id with that envelope only."""
         wanted = _messageId(id)
         try:
-            message, envelopes = await self._queue.load(wanted)
+            message, envelopes = await asDeferred(self._queue.load(wanted))
         except NoSuchItem as error:
             raise NoSuchItemError(f"nothing with the id {id} is in the queue") from error
         if len(id) == 24:
