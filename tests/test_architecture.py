@@ -36,7 +36,7 @@ PURE = (
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
-    *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.entry", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
+    *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
 )
 EFFECT_FREE = {
