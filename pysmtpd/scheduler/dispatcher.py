@@ -249,9 +249,16 @@ class Dispatcher:
             self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
 
     def _load(self, lease: Lease) -> None:
-        loaded = maybeDeferred(self._queue.load, lease.message)
-        loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-        loaded.addErrback(self._broken, lease)
+        try:
+            found = self._queue.load(lease.message)
+            if not isinstance(found, Deferred):
+                self._loaded(found, lease)
+                return
+        except Exception:
+            self._broken(Failure(), lease)
+            return
+        found.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
+        found.addErrback(self._broken, lease)
 
     def _notAsked(self, failure: Failure) -> None:
         self._asking = False
