@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from ipaddress import ip_address
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import RelayHost
+from pysmtpd.model.netaddr import parseIp
 
 _DELAY = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -44,12 +44,8 @@ def parseSize(text: str) -> int:
 
 
 def isAddress(text: str) -> bool:
-    """Is it an IP address, without brackets?"""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
+    """Is it an IP address, without brackets or scope?"""
+    return "[" not in text and "%" not in text and parseIp(text) is not None
 
 
 def isHostName(text: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
+
+from pysmtpd.model.netaddr import canonicalIp
 
 
 def parseHosts(text: str) -> Mapping[str, tuple[str, ...]]:
@@ -13,9 +14,8 @@ def parseHosts(text: str) -> Mapping[str, tuple[str, ...]]:
         words = line.partition("#")[0].split()
         if len(words) < 2:
             continue
-        try:
-            address = str(ip_address(words[0]))
-        except ValueError:
+        address = canonicalIp(words[0])
+        if not address:
             continue
         for name in words[1:]:
             addresses = found.setdefault(name.lower().rstrip("."), [])

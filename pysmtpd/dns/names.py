@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 import idna
 
@@ -53,31 +53,8 @@ def fromWire(name: bytes) -> str:
     return lowered.decode("ascii")
 
 
-def parseAddress(text: str) -> IPv4Address | IPv6Address | None:
-    """An IP address, plain or as an address literal (C{[192.0.2.1]}, C{[IPv6:2001:db8::1]}); None: it is something else.
-
-    IPv4 addresses mapped into IPv6 come out as IPv4.
-    """
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-        if text[:5].lower() == "ipv6:":
-            text = text[5:]
-    # Most names are told from addresses by their last character, or by the colons they do not have.
-    if ":" not in text and not text[-1:].isdigit():
-        return None
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
 def reverseName(address: IPv4Address | IPv6Address) -> bytes:
     """The name under which PTR records of C{address} stand."""
-    if isinstance(address, IPv6Address):
-        address = IPv6Address(int(address))  # without its scope
     return address.reverse_pointer.encode("ascii")
 
 

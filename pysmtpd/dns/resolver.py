@@ -12,10 +12,11 @@ from zope.interface import implementer
 from pysmtpd.dns.answer import Chain, Records, failure, read
 from pysmtpd.dns.cache import Cache
 from pysmtpd.dns.merge import Merge
-from pysmtpd.dns.names import BadName, fromWire, isLocalhost, parseAddress, reverseName, toWire
+from pysmtpd.dns.names import BadName, fromWire, isLocalhost, reverseName, toWire
 from pysmtpd.dns.stub import Stub, Unanswered
 from pysmtpd.interfaces.platform import IPlatform, ResolverSettings
 from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer, MxHost
+from pysmtpd.model.netaddr import parseIp
 
 PATIENCE = 15.0
 FAILURE_TTL = 5.0
@@ -53,7 +54,7 @@ class Resolver:
 
     def mx(self, domain: str) -> Deferred[MxAnswer]:
         """MX records of C{domain}. A name that only the hosts file knows has none (NODATA), so that its addresses count."""
-        if parseAddress(domain) is not None:
+        if parseIp(domain) is not None:
             return succeed(MxAnswer(Lookup.NODATA))
         try:
             wire = toWire(domain)
@@ -68,7 +69,7 @@ class Resolver:
         @param family: C{"inet4"}, C{"inet6"}, or empty for both: then IPv6 addresses come first.
         """
         types = _TYPES[family]
-        literal = parseAddress(host)
+        literal = parseIp(host)
         if literal is not None:
             return succeed(_fixed((str(literal),), family, host))
         try:
@@ -87,14 +88,14 @@ class Resolver:
 
     def ptr(self, address: str) -> Deferred[Sequence[str]]:
         """Names of C{address} that may be used as host names, at most 8."""
-        parsed = parseAddress(address)
+        parsed = parseIp(address)
         if parsed is None:
             return succeed(())
         return self._records(reverseName(parsed), dns.PTR).addCallback(_ptrNames)
 
     def confirmedName(self, address: str) -> Deferred[str]:
         """The first of the PTR names, as they come, that has C{address} itself."""
-        parsed = parseAddress(address)
+        parsed = parseIp(address)
         if parsed is None:
             return succeed("")
         return self.ptr(address).addCallback(self._confirm, parsed)

@@ -2,7 +2,7 @@
 
 from pysmtpd.interfaces.delivery import DeliveryRefused, IAgent, IBounce, IOutcomes, IRelease, IRoutes
 from pysmtpd.interfaces.filtering import PROCEED, IBodyPipe, IFilter, Phase, Verdict
-from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, ICertificates, IOperator
+from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, IOperator
 from pysmtpd.interfaces.platform import (
     FileStat,
     HelperFailed,
@@ -54,6 +54,7 @@ from pysmtpd.interfaces.routing import (
     TableError,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
+from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
 
 __all__ = [
     "API_VERSION",
@@ -71,6 +72,8 @@ __all__ = [
     "IBodyPipe",
     "IBounce",
     "ICertificates",
+    "IClientHandshake",
+    "IClientTls",
     "IContentCodec",
     "IContentStream",
     "IDeliveryHosts",

@@ -1,15 +1,16 @@
-"""Running: plugins, certificates, and what an operator may do."""
+"""Running: plugins, and what an operator may do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.config import Config
+from pysmtpd.model.ids import EnvelopeId
 
 API_VERSION = 1
 
@@ -31,19 +32,6 @@ class IBackendMaker(Interface):
         """
 
 
-class ICertificates(Interface):
-    """TLS contexts by pki name."""
-
-    def serverContext(names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
-        """One immutable context that chooses a certificate by SNI among C{names}; the first is the default.
-
-        @raise LookupError: no such pki.
-        """
-
-    def check() -> Sequence[str]:
-        """Problems of the configured certificates, for people."""
-
-
 class IOperator(Interface):
     """What an operator may do to the daemon as a whole."""
 
@@ -59,6 +47,14 @@ class IOperator(Interface):
         """
 
     def resume(part: str) -> None: ...
+
+    def suspendEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """They are not tried until they are resumed, over restarts; fires with how many that changed.
+
+        @raise QueueError: it would not outlast a restart.
+        """
+
+    def resumeEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]: ...
 
     def setVerbose(verbose: bool) -> None: ...
 

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address
 
+from pysmtpd.model.netaddr import isLoopback, parseIp
 from pysmtpd.model.reply import Reply
 
 TOO_MANY = Reply(421, "Too many sessions, try again later", "4.3.2")
 TOO_MANY_FROM_YOU = Reply(421, "Too many sessions from your address, try again later", "4.7.0")
 
 
-def isLoopback(address: str) -> bool:
-    """Is this textual address a loopback one?"""
-    return address.startswith("127.") or address == "::1"
-
-
 def peerKey(address: str) -> str:
     """What sessions are counted by: the address, or the /64 of an IPv6 one, since a single host commonly has all of it."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return f"{int(parsed) >> 64:x}/64"
+    parsed = parseIp(address) if ":" in address else None
+    return f"{int(parsed) >> 64:x}/64" if isinstance(parsed, IPv6Address) else address
 
 
 class Limits:

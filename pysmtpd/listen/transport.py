@@ -19,7 +19,6 @@ from zope.interface import implementer
 
 from pysmtpd.listen import direct
 from pysmtpd.listen.session import Session
-from pysmtpd.listen.tlsfacts import tlsFacts
 from pysmtpd.listen.verbs import HANDLERS
 from pysmtpd.model.events import SessionTls
 from pysmtpd.model.reply import Reply
@@ -173,6 +172,10 @@ class ServerTransport:
     def _settle(self, idle: Idle, progress: bool) -> None:
         core = self._core
         output = core.output()
+        if idle is CLOSED and self._direct and not self._closing:
+            if direct.close(self.transport, output):
+                return
+            output = b""
         if output:
             progress = True
             self._write(output)
@@ -306,7 +309,7 @@ class ServerTransport:
             return
         self._handshaking = False
         session = self.session
-        facts = session.tls = tlsFacts(self.transport.getHandle())
+        facts = session.tls = session.near.certificates.facts(self.transport.getHandle())
         # RFC 3207 4.2: all that was said before is forgotten.
         session.verb = session.helo = session.user = ""
         session.changed()

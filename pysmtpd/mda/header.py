@@ -11,7 +11,7 @@ def deliveredTo(content: bytes) -> Sequence[str]:
     @param content: the beginning of a message; what it does not hold of the header is not seen. Whoever adds the field
         adds it on top.
     """
-    head = content.partition(b"\r\n\r\n")[0]
+    head = b"" if content.startswith(b"\r\n") else content.partition(b"\r\n\r\n")[0]
     if b"delivered-to:" not in head.lower():
         return ()
     addresses = []

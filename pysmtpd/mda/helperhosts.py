@@ -119,6 +119,8 @@ class _Host(Protocol):
         """That delivery has ended."""
         self.busy -= 1
         if not self.busy and self.isConnected:
+            if not self.isRetiring:
+                self._hosts.rested()
             if self.isRetiring:
                 self.end()
             else:
@@ -267,8 +269,11 @@ class HelperHosts:
             else:
                 short += 1
         short -= sum(host.isRetiring for host in self._hosts.values())
-        for host in [host for host in self._hosts.values() if not host.isRetiring][: max(0, short)]:
-            host.retire()
+        if short > 0:
+            # Those without work first, the least recently used before others.
+            staying = [host for host in self._hosts.values() if not host.isRetiring]
+            for host in sorted(staying, key=lambda host: host.busy > 0)[:short]:
+                host.retire()
 
     def _start(self, user: str) -> None:
         host = self._starting[user] = _Host(self, user)
@@ -288,6 +293,7 @@ class HelperHosts:
             host.take()
         for done in wanted:
             done.callback(host)
+        self._admit()
 
     def _failed(self, failure: Failure, host: _Host) -> None:
         user = host.user
@@ -299,6 +305,11 @@ class HelperHosts:
         for done in self._wanted.pop(user, []):
             done.errback(refused)
         self._admit()
+
+    def rested(self) -> None:
+        """A host has nothing to do: it may have to give way."""
+        if self._wanted:
+            self._admit()
 
     def ended(self, host: _Host) -> None:
         """A host's process has ended, or nearly."""

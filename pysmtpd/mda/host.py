@@ -12,20 +12,17 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from pysmtpd.mda.maildir import Letter, LetterWriter, storeAll
+from pysmtpd.mda.maildir import BATCH, Letter, LetterWriter, storeAll
 from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packAnswer, takeFrames
 
 if TYPE_CHECKING:
     from pysmtpd.interfaces import IDisk
 
 # Threads that store whole letters.
-LANES = 8
-
-# Letters that one of them stores with one sync of the directory.
-BATCH = 16
+LANES = 4
 
 # Letters in pieces under way at one time.
-MAX_OPEN = 64
+MAX_OPEN = 128
 
 _READ = 262_144
 

@@ -12,8 +12,8 @@ from pysmtpd.model.ids import SessionId
 class TlsFacts:
     """What a TLS handshake established.
 
-    @ivar verified: the peer's certificate was verified (for a server: the client's).
-    @ivar peerName: the subject or matched name of the peer's certificate, if it showed one.
+    @ivar verified: the peer showed a certificate, and it is valid: towards a host, for C{peerName}.
+    @ivar peerName: the name that a host's certificate was verified for; else the first name of the peer's certificate, if any.
     @ivar sni: the server name that the client asked for.
     """
 

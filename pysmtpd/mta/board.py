@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import ITable, Service, TableError
+from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import InternalError
@@ -24,7 +25,6 @@ from pysmtpd.mta.host import CAUTION_DELAY, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
 from pysmtpd.mta.task import Part, Task
-from pysmtpd.mta.tls import TlsContexts
 from pysmtpd.smtp.client_events import Credentials
 
 TICK = 1.0
@@ -54,8 +54,7 @@ class Board:
         config: Callable[[], Config],
         tables: Callable[[], Mapping[str, ITable]],
         report: IReport,
-        stat: IStat,
-        tls: TlsContexts,
+        tls: IClientTls,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],
@@ -65,7 +64,6 @@ class Board:
         self.queue = queue
         self.config = config
         self.report = report
-        self.stat = stat
         self.tls = tls
         self.decided = decided
         self.homeless = homeless
@@ -151,7 +149,6 @@ class Board:
         route.host.connections += 1
         self._perSource[pool.key.source] = self._perSource.get(pool.key.source, 0) + 1
         self.connections[connection] = None
-        self.stat.increment("mta.connection")
         if route.cautiousUntil > now:
             limits = self.config().mta
             delays = (
@@ -172,7 +169,6 @@ class Board:
         route.connections -= 1
         route.host.connections -= 1
         self._perSource[pool.key.source] -= 1
-        self.stat.decrement("mta.connection")
 
     def forget(self, connection: Connection) -> None:
         """It is gone."""

@@ -13,15 +13,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
+from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, ConnectionTls
+from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.direct import sendNow
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.security import Facts, Level
 from pysmtpd.mta.task import Part, Task, outgoing
-from pysmtpd.mta.tls import establishedFacts
 from pysmtpd.mta.upload import Upload
 from pysmtpd.smtp.client import ClientCore
 from pysmtpd.smtp.client_events import (
@@ -97,9 +98,11 @@ class Connection(Protocol):
         self._plain = plain
         self._clock = pool.board.clock
         self._verify = target.policy.level is Level.VERIFIED
-        self._tls: Any = None
+        self._handshake: IClientHandshake | None = None
+        self._tls: TlsFacts | None = None
         self._core: ClientCore | None = None
         self._connected = False
+        self._lost = False
         self._gone = False
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
         self._body: IBody | None = None
@@ -150,18 +153,14 @@ class Connection(Protocol):
             self._startTls()
 
     def _startTls(self) -> None:
-        creator = self.pool.board.tls.creator(self.target.host, self._verify)
-        cast(Any, self.transport).startTLS(creator)
+        self._handshake = self.pool.board.tls.handshake(self.target.policy.name, self._verify)
+        cast(Any, self.transport).startTLS(self._handshake)
 
     def handshakeCompleted(self) -> None:
         """Twisted says: TLS is on."""
-        core = self._core
-        assert core is not None
-        try:
-            self._tls = facts = establishedFacts(cast(Any, self.transport).getHandle(), self.target.host, self._verify)
-        except ValueError as error:
-            self._act(core.abort(Reply(451, f"TLS: {error}", "4.7.5")))
-            return
+        core, handshake = self._core, self._handshake
+        assert core is not None and handshake is not None
+        self._tls = facts = handshake.facts(cast(Any, self.transport).getHandle())
         self.pool.board.report.happened(
             ConnectionTls(self.session, f"{facts.protocol}:{facts.cipher}:{facts.bits}", facts.verified)
         )
@@ -378,6 +377,7 @@ class Connection(Protocol):
             board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, str(event.reply)))
         if self._connected:
             board.report.happened(ConnectionClosed(self.session, str(event.reply), self.transactions))
+        if self._connected and not self._lost:
             transport = cast(Any, self.transport)
             if event.stage is Stage.QUIT:
                 transport.loseConnection()
@@ -390,13 +390,16 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         core = self._core
         assert core is not None
-        self._connected = False
+        self._lost = True
         self.deadline = _NEVER
         self.pool.board.forget(self)
         if core.stage is Stage.CLOSED:
             return
         if core.stage is Stage.END_OF_DATA:
             text = "Connection lost after the end of data; the message may have been delivered"
+        elif self._verify and self._handshake is not None and self._handshake.error:
+            self._act(core.abort(Reply(451, f"TLS: {self._handshake.error}", "4.7.5")))
+            return
         elif reason.check(SSL.Error):
             text = f"TLS {'failed' if self._tls else 'handshake failed'}: {_sslReason(reason.value)}"
         else:

@@ -11,10 +11,11 @@ from pysmtpd.interfaces.ready import whenReady
 from pysmtpd.interfaces.routing import IResolver, ITable, Service
 from pysmtpd.model.config import Action, Config
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
-from pysmtpd.mta.mx import Filter, Resolution, Search, normalise
+from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.relay import Relay
 
 MAX_KNOWN = 20_000
@@ -102,7 +103,7 @@ class Directory:
         def search(source: str | None) -> None:
             config, filter = self._generation, self._filter
             assert config is not None and filter is not None
-            address = normalise(source or "")
+            address = canonicalIp(source or "")
             if relay.key.source and not address:
                 broken(Failure(ValueError(f"table {relay.key.source} has no usable address")))
                 return

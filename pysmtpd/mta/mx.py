@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer
 from pysmtpd.model.config import Config, RelayHost
+from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel
@@ -26,9 +27,9 @@ class Filter:
 
     def __init__(self, config: Config, ownAddresses: Sequence[str]) -> None:
         self._allowLocal = config.allowLocalMx
-        self._own = {normalise(address) for address in (*config.localAddresses, *ownAddresses)} - {""}
+        self._own = {canonicalIp(address) for address in (*config.localAddresses, *ownAddresses)} - {""}
         self._listeners = {
-            (normalise(address), listener.port) for listener in config.listeners for address in listener.addresses
+            (canonicalIp(address), listener.port) for listener in config.listeners for address in listener.addresses
         }
 
     def refuses(self, address: str, port: int, isPublished: bool) -> str:
@@ -38,8 +39,6 @@ class Filter:
         """
         isOwn = address in self._own
         local = ip_address(address)
-        if isinstance(local, IPv6Address) and local.ipv4_mapped:
-            local = local.ipv4_mapped
         if (address, port) in self._listeners:
             return "own"
         wildcard = "::" if ":" in address else "0.0.0.0"  # noqa: S104
@@ -50,22 +49,6 @@ class Filter:
         if isOwn:
             return "own"
         return "local" if local.is_loopback or local.is_unspecified or local.is_link_local or local.is_multicast else ""
-
-
-def normalise(address: str) -> str:
-    """Empty if it is not an IP address."""
-    try:
-        return str(ip_address(address.partition("%")[0]))
-    except ValueError:
-        return ""
-
-
-def literalAddress(domain: str) -> str:
-    """The address of an address literal; empty if it is none."""
-    if not (domain.startswith("[") and domain.endswith("]")):
-        return ""
-    inner = domain[1:-1]
-    return normalise(inner[5:] if inner.lower().startswith("ipv6:") else inner)
 
 
 class Resolution:
@@ -115,7 +98,7 @@ class Search:
         if self._key.hosts:
             self._explicit()
         elif domain.startswith("["):
-            address = literalAddress(domain)
+            address = canonicalIp(domain)
             if not address:
                 self._fail(Result.PERMANENT, Reply(550, f"Bad address literal {domain}", "5.1.2"))
                 return
@@ -181,7 +164,7 @@ class Search:
                 self._result.levels[0].append(target(host.host))
                 self._settle(0)
                 continue
-            address = normalise(host.host) or literalAddress(host.host)
+            address = canonicalIp(host.host)
             if address:
                 self._found(0, target, (address,))
                 self._settle(0)
@@ -221,7 +204,7 @@ class Search:
     def _found(self, index: int, target: Callable[[str], Target], addresses: Sequence[str]) -> None:
         level = self._result.levels[index]
         for text in addresses:
-            address = normalise(text)
+            address = canonicalIp(text)
             if not address or (self._source and (":" in self._source) != (":" in address)):
                 self._problems.append(f"{text}: not of the source's family")
                 continue

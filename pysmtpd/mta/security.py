@@ -50,5 +50,5 @@ def satisfies(facts: Facts, policy: Policy) -> bool:
     if facts.tls is None:
         return policy.level is Level.OPPORTUNISTIC and facts.tried
     if policy.level is Level.VERIFIED:
-        return facts.tls.verified and facts.tls.sni.lower() == policy.name.lower()
+        return facts.tls.verified and facts.tls.peerName.lower() == policy.name.lower()
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import os
 import pwd
 import socket
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IUsers, ResolverSettings, User
+from pysmtpd.model.netaddr import isLoopback, parseIp
 
 
 @implementer(IUsers)
@@ -84,16 +84,13 @@ def parseResolverSettings(text: str) -> ResolverSettings:
         if len(words) < 2 or words[0][0] in "#;":
             continue
         if words[0] == "nameserver":
-            try:
-                ipaddress.ip_address(words[1])
-            except ValueError:
-                continue
-            servers.append((words[1], 53))
+            if parseIp(words[1]) is not None:
+                servers.append((words[1], 53))
         elif words[0] == "options":
             trusted = trusted or "trust-ad" in words[1:]
     if not servers:
         servers = [("127.0.0.1", 53)]
-    loopback = all(ipaddress.ip_address(address).is_loopback for address, _ in servers)
+    loopback = all(isLoopback(address) for address, _ in servers)
     return ResolverSettings(tuple(servers), trusted or loopback)
 
 

@@ -24,7 +24,7 @@ from pysmtpd.interfaces import HelperFailed, IHelper, INetwork, IWorkers
 from pysmtpd.privilege import wire
 
 # Seconds for an answer; looking up a user may ask a directory on the network.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 LANE = "helper"
 
@@ -40,6 +40,7 @@ class _Life(FileDescriptor):
 
     def __init__(self, reactor: Any, descriptor: int, ended: Callable[[], object]) -> None:
         super().__init__(reactor)
+        os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._ended = ended
         self.startReading()
@@ -48,13 +49,22 @@ class _Life(FileDescriptor):
         return self._descriptor
 
     def doRead(self) -> None:
+        """There is nothing to read: it is the end."""
+        self.connectionLost()
+
+    def connectionLost(self, reason: object = None) -> None:
+        """The pipe's end, or the reactor's."""
+        if self._descriptor < 0:
+            return
+        try:
+            isOver = not os.read(self._descriptor, 1)
+        except BlockingIOError:
+            isOver = False
         self.stopReading()
         os.close(self._descriptor)
         self._descriptor = -1
-        self._ended()
-
-    def connectionLost(self, reason: object = None) -> None:
-        """The reactor stops."""
+        if isOver:
+            self._ended()
 
 
 @implementer(IHelper)
@@ -66,12 +76,16 @@ class Helper:
     _log = Logger()
 
     def __init__(self, reactor: Any) -> None:
+        """
+        C{workers} is set before the first host is asked for: those requests wait in a lane.
+        """
         self.isAlive = False
         self._reactor = reactor
         self._addresses: frozenset[tuple[str, int]] = frozenset()
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._isStopped = False
         self.workers: IWorkers | None = None
 
     def start(self, addresses: Iterable[tuple[str, int]], files: Mapping[tuple[str, str], str]) -> None:
@@ -113,6 +127,7 @@ class Helper:
 
     def stop(self) -> None:
         """Hang up: the helper ends by that."""
+        self._isStopped = True
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -128,7 +143,9 @@ class Helper:
 
         @raise HelperFailed: it cannot be had.
         """
-        return socket.socket(fileno=self._ask("bind", address=address, port=port))
+        bound = socket.socket(fileno=self._ask("bind", address=address, port=port))
+        bound.setblocking(False)
+        return bound
 
     def readFile(self, pki: str, part: str) -> bytes:
         """What is in a certificate's or key's file now. For a reload; the files' first reading is root's.
@@ -193,7 +210,7 @@ class Helper:
     def _ended(self) -> None:
         if self._process is not None:
             self._process.poll()
-        if self._connection is not None:
+        if not self._isStopped:
             self._log.critical(
                 "The root helper has ended. Nothing more is delivered to local users until the daemon is started again."
             )

@@ -8,9 +8,11 @@ from cryptography import x509
 from OpenSSL import SSL
 from zope.interface import implementer
 
-from pysmtpd.interfaces.operating import ICertificates
+from pysmtpd.interfaces.tls import ICertificates
 from pysmtpd.model.config import PkiSpec
+from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.contexts import chooseByName, serverContext
+from pysmtpd.tls.facts import establishedFacts
 from pysmtpd.tls.names import isCovered
 from pysmtpd.tls.pki import Pki, load, warnings
 
@@ -52,10 +54,20 @@ class Certificates:
             context = self._contexts[key] = self._make(*key)
         return context
 
+    def facts(self, connection: SSL.Connection) -> TlsFacts:
+        """See L{ICertificates.facts}. A certificate that a client showed was verified: it is asked for only where it must be valid."""
+        sni = (connection.get_servername() or b"").decode("ascii", "replace")
+        return establishedFacts(connection, sni)
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why some pkis cannot be used, in the order of the configuration."""
+        return [text for pki in self._loaded.values() for text in pki.faults]
+
     def check(self) -> Sequence[str]:
-        """Faults (such a pki cannot be used), and what else an operator should know, in the order of the configuration."""
+        """What an operator should know of the pkis that can be used, in the order of the configuration."""
         now = self._wallTime()
-        return [text for pki in self._loaded.values() for text in (*pki.faults, *warnings(pki, now))]
+        return [text for pki in self._loaded.values() for text in warnings(pki, now)]
 
     def _make(self, names: tuple[str, ...], verifyClient: bool) -> SSL.Context:
         if not names:

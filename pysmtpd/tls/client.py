@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
@@ -11,11 +10,12 @@ from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
 from pysmtpd.model.facts import TlsFacts
+from pysmtpd.model.netaddr import parseIp
 from pysmtpd.tls.contexts import baseContext, trust
 from pysmtpd.tls.facts import establishedFacts
 
@@ -31,8 +31,9 @@ _ERRORS = {
 }
 
 
+@implementer(IClientTls)
 class ClientContexts:
-    """Makes what C{transport.startTLS} and C{connectSSL} take, one for each connection, over one context."""
+    """All connections share one context."""
 
     def __init__(self, authorities: bytes = b"") -> None:
         """
@@ -42,25 +43,20 @@ class ClientContexts:
         self._authorities = tuple(x509.load_pem_x509_certificates(authorities)) if authorities else ()
         self._context: SSL.Context | None = None
 
-    def creator(self, host: str, verify: bool, names: Sequence[str] = ()) -> ClientCreator:
-        """
-        @param host: name of the host, in A-labels, for SNI; an address: no SNI is sent (RFC 6066 3).
-        @param verify: the handshake fails where the certificate is not valid; else that is only found out.
-        @param names: the certificate may be for any of these; empty: for C{host}.
-        """
+    def handshake(self, host: str, verify: bool, names: Sequence[str] = ()) -> ClientHandshake:
+        """See L{IClientTls.handshake}."""
         if self._context is None:
             # Reading the system's authorities takes milliseconds; do it once, when first needed.
             self._context = baseContext(SSL.TLS_CLIENT_METHOD)
             trust(self._context, self._authorities)
-        return ClientCreator(self._context, host, verify, tuple(names) or (host,))
+        return ClientHandshake(self._context, host, verify, tuple(names) or (host,))
 
 
-@implementer(IOpenSSLClientConnectionCreator)
-class ClientCreator:
-    """For one connection.
+@implementer(IClientHandshake)
+class ClientHandshake:
+    """See L{IClientHandshake}.
 
     @ivar verified: once the handshake is complete: the certificate is valid, and for one of the names.
-    @ivar error: why it is not, for people.
     """
 
     _log = Logger()
@@ -69,14 +65,14 @@ class ClientCreator:
         self._context = context
         self._verify = verify
         self._names = names
-        self._named = False
-        self.sni = "" if _isAddress(host) else host
+        self._matched = ""
+        self.sni = "" if parseIp(host) is not None else host
         self.error = "no certificate"
 
     @property
     def verified(self) -> bool:
         """See the class."""
-        return self._named and not self.error
+        return bool(self._matched) and not self.error
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """What Twisted asks for."""
@@ -89,10 +85,8 @@ class ClientCreator:
         return connection
 
     def facts(self, connection: SSL.Connection) -> TlsFacts:
-        """
-        @param connection: what C{transport.getHandle()} gives once the handshake is complete.
-        """
-        return establishedFacts(connection, self.verified, self.sni)
+        """See L{IClientHandshake.facts}."""
+        return establishedFacts(connection, self.sni, self.verified, self._matched)
 
     def _judge(self, connection: SSL.Connection, certificate: Any, error: int, depth: int, ok: int) -> bool:
         """Called for each certificate of the chain, and for each error; the peer's own comes last, at depth 0."""
@@ -100,8 +94,8 @@ class ClientCreator:
             if not ok:
                 self.error = self.error or _ERRORS.get(error, f"certificate error {error}")
             elif depth == 0:
-                self._named = self._isNamed(certificate)
-                if not self._named:
+                self._matched = self._match(certificate)
+                if not self._matched:
                     self.error = self.error or f"the certificate is not for {' or '.join(self._names)}"
         except Exception:
             # What is raised inside OpenSSL's callback would be lost.
@@ -109,24 +103,17 @@ class ClientCreator:
             self._log.failure("while verifying a certificate")
         return not self._verify or not self.error
 
-    def _isNamed(self, certificate: Any) -> bool:
+    def _match(self, certificate: Any) -> str:
+        """The name that it is for; empty: none of ours."""
         try:
             patterns = extract_patterns(certificate)
         except (CertificateError, ValueError):
-            return False
+            return ""
         for name in self._names:
             try:
-                wanted = IPAddress_ID(name) if _isAddress(name) else DNS_ID(name)
+                wanted = IPAddress_ID(name) if parseIp(name) is not None else DNS_ID(name)
                 verify_service_identity(patterns, [wanted], [])
             except (VerificationError, CertificateError, ValueError):
                 continue
-            return True
-        return False
-
-
-def _isAddress(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+            return name
+        return ""

@@ -23,6 +23,7 @@ from pysmtpd.model.config import Config, MtaLimits
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.tls.client import ClientContexts
 from tests.mta.fakes import Bodies, Dns, Ears, Platform, World, explicit
 
 LINE = b"x" * 70 + b"\r\n"
@@ -108,7 +109,15 @@ def main(messages: int, flight: int, profile: bool) -> None:
         bodies = Bodies()
         config = Config("bench", "me.test", actions=explicit("smtp://127.0.0.1", port), mta=MtaLimits())
         agent = MtaAgent(
-            cast(Any, Platform(reactor, reactor)), Dns(), cast(Any, bodies), lambda: config, dict, load, load, load
+            cast(Any, Platform(reactor, reactor)),
+            Dns(),
+            cast(Any, bodies),
+            lambda: config,
+            dict,
+            load,
+            load,
+            load,
+            ClientContexts(),
         )
         deliveries = [world.delivery("b@y.test", content=CONTENT) for _ in range(messages)]
         bodies.contents = world.bodies.contents

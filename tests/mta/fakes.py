@@ -29,6 +29,7 @@ from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery, Kind, Lease
 from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.tls.client import ClientContexts
 
 CONTENT = b"Subject: hello\r\n\r\n.dots\r\n"
 
@@ -117,7 +118,7 @@ class Link:
     def getHandle(self) -> Any:
         return self
 
-    def get_peer_certificate(self) -> None:
+    def get_peer_certificate(self, as_cryptography: bool) -> None:
         return None
 
     def get_protocol_version_name(self) -> str:
@@ -420,6 +421,7 @@ class World:
             self.ears,
             self.ears,
             self.ears,
+            ClientContexts(),
         )
         self._next = iter(range(1, 1 << 30))
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.config import MtaLimits
+from pysmtpd.model.events import ConnectionClosed, ConnectionOpened
 from pysmtpd.model.ids import EnvelopeId
 from tests.mta.fakes import Server, World
 
@@ -64,10 +65,13 @@ class FateTests(SynchronousTestCase):
         world.run(6000)
         held = [envelope for ids, _ in world.ears.held for envelope in ids]
         self.assertEqual(sorted([*world.ears.outcomes, *held]), sorted(envelopes))
-        self.assertEqual(world.ears.counts.get("mta.connection", 0), 0)
         self.assertEqual([server.open for server in world.network.servers.values()], [0] * len(servers))
         self.assertEqual(world.clock.getDelayedCalls(), [])
         self.assertTrue(all(body.isClosed for body in world.bodies.opened))
         self.assertTrue(all(relay["backlog"] == 0 for relay in world.agent.showRelays()))
         self.assertTrue(all(outcome.reply.enhanced for outcome in world.ears.outcomes.values()))
+        events = world.ears.events
+        opened = [event.session for event in events if isinstance(event, ConnectionOpened)]
+        closed = [event.session for event in events if isinstance(event, ConnectionClosed)]
+        self.assertEqual(sorted(opened), sorted(closed))
         self.assertFalse(any(type(event).__name__ == "InternalError" for event in world.ears.events))

@@ -9,9 +9,10 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pysmtpd.interfaces.operating import ICertificates
+from pysmtpd.interfaces.tls import ICertificates
 from pysmtpd.model.config import PkiSpec
 from pysmtpd.model.decision import Where
+from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.facts import establishedFacts
 from pysmtpd.tls.names import isCovered
@@ -51,7 +52,7 @@ class ServerContextTests(Case):
             client.set_tlsext_host_name(sni.encode())
         server = SSL.Connection(context, None)
         shake(client, server)
-        return establishedFacts(client, False).peerName, server
+        return establishedFacts(client, sni).peerName, server
 
     def test_provides(self) -> None:
         self.assertTrue(verifyObject(ICertificates, self.certificates()))
@@ -77,8 +78,9 @@ class ServerContextTests(Case):
 
     def test_facts(self) -> None:
         self.add("first", "mail.example.org")
-        _, server = self.served(self.certificates().serverContext(["first"]), "mail.example.org")
-        facts = establishedFacts(server)
+        certificates = self.certificates()
+        _, server = self.served(certificates.serverContext(["first"]), "mail.example.org")
+        facts = certificates.facts(server)
         self.assertEqual(
             (facts.protocol, facts.sni, facts.verified, facts.peerName), ("TLSv1.3", "mail.example.org", False, "")
         )
@@ -168,18 +170,19 @@ def visit(clients: ssl.SSLContext, context: SSL.Context, sni: str, session: ssl.
 
 
 class VerifyClientTests(Case):
-    def shakeWith(self, certificate: bytes | None) -> SSL.Connection:
+    def shakeWith(self, certificate: bytes | None) -> TlsFacts:
         self.add("a", "a.example.org")
         context: Any = SSL.Context(SSL.TLS_CLIENT_METHOD)
         if certificate is not None:
             context.use_certificate(load_pem_x509_certificate(certificate))
             context.use_privatekey(OTHER_KEY)
-        server = SSL.Connection(self.certificates().serverContext(["a"], True), None)
+        certificates = self.certificates()
+        server = SSL.Connection(certificates.serverContext(["a"], True), None)
         shake(SSL.Connection(context, None), server)
-        return server
+        return certificates.facts(server)
 
     def test_aGoodCertificate(self) -> None:
-        facts = establishedFacts(self.shakeWith(AUTHORITY.issue(["client.example.org"], OTHER_KEY)))
+        facts = self.shakeWith(AUTHORITY.issue(["client.example.org"], OTHER_KEY))
         self.assertEqual((facts.verified, facts.peerName), (True, "client.example.org"))
 
     def test_none(self) -> None:
@@ -191,7 +194,8 @@ class VerifyClientTests(Case):
 
 class CheckTests(Case):
     def check(self) -> list[str]:
-        return list(self.certificates().check())
+        certificates = self.certificates()
+        return [*certificates.faults, *certificates.check()]
 
     def assertProblem(self, *words: str) -> None:
         problems = self.check()

@@ -11,10 +11,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
+from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
 from pysmtpd.model.config import PkiSpec
 from pysmtpd.tls.certificates import Certificates
-from pysmtpd.tls.client import ClientContexts, ClientCreator
+from pysmtpd.tls.client import ClientContexts, ClientHandshake
 from tests.tls.authority import DAY, NOW, Authority, keyPem, newKey
 from tests.tls.handshake import shake
 
@@ -27,10 +29,10 @@ def server(names: Sequence[str], authority: Authority = AUTHORITY, **options: An
     return Certificates({"x": PkiSpec("x", "crt", "key")}, files.__getitem__, NOW.timestamp).serverContext(["x"])
 
 
-class ClientCreatorTests(SynchronousTestCase):
+class ClientHandshakeTests(SynchronousTestCase):
     contexts = ClientContexts(AUTHORITY.pem)
 
-    def shake(self, creator: ClientCreator, context: SSL.Context) -> tuple[SSL.Connection, SSL.Connection]:
+    def shake(self, creator: ClientHandshake, context: SSL.Context) -> tuple[SSL.Connection, SSL.Connection]:
         here = creator.clientConnectionForTLS(None)
         there = SSL.Connection(context, None)
         shake(here, there)
@@ -38,18 +40,22 @@ class ClientCreatorTests(SynchronousTestCase):
 
     def refused(self, context: SSL.Context, host: str = "mx.example.org", names: Sequence[str] = ()) -> str:
         """The handshake of one who verifies fails; one who does not finds out the same. Why?"""
-        strict = self.contexts.creator(host, True, names)
+        strict = self.contexts.handshake(host, True, names)
         self.assertRaises(SSL.Error, self.shake, strict, context)
         self.assertFalse(strict.verified)
-        lenient = self.contexts.creator(host, False, names)
+        lenient = self.contexts.handshake(host, False, names)
         connection, _ = self.shake(lenient, context)
         self.assertFalse(lenient.facts(connection).verified)
         self.assertEqual(lenient.error, strict.error)
         return strict.error
 
+    def test_provides(self) -> None:
+        self.assertTrue(verifyObject(IClientTls, self.contexts))
+        self.assertTrue(verifyObject(IClientHandshake, self.contexts.handshake("mx.example.org", True)))
+
     def test_verified(self) -> None:
         for verify in (True, False):
-            creator = self.contexts.creator("mx.example.org", verify)
+            creator = self.contexts.handshake("mx.example.org", verify)
             here, there = self.shake(creator, server(["mx.example.org"]))
             facts = creator.facts(here)
             self.assertEqual((facts.verified, facts.peerName, facts.sni), (True, "mx.example.org", "mx.example.org"))
@@ -58,13 +64,13 @@ class ClientCreatorTests(SynchronousTestCase):
             self.assertEqual(creator.error, "")
 
     def test_wildcard(self) -> None:
-        creator = self.contexts.creator("mx.example.org", True)
+        creator = self.contexts.handshake("mx.example.org", True)
         self.shake(creator, server(["*.example.org"]))
         self.assertTrue(creator.verified)
         self.refused(server(["*.example.org"]), "a.b.example.org")
 
     def test_anyOfSeveralNames(self) -> None:
-        creator = self.contexts.creator("mx.example.org", True, ("example.net", "mx.example.com"))
+        creator = self.contexts.handshake("mx.example.org", True, ("example.net", "mx.example.com"))
         self.shake(creator, server(["mx.example.com"]))
         self.assertTrue(creator.verified)
         self.refused(server(["mx.example.org"]), "mx.example.org", ("example.net",))
@@ -85,7 +91,7 @@ class ClientCreatorTests(SynchronousTestCase):
         self.assertIn("issuer", self.refused(server(["mx.example.org"], STRANGER)))
 
     def test_anAddress(self) -> None:
-        creator = self.contexts.creator("192.0.2.1", True)
+        creator = self.contexts.handshake("192.0.2.1", True)
         _, there = self.shake(creator, server(["192.0.2.1"]))
         self.assertTrue(creator.verified)
         self.assertIsNone(there.get_servername())
@@ -95,18 +101,18 @@ class ClientCreatorTests(SynchronousTestCase):
         old = SSL.Context(SSL.TLS_SERVER_METHOD)
         old.set_cipher_list(b"ALL:@SECLEVEL=0")
         old.set_max_proto_version(SSL.TLS1_1_VERSION)
-        creator = self.contexts.creator("mx.example.org", False)
+        creator = self.contexts.handshake("mx.example.org", False)
         self.assertRaises(SSL.Error, self.shake, creator, old)
         self.assertFalse(creator.verified)
 
     def test_beforeTheHandshakeNothingIsVerified(self) -> None:
-        creator = self.contexts.creator("mx.example.org", False)
+        creator = self.contexts.handshake("mx.example.org", False)
         self.assertFalse(creator.verified)
         creator.clientConnectionForTLS(None)
         self.assertFalse(creator.verified)
 
     def test_theSystemsAuthorities(self) -> None:
-        creator = ClientContexts().creator("mx.example.org", True)
+        creator = ClientContexts().handshake("mx.example.org", True)
         self.assertRaises(SSL.Error, self.shake, creator, server(["mx.example.org"]))
 
     def test_authoritiesThatAreNone(self) -> None:
@@ -130,7 +136,7 @@ class End(Protocol):
 class TwistedTests(SynchronousTestCase):
     """The same through Twisted's own TLS transport."""
 
-    def connect(self, creator: ClientCreator, context: SSL.Context) -> tuple[End, Any]:
+    def connect(self, creator: ClientHandshake, context: SSL.Context) -> tuple[End, Any]:
         @implementer(IOpenSSLServerConnectionCreator)
         class Server:
             def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
@@ -155,13 +161,13 @@ class TwistedTests(SynchronousTestCase):
         return protocol, transport, tls.dataReceived
 
     def test_facts(self) -> None:
-        creator = ClientContexts(AUTHORITY.pem).creator("mx.example.org", False)
+        creator = ClientContexts(AUTHORITY.pem).handshake("mx.example.org", False)
         client, transport = self.connect(creator, server(["mx.example.org"]))
         self.assertTrue(client.done)
         self.assertTrue(creator.facts(transport.getHandle()).verified)
 
     def test_refused(self) -> None:
-        creator = ClientContexts(AUTHORITY.pem).creator("mx.example.org", True)
+        creator = ClientContexts(AUTHORITY.pem).handshake("mx.example.org", True)
         client, _ = self.connect(creator, server(["mx.example.net"]))
         self.assertFalse(client.done)
         self.assertIn("not for mx.example.org", creator.error)

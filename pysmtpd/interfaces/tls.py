@@ -1,0 +1,49 @@
+"""TLS, on both sides of a connection. What a handshake established is told by whoever made its context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from zope.interface import Attribute, Interface
+
+from pysmtpd.model.facts import TlsFacts
+
+
+class ICertificates(Interface):
+    """TLS contexts by pki name."""
+
+    def serverContext(names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
+        """One immutable context that chooses a certificate by SNI among C{names}; the first is the default.
+
+        @param verifyClient: the handshake fails without a valid certificate of the client.
+        @raise LookupError: no such pki.
+        """
+
+    def facts(connection: SSL.Connection) -> TlsFacts:
+        """
+        @param connection: of one of these contexts; its handshake is complete.
+        """
+
+
+class IClientHandshake(IOpenSSLClientConnectionCreator):
+    """What C{transport.startTLS} takes; for one connection."""
+
+    error: str = Attribute("Why the certificate is not valid, for people; empty: it is.")
+
+    def facts(connection: SSL.Connection) -> TlsFacts:
+        """
+        @param connection: what C{transport.getHandle()} gives once the handshake is complete.
+        """
+
+
+class IClientTls(Interface):
+    """TLS towards other hosts."""
+
+    def handshake(host: str, verify: bool, names: Sequence[str] = ()) -> IClientHandshake:
+        """
+        @param host: name of the host, in A-labels, for SNI; an address: no SNI is sent (RFC 6066 3).
+        @param verify: the handshake fails where the certificate is not valid; else that is only found out.
+        @param names: the certificate may be for any of these; empty: for C{host}.
+        """

@@ -1,0 +1,315 @@
+"""A daemon that root has started: who runs as whom, and who holds a peer's connection. Root runs these, on Linux."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.e2e.support import PATIENCE, ROOT, Place, freePort, waitFor
+from tests.tls.authority import Authority, keyPem, newKey
+
+CONFIGURATION = """
+pki mail cert "@PLACE@/mail.crt"
+pki mail key "@PLACE@/mail.key"
+listen on 127.0.0.1 port @PORT@ tls pki mail
+listen on 127.0.0.1 port @LOW@
+action "mail" maildir "@PLACE@/mail/Maildir" virtual { "@" = "mail" }
+action "daemon" maildir "@PLACE@/daemon/Maildir" virtual { "@" = "daemon" }
+action "root" maildir "@PLACE@/root/Maildir" virtual { "@" = "root" }
+match from any for domain "mail.test" action "mail"
+match from any for domain "daemon.test" action "daemon"
+match from any for domain "root.test" action "root"
+"""
+
+CONTENT = b"Subject: test\r\n\r\nHello.\r\n"
+
+
+def children(pid: int) -> list[int]:
+    """All processes below this one."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                parent = int(status(int(entry))["PPid"])
+            except (OSError, KeyError):
+                continue
+            if parent == pid:
+                found += [int(entry), *children(int(entry))]
+    return found
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def sockets(pid: int) -> set[str]:
+    """Inodes of its sockets."""
+    found = set()
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.add(target[8:-1])
+    return found
+
+
+def internetSockets() -> dict[str, str]:
+    """Inode and state of all TCP and UDP sockets of this machine."""
+    found = {}
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        path = Path("/proc/net") / name
+        if path.exists():
+            for line in path.read_text().splitlines()[1:]:
+                fields = line.split()
+                found[fields[9]] = fields[3]
+    return found
+
+
+ESTABLISHED = "01"
+LISTENING = "0A"
+
+
+class RootDaemonTests(SynchronousTestCase):
+    command: tuple[str, ...] = (sys.executable, "-m", "pysmtpd")
+
+    def setUp(self) -> None:
+        if os.geteuid() or not sys.platform.startswith("linux"):
+            raise SkipTest("root on Linux runs this")
+        self.place = Place()
+        self.addCleanup(self.place.remove)
+        path = self.place.path
+        for user in ("mail", "daemon"):
+            (path / user).mkdir()
+            shutil.chown(path / user, user)
+        (path / "root").mkdir(mode=0o777)
+        key = newKey()
+        (path / "mail.crt").write_bytes(Authority().issue(["mail.example.org"], key))
+        (path / "mail.key").write_bytes(keyPem(key))
+        (path / "mail.key").chmod(0o600)
+        self.port = freePort()
+        self.low = next(port for port in range(900, 1000) if self._isFree(port))
+        self.configure(CONFIGURATION)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _isFree(self, port: int) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    def configure(self, text: str) -> None:
+        text = text.replace("@PLACE@", str(self.place.path)).replace("@PORT@", str(self.port))
+        path = self.place.path / "smtpd.conf"
+        path.write_text(text.replace("@LOW@", str(self.low)))
+        # As root's files often are.
+        path.chmod(0o600)
+
+    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
+        path = self.place.path
+        with open(path / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command, "-f", str(path / "smtpd.conf"), "--spool", str(path / "spool"), *arguments],
+                stdout=log,
+                stderr=log,
+                env=dict(os.environ, PYTHONPATH=str(ROOT)),
+                cwd=path,
+            )
+        self.addCleanup(self._end, self.process)
+        return self.process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+    def start(self, *arguments: str) -> int:
+        process = self.launch("--user", "nobody", *arguments)
+        waitFor("the greeting", lambda: process.poll() is not None or self._greets())
+        self.assertIsNone(process.poll(), self.log())
+        return process.pid
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 2) as probe:
+                return probe.recv(4) == b"220 "
+        except OSError:
+            return False
+
+    def log(self) -> str:
+        return (self.place.path / "log").read_text()
+
+    def send(self, *recipients: str, port: int = 0) -> None:
+        with smtplib.SMTP("127.0.0.1", port or self.port, timeout=PATIENCE) as client:
+            client.sendmail("a@client.test", recipients, CONTENT)
+
+    def letters(self, user: str) -> list[Path]:
+        new = self.place.path / user / "Maildir" / "new"
+        return sorted(new.iterdir()) if new.is_dir() else []
+
+    def helper(self, pid: int) -> int:
+        (found,) = [child for child in children(pid) if status(child)["PPid"] == str(pid)]
+        return found
+
+    # --- tests
+
+    def test_everyProcessIsWhoItShouldBe(self) -> None:
+        daemon = self.start()
+        self.send("a@mail.test", "b@daemon.test")
+        waitFor("delivery", lambda: self.letters("mail") and self.letters("daemon"))
+        uids = {pid: status(pid)["Uid"].split() for pid in (daemon, *children(daemon))}
+        helper = self.helper(daemon)
+        names = {pid: pwd.getpwuid(int(ids[0])).pw_name for pid, ids in uids.items()}
+        self.assertEqual(names.pop(daemon), "nobody")
+        self.assertEqual(names.pop(helper), "root")
+        self.assertEqual(sorted(names.values()), ["daemon", "mail"])
+        for pid, ids in uids.items():
+            # Real, effective, saved and file system's: nothing is left to go back to.
+            self.assertEqual(len(set(ids)), 1)
+            self.assertEqual(len(set(status(pid)["Gid"].split())), 1)
+            self.assertEqual(status(pid)["NoNewPrivs"], "1")
+            if pid != helper:
+                self.assertNotIn("0", status(pid)["Groups"].split())
+                self.assertEqual(int(status(pid)["CapEff"], 16), 0)
+                self.assertEqual(int(status(pid)["CapPrm"], 16), 0)
+        for user in ("mail", "daemon"):
+            (letter,) = self.letters(user)
+            self.assertEqual(letter.owner(), user)
+            self.assertEqual(letter.stat().st_mode & 0o777, 0o600)
+
+    def test_noRootProcessHasAPeer(self) -> None:
+        """Only the daemon holds sockets of the network, and the hosts none at all."""
+        daemon = self.start()
+        self.send("a@mail.test")
+        waitFor("delivery", lambda: self.letters("mail"))
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
+            client.ehlo()
+            network = internetSockets()
+            own = {network[inode] for inode in sockets(daemon) if inode in network}
+            self.assertIn(ESTABLISHED, own)
+            self.assertIn(LISTENING, own)
+            for pid in children(daemon):
+                self.assertEqual([inode for inode in sockets(pid) if inode in network], [])
+                # To the daemon, and nothing else.
+                self.assertEqual(len(sockets(pid)), 1)
+
+    def test_lowPortsAndRootsKeys(self) -> None:
+        self.start()
+        self.send("a@mail.test", port=self.low)
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
+            client.starttls()
+            client.sendmail("a@client.test", ["b@mail.test"], CONTENT)
+        waitFor("delivery", lambda: len(self.letters("mail")) == 2)
+
+    def test_largeLetter(self) -> None:
+        self.start()
+        content = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 200_000
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
+            client.sendmail("a@client.test", ["b@mail.test"], content)
+        (letter,) = waitFor("delivery", lambda: self.letters("mail"))
+        self.assertTrue(letter.read_bytes().endswith(content.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
+    def test_nothingIsDeliveredAsRoot(self) -> None:
+        self.start()
+        self.send("a@root.test")
+        waitFor("the attempt", lambda: "TempFail" in self.log())
+        self.assertIn("nothing is delivered as root", self.log())
+        self.assertEqual(list((self.place.path / "root").iterdir()), [])
+
+    def test_theSpoolBelongsToTheDaemonsUser(self) -> None:
+        self.start()
+        spool = self.place.path / "spool"
+        self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o700))
+        self.assertEqual({path.lstat().st_uid for path in spool.rglob("*")}, {pwd.getpwnam("nobody").pw_uid})
+
+    def test_aHostThatIsKilled(self) -> None:
+        daemon = self.start()
+        self.send("a@mail.test")
+        waitFor("delivery", lambda: self.letters("mail"))
+        (host,) = set(children(daemon)) - {self.helper(daemon)}
+        os.kill(host, signal.SIGKILL)
+        waitFor("its end", lambda: host not in children(daemon))
+        self.send("b@mail.test")
+        waitFor("delivery", lambda: len(self.letters("mail")) == 2)
+
+    def test_theHelperIsKilled(self) -> None:
+        """It is told, mail is still taken, and nothing is delivered by anybody else."""
+        daemon = self.start()
+        self.send("a@mail.test")
+        waitFor("delivery", lambda: self.letters("mail"))
+        os.kill(self.helper(daemon), signal.SIGKILL)
+        waitFor("the log", lambda: "root helper has ended" in self.log())
+        self.send("b@mail.test", "c@daemon.test")
+        waitFor("the attempts", lambda: self.log().count("TempFail") == 2)
+        self.assertEqual((len(self.letters("mail")), len(self.letters("daemon"))), (1, 0))
+
+    def test_allEndWithTheDaemon(self) -> None:
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            daemon = self.start()
+            self.send("a@mail.test", "b@daemon.test")
+            waitFor("delivery", lambda: len(children(daemon)) == 3)  # noqa: B023
+            others = children(daemon)
+            os.kill(daemon, how)
+            assert self.process is not None
+            self.process.wait(PATIENCE)
+            waitFor("the others' end", lambda: not [pid for pid in others if self._runs(pid)])  # noqa: B023
+
+    def _runs(self, pid: int) -> bool:
+        try:
+            return not status(pid)["State"].startswith("Z")
+        except OSError:
+            return False
+
+    # --- it refuses to start
+
+    def refusal(self, *arguments: str) -> str:
+        process = self.launch(*arguments)
+        process.wait(PATIENCE)
+        return self.log()
+
+    def test_neverAsRoot(self) -> None:
+        self.assertIn("user root is root", self.refusal("--user", "root"))
+
+    def test_aSpoolOfSomebodyElse(self) -> None:
+        spool = self.place.path / "spool"
+        spool.mkdir()
+        shutil.chown(spool, "daemon")
+        self.assertIn("belongs to user 1", self.refusal("--user", "nobody"))
+
+    def test_aSpoolThatIsALink(self) -> None:
+        (self.place.path / "spool").symlink_to("/etc")
+        self.assertIn("symbolic link", self.refusal("--user", "nobody"))
+        self.assertEqual(Path("/etc").owner(), "root")
+
+    def test_aTableThatTheUserCannotRead(self) -> None:
+        table = self.place.path / "domains"
+        table.write_text("example.org\n")
+        table.chmod(0o600)
+        self.configure(f'table domains file:{table}\n{CONFIGURATION}match for domain <domains> action "mail"\n')
+        said = self.refusal("--user", "nobody")
+        self.assertIn("domains", said)
+        self.assertIn("runs as nobody", said)
+
+    def test_aWarningAboutNobody(self) -> None:
+        """Only where there was no choice."""
+        self.start()
+        self.assertNotIn("run as nobody", self.log())
+
+
+class RootTwistdTests(RootDaemonTests):
+    """The same, started by twistd."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        path = self.place.path / "twistd"
+        path.write_text("import sys\nfrom twisted.scripts.twistd import run\nsys.argv[0] = 'twistd'\nrun()\n")
+        self.command = (sys.executable, str(path), "-n", "--pidfile=", "pysmtpd")

@@ -1,0 +1,55 @@
+"""What daemon and delivery host say to each other."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packAnswer, packFrame, takeAnswers, takeFrames
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+FRAMES = st.lists(
+    st.builds(Frame, st.integers(0, 2**32 - 1), st.sampled_from(Kind), TEXT, TEXT, st.binary(max_size=50))
+)
+ANSWERS = st.lists(st.builds(Answer, st.integers(0, 2**32 - 1), st.sampled_from(Status), st.integers(0, 200), TEXT))
+
+
+class WireTests(SynchronousTestCase):
+    @given(FRAMES, st.integers(1, 40))
+    @settings(max_examples=60, deadline=None)
+    def test_framesInAnySegments(self, frames: list[Frame], step: int) -> None:
+        octets = b"".join(map(packFrame, frames))
+        buffer, found = bytearray(), []
+        for at in range(0, len(octets), step):
+            buffer += octets[at : at + step]
+            found += takeFrames(buffer)
+        self.assertEqual(found, frames)
+        self.assertEqual(buffer, b"")
+
+    @given(ANSWERS, st.integers(1, 40))
+    @settings(max_examples=60, deadline=None)
+    def test_answersInAnySegments(self, answers: list[Answer], step: int) -> None:
+        octets = b"".join(map(packAnswer, answers))
+        buffer, found = bytearray(), []
+        for at in range(0, len(octets), step):
+            buffer += octets[at : at + step]
+            found += takeAnswers(buffer)
+        self.assertEqual(found, answers)
+
+    @given(st.binary(max_size=200))
+    @settings(max_examples=200, deadline=None)
+    def test_anyOctets(self, octets: bytes) -> None:
+        """Rubbish is waited for or refused, nothing else."""
+        for take in (takeFrames, takeAnswers):
+            try:
+                take(bytearray(octets))
+            except ValueError:
+                continue
+
+    def test_lengthsAreBounded(self) -> None:
+        """Nobody can make the other side wait for more than it would take."""
+        self.assertRaises(ValueError, takeFrames, bytearray(b"\0\0\0\1\1\0\1\0\1\xff\xff\xff\xff"))
+        self.assertRaises(ValueError, takeAnswers, bytearray(b"\0\0\0\1\1\0\0\xff\xff"))
+        self.assertRaises(ValueError, packFrame, Frame(1, Kind.WHOLE, "x" * 9000))
+        self.assertEqual(len(takeAnswers(bytearray(packAnswer(Answer(1, Status.FAILED, 5, "x" * 9000))))[0].text), 8192)
