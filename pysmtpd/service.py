@@ -273,6 +273,7 @@ class Daemon(Service):
             "sessions": self.listeners.sessions,
             "paused": [part for part, isPaused in self._paused.items() if isPaused],
             "loading": self.dispatcher.isLoading,
+            "loaded": self.dispatcher.loaded,
         }
 
     def pause(self, part: str) -> None:

@@ -91,13 +91,17 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
     }
 
 
-def messageRow(message: Message, envelopes: list[dict[str, Any]]) -> dict[str, Any]:
-    """One message with its envelopes."""
+def messageRow(message: Message, envelopes: list[dict[str, Any]], count: int) -> dict[str, Any]:
+    """One message with as many of its envelopes as fit.
+
+    @param count: how many it has.
+    """
     return {
         "msgid": formatMessageId(message.id),
         "sender": str(message.transaction.sender),
         "size": message.body.size,
         "created": message.created,
         "bounce": message.isBounce,
+        "count": count,
         "envelopes": envelopes,
     }

@@ -31,10 +31,14 @@ from pysmtpd.interfaces import (
 )
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import Commanded
-from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf, parseEnvelopeId, parseMessageId
+from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf, parseEnvelopeId, parseMessageId
 from pysmtpd.model.schedule import Status
 
+# Messages, and envelopes of one message, that are looked at in one go.
 _MESSAGES = 64
+_ENVELOPES = 100
+# Octets of an answer for what stands beside its rows.
+_HEAD = 2000
 
 # Seconds that a client has to read its last answer when the daemon ends.
 LAST_WORDS = 2.0
@@ -46,17 +50,36 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
+class _Page:
+    """Rows that fit into one answer, of which there is at least one."""
+
+    def __init__(self, size: int = PAGE) -> None:
+        self.rows: list[Any] = []
+        self._left = size - 2
+
+    def add(self, row: Any) -> bool:
+        """False: it does not fit."""
+        self._left -= len(_json(row)) + 1
+        if self._left < 0 and self.rows:
+            return False
+        self.rows.append(row)
+        return True
+
+
 def _slice(rows: Sequence[Any], cursor: str) -> dict[str, Any]:
     """A page of a list that is at hand; the cursor is the index of its first row."""
-    start = int(cursor or 0)
-    size = 2
-    end = start
-    while end < len(rows):
-        size += len(_json(rows[end])) + 1
-        if size > PAGE and end > start:
-            break
-        end += 1
-    return {"rows": list(rows[start:end]), "cursor": str(end) if end < len(rows) else ""}
+    start = _index(cursor) if cursor else 0
+    page = _Page()
+    for index in range(start, len(rows)):
+        if not page.add(rows[index]):
+            return {"rows": page.rows, "cursor": str(index)}
+    return {"rows": page.rows, "cursor": ""}
+
+
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadArgument(f"{text!r} is no cursor of ours; begin with an empty one")
+    return int(text)
 
 
 def _messageId(text: str) -> MessageId:
@@ -89,7 +112,9 @@ class Control:
     # --- looking
 
     async def status(self) -> dict[str, Any]:
-        return {"status": dict(self._operator.status()) | {"envelopes": dict(await self._scheduler.counts())}}
+        envelopes = dict(await self._scheduler.counts())
+        stale = envelopes.pop("stale", 0)
+        return {"status": dict(self._operator.status()) | {"envelopes": envelopes, "stale": stale}}
 
     async def stats(self, cursor: str) -> dict[str, Any]:
         return _slice([[key, value] for key, value in self._stat.snapshot().items()], cursor)
@@ -107,24 +132,35 @@ class Control:
         return _slice([{"item": each.item, "reason": each.reason} for each in await self._queue.setAside()], cursor)
 
     async def queue(self, cursor: str) -> dict[str, Any]:
-        """Pages never split a message in two unless it alone is larger than a page; the cursor is C{MSGID[/INDEX]}."""
-        after, _, skip = cursor.partition("/")
-        first = int(skip or 0)
-        rows: list[dict[str, Any]] = []
-        size = 2
-        # With an index the message itself is read once more.
-        start = MessageId(int(after, 16) - (1 if skip else 0)) if after else MessageId(0)
-        page = await self._queue.page(start, _MESSAGES)
-        for message, envelopes in page:
-            for index, row in enumerate(await self._rows(message, envelopes)):
-                if index < first:
-                    continue
-                size += len(_json(row)) + 1
-                if size > PAGE and rows:
-                    return {"rows": rows, "cursor": f"{message.id:016x}/{index}"}
-                rows.append(row)
-            first = 0
-        return {"rows": rows, "cursor": f"{page[-1][0].id:016x}" if len(page) == _MESSAGES else ""}
+        """A message larger than a page goes on in the next one; the cursor is C{MSGID}: after it, or C{MSGID/INDEX}: within it."""
+        text, _, place = cursor.partition("/")
+        message = _messageId(text) if text else MessageId(0)
+        page = _Page()
+        first = _index(place) if place else 0
+        if place:
+            # This message once more, from the place where the last page ended. It may be gone meanwhile.
+            found = await self._queue.page(MessageId(message - 1), 1)
+            if found and found[0][0].id == message and (rest := await self._fill(page, *found[0], first)):
+                return {"rows": page.rows, "cursor": rest}
+        after = message
+        while True:
+            messages = await self._queue.page(after, _MESSAGES)
+            for each, envelopes in messages:
+                if rest := await self._fill(page, each, envelopes, 0):
+                    return {"rows": page.rows, "cursor": rest}
+                after = each.id
+            if len(messages) < _MESSAGES:
+                return {"rows": page.rows, "cursor": ""}
+            if page.rows:
+                return {"rows": page.rows, "cursor": formatMessageId(after)}
+
+    async def _fill(self, page: _Page, message: Message, envelopes: Sequence[Envelope], first: int) -> str:
+        """Add a message's rows; give the cursor of what did not fit."""
+        for start in range(first, len(envelopes), _ENVELOPES):
+            for index, row in enumerate(await self._rows(message, envelopes[start : start + _ENVELOPES]), start):
+                if not page.add(row):
+                    return f"{formatMessageId(message.id)}/{index}"
+        return ""
 
     async def _rows(self, message: Message, envelopes: Sequence[Envelope]) -> list[dict[str, Any]]:
         statuses = await self._statuses(envelopes)
@@ -135,23 +171,31 @@ class Control:
 
     async def message(self, id: str) -> dict[str, Any]:
         message, envelopes = await self._load(id)
-        return {"message": messageRow(message, (await self._rows(message, envelopes))[:100])}
+        # The rest of a large message is in the pages of Queue.
+        page = _Page(PAGE - _HEAD)
+        await self._fill(page, message, envelopes, 0)
+        return {"message": messageRow(message, page.rows, len(envelopes))}
 
     async def envelope(self, id: str) -> dict[str, Any]:
         if len(id) != 24:
             raise BadArgument(f"{id!r} is not an envelope id (24 hex digits)")
         message, envelopes = await self._load(id)
-        for envelope in envelopes:
-            if envelope.id == int(id, 16):
-                status = (await self._statuses([envelope])).get(envelope.id)
-                return {"envelope": envelopeDetail(message, envelope, status)}
-        raise NoSuchItemError(f"no envelope {id} is in the queue")
+        (envelope,) = envelopes
+        status = (await self._statuses(envelopes)).get(envelope.id)
+        return {"envelope": envelopeDetail(message, envelope, status)}
 
-    async def _load(self, id: str) -> tuple[Message, tuple[Envelope, ...]]:
+    async def _load(self, id: str) -> tuple[Message, Sequence[Envelope]]:
+        """A message with its envelopes; of an envelope id with that envelope only."""
+        wanted = _messageId(id)
         try:
-            return await asDeferred(self._queue.load(_messageId(id)))
+            message, envelopes = await asDeferred(self._queue.load(wanted))
         except NoSuchItem as error:
             raise NoSuchItemError(f"nothing with the id {id} is in the queue") from error
+        if len(id) == 24:
+            envelopes = tuple(each for each in envelopes if each.id == parseEnvelopeId(id))
+            if not envelopes:
+                raise NoSuchItemError(f"no envelope {id} is in the queue")
+        return message, envelopes
 
     async def body(self, id: str) -> IBody:
         """The content of a message, for C{Content}."""
@@ -161,6 +205,8 @@ class Control:
     # --- doing
 
     async def schedule(self, selection: str) -> dict[str, Any]:
+        # Whoever says so may know that a host which was down is back.
+        self._routes.forgive()
         return await self._each("schedule", selection, self._scheduler.schedule)
 
     async def remove(self, selection: str) -> dict[str, Any]:
@@ -183,10 +229,9 @@ class Control:
                 after = page[-1][0].id
         else:
             _, envelopes = await self._load(selection)
-            wanted = [each.id for each in envelopes if len(selection) == 16 or each.id == int(selection, 16)]
-            if not wanted:
-                raise NoSuchItemError(f"no envelope {selection} is in the queue")
-            count = await act(wanted)
+            count = await act([each.id for each in envelopes])
+        if not count and self._operator.status()["loading"]:
+            raise Unavailable("the queue is still being loaded; try again when `show status` says that it is")
         self._report.happened(Commanded(command=word, detail=f"{selection} ({count})"))
         return {"count": count}
 
@@ -321,14 +366,14 @@ class ControlServer:
         """
         if self._stopped is None:
             self._stopped = Deferred()
-            port, self._port = self._port, None
-            Deferred.fromCoroutine(self._stop(port)).addErrback(self._complain)
+            Deferred.fromCoroutine(self._stop()).addErrback(self._complain)
         return self._stopped
 
-    async def _stop(self, port: IListeningPort | None) -> None:
-        closing = None if port is None else port.stopListening()
+    async def _stop(self) -> None:
+        closing = None if self._port is None else self._port.stopListening()
         if isinstance(closing, Deferred):
             await closing
+        self._port = None
         expel = self._platform.clock.callLater(LAST_WORDS, self._expel)
         assert self._stopped is not None
         self._stopped.addCallback(lambda _: expel.cancel() if expel.active() else None)
@@ -337,7 +382,8 @@ class ControlServer:
         self._check()
 
     def _check(self) -> None:
-        if self._stopped is not None and not self._connections and not self._stopped.called:
+        isOver = self._port is None and not self._connections
+        if isOver and self._stopped is not None and not self._stopped.called:
             self._stopped.callback(None)
 
     def _expel(self) -> None:
@@ -346,4 +392,5 @@ class ControlServer:
 
     def _complain(self, failure: Failure) -> None:
         self._log.failure("While closing the control socket", failure=failure)
+        self._port = None
         self._check()

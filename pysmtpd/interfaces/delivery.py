@@ -69,10 +69,13 @@ class IBounce(Interface):
 
 
 class IRoutes(Interface):
-    """What the mta shows to people: one mapping of plain values for each."""
+    """What the mta shows to people, one mapping of plain values for each; and what it lets them do."""
 
     def showRoutes() -> Sequence[Mapping[str, object]]: ...
 
     def showHosts() -> Sequence[Mapping[str, object]]: ...
 
     def showRelays() -> Sequence[Mapping[str, object]]: ...
+
+    def forgive() -> None:
+        """Forget that hosts were down: the next try is a real one."""

@@ -15,6 +15,8 @@ SessionId = NewType("SessionId", int)
 
 ENVELOPE_BITS = 32
 
+_DIGITS = "0123456789abcdefABCDEF"
+
 
 def envelopeId(message: MessageId, index: int) -> EnvelopeId:
     """The id of the C{index}-th envelope (from 0) of C{message}."""
@@ -45,7 +47,7 @@ def parseMessageId(text: str) -> MessageId:
     """
     @raise ValueError: C{text} is not a message id.
     """
-    if len(text) != 16:
+    if len(text) != 16 or text.strip(_DIGITS):
         raise ValueError(f"a message id has 16 hex digits, not {text!r}")
     return MessageId(int(text, 16))
 
@@ -54,6 +56,6 @@ def parseEnvelopeId(text: str) -> EnvelopeId:
     """
     @raise ValueError: C{text} is not an envelope id.
     """
-    if len(text) != 24:
+    if len(text) != 24 or text.strip(_DIGITS):
         raise ValueError(f"an envelope id has 24 hex digits, not {text!r}")
     return EnvelopeId(int(text, 16))

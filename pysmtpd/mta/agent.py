@@ -341,6 +341,13 @@ class MtaAgent:
 
     # --- IRoutes
 
+    def forgive(self) -> None:
+        """See L{IRoutes.forgive}."""
+        for pool in self._board.pools.values():
+            pool.forgive()
+        for relay in self._directory.relays.values():
+            relay.down = None
+
     def showRoutes(self) -> Sequence[Mapping[str, object]]:
         now = self._clock.seconds()
         return [

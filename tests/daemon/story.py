@@ -47,7 +47,7 @@ class StoryTestCase(WorldTestCase):
     def accepted(self, world: World, *recipients: str, sender: str = "jane@client.test", **options: Any) -> None:
         """Somebody sends a message, and reads 250."""
         sent = world.send(sender, *recipients, **options)
-        world.until(lambda: sent.isOver, 60, "the session ends")
+        world.until(lambda: sent.isOver, 3600, "the session ends")
         self.assertTrue(sent.isAccepted, sent.replies)
 
     def letters(self, world: World) -> list[bytes]:

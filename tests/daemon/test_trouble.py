@@ -149,10 +149,6 @@ class DiskTests(StoryTestCase):
 
 
 class TableTests(StoryTestCase):
-    def test_aTableThatFails(self) -> None:
-        """The peer reads 451 and comes again; it is not told why, the log is."""
-        self.skipTest("see test_seams")
-
     def test_aTableThatIsNotThere(self) -> None:
         world = self.world('table users "/etc/pysmtpd/users"\n' + rules("match from any for rcpt-to <users> reject"))
         said: list[str] = []
