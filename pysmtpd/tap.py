@@ -42,8 +42,10 @@ from pysmtpd.tls.certificates import Certificates
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
 
-# Descriptors that are kept for the queue, connections of the mta, logs and the control socket.
+# Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
 KEPT_DESCRIPTORS = 512
+# What the daemon has open before its first session, and then some.
+OWN_DESCRIPTORS = 32
 
 EX_CONFIG = 78
 
@@ -235,6 +237,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
         ) from error
     descriptors = raiseDescriptors()
+    kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
     console = _Console(options["log"], platform)
 
     def ended(why: str) -> None:
@@ -246,8 +249,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     settings = Settings(
         spool=spool,
         paused=tuple(options.paused),
-        maxSessions=max(16, descriptors - KEPT_DESCRIPTORS),
-        descriptors=descriptors,
+        maxSessions=max(1, descriptors - kept),
+        # More than that are in use: the rest of those that are kept goes to whoever has work already.
+        descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
         setVerbose=console.setVerbose,

@@ -46,8 +46,8 @@ from pysmtpd.queue.refusal import FAILED, asQueueError
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
 
-WALK_PAGE = 200
-"""Messages in one page of a walk: some milliseconds of work between two turns of the reactor."""
+WALK_PAGE = 50
+"""Messages in one page of a walk: two milliseconds of work between two turns of the reactor, for new mail comes first."""
 
 
 @implementer(IQueue, ISubmit, IKeeper)
