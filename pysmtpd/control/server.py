@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.amp import AMP
+from twisted.protocols.amp import AMP, AmpBox
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pysmtpd.control.amp import AMP_COMMANDS, BadArgument, NoSuchItemError, Unavailable
 from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow
@@ -31,11 +34,22 @@ from pysmtpd.interfaces import (
 )
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import Commanded
-from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf, parseEnvelopeId, parseMessageId
+from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf, parseEnvelopeId, parseMessageId
 from pysmtpd.model.schedule import Status
 
+# Messages that are asked for at once: to work on all, and for a page (the first, and the most of its steps; one may have 1,000 envelopes).
 _MESSAGES = 64
+_FIRST_STEP = 4
 _MODE = 0o600
+
+MOST_CONNECTIONS = 64
+"""Operators at one time."""
+
+# A message's own members in the answer to Message.
+_MESSAGE_OCTETS = 4096
+
+_INDEX = re.compile(r"[0-9]{0,9}")
+_PLACE = re.compile(r"(?:([0-7][0-9a-f]{15})(?:/([0-9]{1,9}))?)?")
 
 
 def _json(value: Any) -> bytes:
@@ -44,15 +58,25 @@ def _json(value: Any) -> bytes:
 
 def _slice(rows: Sequence[Any], cursor: str) -> dict[str, Any]:
     """A page of a list that is at hand; the cursor is the index of its first row."""
+    if not _INDEX.fullmatch(cursor):
+        raise _badCursor(cursor)
     start = int(cursor or 0)
-    size = 2
-    end = start
-    while end < len(rows):
-        size += len(_json(rows[end])) + 1
-        if size > PAGE and end > start:
-            break
-        end += 1
+    end = start + _fitting(rows[start:])
     return {"rows": list(rows[start:end]), "cursor": str(end) if end < len(rows) else ""}
+
+
+def _fitting(rows: Sequence[Any], room: int = PAGE) -> int:
+    """How many of the rows go into a page; one goes always."""
+    size = 2
+    for count, row in enumerate(rows):
+        size += len(_json(row)) + 1
+        if size > room and count:
+            return count
+    return len(rows)
+
+
+def _badCursor(cursor: str) -> BadArgument:
+    return BadArgument(f"{cursor[:40]!r} is no cursor that came with a page")
 
 
 def _messageId(text: str) -> MessageId:
@@ -60,7 +84,7 @@ def _messageId(text: str) -> MessageId:
     try:
         return parseMessageId(text) if len(text) == 16 else messageOf(parseEnvelopeId(text))
     except ValueError as error:
-        raise BadArgument(f"{text!r} is neither a message id (16 hex digits) nor an envelope id (24)") from error
+        raise BadArgument(f"{text[:40]!r} is neither a message id (16 hex digits) nor an envelope id (24)") from error
 
 
 class Control:
@@ -104,23 +128,31 @@ class Control:
 
     async def queue(self, cursor: str) -> dict[str, Any]:
         """Pages never split a message in two unless it alone is larger than a page; the cursor is C{MSGID[/INDEX]}."""
-        after, _, skip = cursor.partition("/")
-        first = int(skip or 0)
-        rows: list[dict[str, Any]] = []
-        size = 2
+        place = _PLACE.fullmatch(cursor)
+        if place is None:
+            raise _badCursor(cursor)
+        skip = int(place[2] or 0)
         # With an index the message itself is read once more.
-        start = MessageId(int(after, 16) - (1 if skip else 0)) if after else MessageId(0)
-        page = await self._queue.page(start, _MESSAGES)
-        for message, envelopes in page:
-            for index, row in enumerate(await self._rows(message, envelopes)):
-                if index < first:
-                    continue
-                size += len(_json(row)) + 1
-                if size > PAGE and rows:
-                    return {"rows": rows, "cursor": f"{message.id:016x}/{index}"}
-                rows.append(row)
-            first = 0
-        return {"rows": rows, "cursor": f"{page[-1][0].id:016x}" if len(page) == _MESSAGES else ""}
+        after = MessageId(max(0, int(place[1], 16) - (place[2] is not None))) if place[1] else MessageId(0)
+        rows: list[dict[str, Any]] = []
+        room = PAGE - 2
+        step = _FIRST_STEP
+        while page := await self._queue.page(after, step):
+            for message, envelopes in page:
+                wanted = envelopes[skip:]
+                statuses = await self._statuses(wanted)
+                for index, envelope in enumerate(wanted, skip):
+                    row = envelopeRow(message, envelope, statuses.get(envelope.id))
+                    room -= len(_json(row)) + 1
+                    if room < 0 and rows:
+                        return {"rows": rows, "cursor": f"{formatMessageId(message.id)}/{index}"}
+                    rows.append(row)
+                skip = 0
+            after = page[-1][0].id
+            if len(page) < step:
+                break
+            step = min(2 * step, _MESSAGES)
+        return {"rows": rows, "cursor": ""}
 
     async def _rows(self, message: Message, envelopes: Sequence[Envelope]) -> list[dict[str, Any]]:
         statuses = await self._statuses(envelopes)
@@ -131,11 +163,12 @@ class Control:
 
     async def message(self, id: str) -> dict[str, Any]:
         message, envelopes = await self._load(id)
-        return {"message": messageRow(message, (await self._rows(message, envelopes))[:100])}
+        rows = await self._rows(message, envelopes[:100])
+        return {"message": messageRow(message, rows[: _fitting(rows, PAGE - _MESSAGE_OCTETS)])}
 
     async def envelope(self, id: str) -> dict[str, Any]:
         if len(id) != 24:
-            raise BadArgument(f"{id!r} is not an envelope id (24 hex digits)")
+            raise BadArgument(f"{id[:40]!r} is not an envelope id (24 hex digits)")
         message, envelopes = await self._load(id)
         for envelope in envelopes:
             if envelope.id == int(id, 16):
@@ -211,17 +244,55 @@ class Control:
         return {}
 
 
+@implementer(IPushProducer)
 class _Connection(AMP):
-    """One operator's connection. It keeps the content that is being read."""
+    """One operator's connection: one call at a time, and none while answers wait to be read. It keeps the content that is being read."""
 
     _log = Logger()
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, clock: IReactorTime, closed: Callable[[_Connection], object]) -> None:
+        """
+        @param closed: called when the connection is gone.
+        """
         super().__init__()
         self._control = control
+        self._clock = clock
+        self._closed = closed
+        self._boxes: deque[AmpBox] = deque()
+        self._isBusy = False
+        self._isFull = False
+        self._isReading = True
         self._body: IBody | None = None
         self._id = ""
         self._rest = b""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        cast(Any, self.transport).registerProducer(self, True)
+
+    def ampBoxReceived(self, box: AmpBox) -> None:
+        """Calls that come at once wait for each other: so one operator costs the memory of one answer."""
+        self._boxes.append(box)
+        self._next()
+
+    def _next(self) -> None:
+        while self._boxes and not (self._isBusy or self._isFull):
+            super().ampBoxReceived(self._boxes.popleft())
+        if self._isReading is bool(self._boxes):
+            self._isReading = not self._isReading
+            transport = cast(Any, self.transport)
+            (transport.resumeProducing if self._isReading else transport.pauseProducing)()
+
+    def pauseProducing(self) -> None:
+        """The operator does not read our answers."""
+        self._isFull = True
+
+    def resumeProducing(self) -> None:
+        self._isFull = False
+        self._next()
+
+    def stopProducing(self) -> None:
+        """C{connectionLost} says so, too."""
 
     def locateResponder(self, name: bytes) -> Any:
         """Every command of the schema is the method of its name."""
@@ -233,8 +304,19 @@ class _Connection(AMP):
         return self._wrapWithSerialization(lambda **arguments: self._run(method, arguments), command)
 
     def _run(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Deferred[dict[str, Any]]:
+        self._isBusy = True
         done: Deferred[dict[str, Any]] = Deferred.fromCoroutine(method(**arguments))
-        return done.addErrback(self._explain)
+        return done.addErrback(self._explain).addBoth(self._answered)
+
+    def _answered(self, result: Any) -> Any:
+        self._isBusy = False
+        # The answer itself goes out first.
+        self._clock.callLater(0, self._goOn)
+        return result
+
+    def _goOn(self) -> None:
+        if self.transport is not None:
+            self._next()
 
     def _explain(self, failure: Failure) -> Failure:
         error = failure.value
@@ -264,8 +346,20 @@ class _Connection(AMP):
             self._rest = b""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._boxes.clear()
         self._close()
         super().connectionLost(reason)
+        self._closed(self)
+
+
+class _Factory(Factory):
+    noisy = False
+
+    def __init__(self, connect: Callable[[], _Connection | None]) -> None:
+        self._connect = connect
+
+    def buildProtocol(self, address: object) -> _Connection | None:
+        return self._connect()
 
 
 class ControlServer:
@@ -276,16 +370,26 @@ class ControlServer:
         self._path = path
         self._control = control
         self._port: IListeningPort | None = None
-        self._connections: list[_Connection] = []
+        self._connections: dict[_Connection, None] = {}
 
     def start(self) -> None:
         """
         @raise twisted.internet.error.CannotListenError: the path cannot be bound.
         """
-        factory: Any = Factory.forProtocol(lambda: _Connection(self._control))
-        factory.noisy = False
+        factory = _Factory(self._connect)
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
+
+    def _connect(self) -> _Connection | None:
+        """None: the connection is closed at once."""
+        if len(self._connections) >= MOST_CONNECTIONS:
+            return None
+        connection = _Connection(self._control, self._platform.clock, self._disconnected)
+        self._connections[connection] = None
+        return connection
+
+    def _disconnected(self, connection: _Connection) -> None:
+        self._connections.pop(connection, None)
 
     def stop(self) -> Deferred[None]:
         """Take no more connections; answers under way are still given."""
