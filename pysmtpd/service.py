@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -41,6 +41,7 @@ from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
 from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
@@ -55,9 +56,12 @@ from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 
 PARTS = ("mta", "mda", "smtp")
+_AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
 
 # Seconds that running transactions and deliveries have to end.
 GRACE = 10.0
+# Seconds beyond it after which the rest of the end goes on without a part that does not end.
+PATIENCE = 10.0
 
 # Why a daemon may not start though it is in order.
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
@@ -149,7 +153,7 @@ class Daemon(Service):
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
-        self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report, self.stat)
+        self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -160,6 +164,7 @@ class Daemon(Service):
             self.stat,
             self.dispatcher,
             ClientContexts(),
+            grace=settings.grace,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -176,7 +181,6 @@ class Daemon(Service):
             self.resolver,
             settings.filter,
             self.report,
-            self.stat,
             settings.maxSessions,
             settings.descriptors,
         )
@@ -239,23 +243,27 @@ class Daemon(Service):
         if self._starting is not None and not self._ready:
             # Not open yet, or it could not be opened: what there is of it ends below.
             self._starting.cancel()
-        for doing, work in self._stages():
-            try:
-                await work()
-            except Exception:
-                self._log.failure("While stopping: {doing}", doing=doing)
+        for stage in self._stages():
+            await gatherResults([self._ending(doing, work) for doing, work in stage.items()])
         self.report.happened(DaemonStopped("stopped"))
 
-    def _stages(self) -> Sequence[tuple[str, Callable[[], Deferred[Any]]]]:
-        grace = self._settings.grace
+    def _stages(self) -> Sequence[Mapping[str, Callable[[], Deferred[Any]]]]:
+        """What ends, one after the other; the parts of each together."""
         return (
-            ("sessions", lambda: self.listeners.stop(grace)),
-            ("deliveries", self.dispatcher.stop),
-            ("delivery hosts", self.hosts.close),
-            ("control socket", self.controlServer.stop),
-            ("queue", self.queue.stop),
-            ("resolver", self.resolver.close),
+            {
+                "sessions": lambda: self.listeners.stop(self._settings.grace),
+                "deliveries": self.dispatcher.stop,
+                "the mta": self.mta.stop,
+                "the mda": self.mda.stop,
+            },
+            {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
+            {"queue": self.queue.stop, "resolver": self.resolver.close},
         )
+
+    def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        """Fires when it has ended; whatever goes wrong, the other parts end, too."""
+        ending = maybeDeferred(work).addTimeout(self._settings.grace + PATIENCE, self._platform.clock)
+        return ending.addErrback(lambda why: self._log.failure("While stopping: {doing}", failure=why, doing=doing))
 
     # --- IOperator
 
@@ -272,6 +280,7 @@ class Daemon(Service):
             "sessions": self.listeners.sessions,
             "paused": [part for part, isPaused in self._paused.items() if isPaused],
             "loading": self.dispatcher.isLoading,
+            "loaded": self.dispatcher.loaded,
         }
 
     def pause(self, part: str) -> None:
@@ -289,9 +298,15 @@ class Daemon(Service):
         if part == "smtp":
             (self.listeners.pause if off else self.listeners.resume)()
             return
-        agent = self.mta if part == "mta" else self.mda
-        (agent.pause if off else agent.resume)()
-        self.dispatcher.wake()
+        (self.dispatcher.pause if off else self.dispatcher.resume)(_AGENTS[part])
+
+    def suspendEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """See L{IOperator.suspendEnvelopes}."""
+        return self.dispatcher.suspendEnvelopes(envelopes)
+
+    def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """See L{IOperator.resumeEnvelopes}."""
+        return self.dispatcher.resumeEnvelopes(envelopes)
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

@@ -27,6 +27,7 @@ from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import Config
+from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
@@ -34,8 +35,9 @@ from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
 from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
-from pysmtpd.report.writer import LogWriter, descriptorSink
+from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Settings, build
+from pysmtpd.tls.certificates import Certificates
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
@@ -211,10 +213,14 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         config = loadConfig(options, platform)
     except (ConfigErrors, OSError) as error:
         raise UsageError(_tell(options["file"], error)) from error
-    if options["check"]:
-        _checked(options, config)
-    for warning in config.warnings:
+    certificates = Certificates(config.pki, readOctets, platform.wallTime)
+    if certificates.faults:
+        raise UsageError("\n".join(certificates.faults))
+    for warning in (*config.warnings, *certificates.check()):
         print(f"warning: {warning}", file=sys.stderr)
+    if options["check"]:
+        print(f"{options['file']}: configuration OK")
+        sys.exit(0)
     spool = os.path.abspath(options["spool"])
     privileged: Callable[[], None] | None = None
     try:
@@ -284,13 +290,6 @@ def _tell(path: str, error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{path}: {error.strerror or error}; name the configuration with -f"
     return str(error)
-
-
-def _checked(options: Options, config: Config) -> None:
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{options['file']}: configuration OK")
-    sys.exit(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -91,21 +91,23 @@ _MONITORED = (
     ("mda.delivery.ok", "mda-ok"),
     ("mda.delivery.tempfail", "mda-temp"),
     ("mda.delivery.permfail", "mda-perm"),
-    ("bounce.bounced", "bounced"),
+    ("bounce.envelope", "bounced"),
 )
 _GAUGES = {"smtp.session", "queue.envelope"}
 
 
 def _monitor(client: Client, options: argparse.Namespace) -> int:
     """A line a second: gauges as they stand, counters as what came since the last line."""
-    before: dict[str, float] = {}
+    before: dict[str, float] | None = None
     printed = 0
     try:
         while not options.count or printed < options.count:
             counters = dict(client.rows("Stats"))
             counters["queue.envelope"] = sum(client.call("Status")["status"]["envelopes"].values())
+            # Nothing is known yet of what came before the first line.
+            since = counters if before is None else before
             row = {
-                title: int(counters.get(key, 0) - (0 if key in _GAUGES else before.get(key, counters.get(key, 0))))
+                title: int(counters.get(key, 0) - (0 if key in _GAUGES else since.get(key, 0)))
                 for key, title in _MONITORED
             }
             if options.json:

@@ -68,7 +68,14 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
         "envid": message.transaction.envid,
         "ret": message.transaction.ret,
         "attempts": [
-            {"at": attempt.at, "host": attempt.host, "reply": attempt.reply} for attempt in envelope.state.attempts
+            {
+                "since": attempt.since or attempt.at,
+                "at": attempt.at,
+                "times": attempt.times,
+                "host": attempt.host,
+                "reply": attempt.reply,
+            }
+            for attempt in envelope.state.attempts
         ],
         "session": {
             "id": formatSessionId(session.session),
@@ -84,13 +91,17 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
     }
 
 
-def messageRow(message: Message, envelopes: list[dict[str, Any]]) -> dict[str, Any]:
-    """One message with its envelopes."""
+def messageRow(message: Message, envelopes: list[dict[str, Any]], count: int) -> dict[str, Any]:
+    """One message with as many of its envelopes as fit.
+
+    @param count: how many it has.
+    """
     return {
         "msgid": formatMessageId(message.id),
         "sender": str(message.transaction.sender),
         "size": message.body.size,
         "created": message.created,
         "bounce": message.isBounce,
+        "count": count,
         "envelopes": envelopes,
     }

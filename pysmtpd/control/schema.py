@@ -8,7 +8,7 @@ come in pages: a response's C{cursor} goes into the next call, and an empty one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # A value in an AMP box holds at most 65,535 octets.
 PAGE = 60_000
@@ -16,8 +16,7 @@ PAGE = 60_000
 DEFAULT_SOCKET = "/var/spool/pysmtpd/control.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """
     @ivar doc: one sentence: what it does.
     @ivar arguments: name and type of each.

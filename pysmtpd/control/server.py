@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.amp import AMP, AmpBox
@@ -37,46 +36,56 @@ from pysmtpd.model.events import Commanded
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf, parseEnvelopeId, parseMessageId
 from pysmtpd.model.schedule import Status
 
-# Messages that are asked for at once: to work on all, and for a page (the first, and the most of its steps; one may have 1,000 envelopes).
+# Messages, and envelopes of one message, that are looked at in one go. A page begins with few: one of them may have 1,000 envelopes.
 _MESSAGES = 64
-_FIRST_STEP = 4
+_FEW = 4
+_ENVELOPES = 100
+# Octets of an answer for what stands beside its rows.
+_HEAD = 2000
+
+# Seconds that a client has to read its last answer when the daemon ends.
+LAST_WORDS = 2.0
+
 _MODE = 0o600
 
 MOST_CONNECTIONS = 64
 """Operators at one time."""
-
-# A message's own members in the answer to Message.
-_MESSAGE_OCTETS = 4096
-
-_INDEX = re.compile(r"[0-9]{0,9}")
-_PLACE = re.compile(r"(?:([0-7][0-9a-f]{15})(?:/([0-9]{1,9}))?)?")
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
+class _Page:
+    """Rows that fit into one answer, of which there is at least one."""
+
+    def __init__(self, size: int = PAGE) -> None:
+        self.rows: list[Any] = []
+        self._left = size - 2
+
+    def add(self, row: Any) -> bool:
+        """False: it does not fit."""
+        self._left -= len(_json(row)) + 1
+        if self._left < 0 and self.rows:
+            return False
+        self.rows.append(row)
+        return True
+
+
 def _slice(rows: Sequence[Any], cursor: str) -> dict[str, Any]:
     """A page of a list that is at hand; the cursor is the index of its first row."""
-    if not _INDEX.fullmatch(cursor):
-        raise _badCursor(cursor)
-    start = int(cursor or 0)
-    end = start + _fitting(rows[start:])
-    return {"rows": list(rows[start:end]), "cursor": str(end) if end < len(rows) else ""}
+    start = _index(cursor) if cursor else 0
+    page = _Page()
+    for index in range(start, len(rows)):
+        if not page.add(rows[index]):
+            return {"rows": page.rows, "cursor": str(index)}
+    return {"rows": page.rows, "cursor": ""}
 
 
-def _fitting(rows: Sequence[Any], room: int = PAGE) -> int:
-    """How many of the rows go into a page; one goes always."""
-    size = 2
-    for count, row in enumerate(rows):
-        size += len(_json(row)) + 1
-        if size > room and count:
-            return count
-    return len(rows)
-
-
-def _badCursor(cursor: str) -> BadArgument:
-    return BadArgument(f"{cursor[:40]!r} is no cursor that came with a page")
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadArgument(f"{text[:40]!r} is no cursor of ours; begin with an empty one")
+    return int(text)
 
 
 def _messageId(text: str) -> MessageId:
@@ -109,7 +118,9 @@ class Control:
     # --- looking
 
     async def status(self) -> dict[str, Any]:
-        return {"status": dict(self._operator.status()) | {"envelopes": dict(await self._scheduler.counts())}}
+        envelopes = dict(await self._scheduler.counts())
+        stale = envelopes.pop("stale", 0)
+        return {"status": dict(self._operator.status()) | {"envelopes": envelopes, "stale": stale}}
 
     async def stats(self, cursor: str) -> dict[str, Any]:
         return _slice([[key, value] for key, value in self._stat.snapshot().items()], cursor)
@@ -127,32 +138,35 @@ class Control:
         return _slice([{"item": each.item, "reason": each.reason} for each in await self._queue.setAside()], cursor)
 
     async def queue(self, cursor: str) -> dict[str, Any]:
-        """Pages never split a message in two unless it alone is larger than a page; the cursor is C{MSGID[/INDEX]}."""
-        place = _PLACE.fullmatch(cursor)
-        if place is None:
-            raise _badCursor(cursor)
-        skip = int(place[2] or 0)
-        # With an index the message itself is read once more.
-        after = MessageId(max(0, int(place[1], 16) - (place[2] is not None))) if place[1] else MessageId(0)
-        rows: list[dict[str, Any]] = []
-        room = PAGE - 2
-        step = _FIRST_STEP
-        while page := await self._queue.page(after, step):
-            for message, envelopes in page:
-                wanted = envelopes[skip:]
-                statuses = await self._statuses(wanted)
-                for index, envelope in enumerate(wanted, skip):
-                    row = envelopeRow(message, envelope, statuses.get(envelope.id))
-                    room -= len(_json(row)) + 1
-                    if room < 0 and rows:
-                        return {"rows": rows, "cursor": f"{formatMessageId(message.id)}/{index}"}
-                    rows.append(row)
-                skip = 0
-            after = page[-1][0].id
-            if len(page) < step:
-                break
-            step = min(2 * step, _MESSAGES)
-        return {"rows": rows, "cursor": ""}
+        """A message larger than a page goes on in the next one; the cursor is C{MSGID}: after it, or C{MSGID/INDEX}: within it."""
+        text, _, place = cursor.partition("/")
+        message = _messageId(text) if text else MessageId(0)
+        page = _Page()
+        first = _index(place) if place else 0
+        if place:
+            # This message once more, from the place where the last page ended. It may be gone meanwhile.
+            found = await self._queue.page(MessageId(max(0, message - 1)), 1)
+            if found and found[0][0].id == message and (rest := await self._fill(page, *found[0], first)):
+                return {"rows": page.rows, "cursor": rest}
+        after = message
+        count = _FEW
+        while True:
+            messages = await self._queue.page(after, count)
+            for each, envelopes in messages:
+                if rest := await self._fill(page, each, envelopes, 0):
+                    return {"rows": page.rows, "cursor": rest}
+                after = each.id
+            if len(messages) < count:
+                return {"rows": page.rows, "cursor": ""}
+            count = min(2 * count, _MESSAGES)
+
+    async def _fill(self, page: _Page, message: Message, envelopes: Sequence[Envelope], first: int) -> str:
+        """Add a message's rows; give the cursor of what did not fit."""
+        for start in range(first, len(envelopes), _ENVELOPES):
+            for index, row in enumerate(await self._rows(message, envelopes[start : start + _ENVELOPES]), start):
+                if not page.add(row):
+                    return f"{formatMessageId(message.id)}/{index}"
+        return ""
 
     async def _rows(self, message: Message, envelopes: Sequence[Envelope]) -> list[dict[str, Any]]:
         statuses = await self._statuses(envelopes)
@@ -163,24 +177,31 @@ class Control:
 
     async def message(self, id: str) -> dict[str, Any]:
         message, envelopes = await self._load(id)
-        rows = await self._rows(message, envelopes[:100])
-        return {"message": messageRow(message, rows[: _fitting(rows, PAGE - _MESSAGE_OCTETS)])}
+        # The rest of a large message is in the pages of Queue.
+        page = _Page(PAGE - _HEAD)
+        await self._fill(page, message, envelopes, 0)
+        return {"message": messageRow(message, page.rows, len(envelopes))}
 
     async def envelope(self, id: str) -> dict[str, Any]:
         if len(id) != 24:
             raise BadArgument(f"{id[:40]!r} is not an envelope id (24 hex digits)")
         message, envelopes = await self._load(id)
-        for envelope in envelopes:
-            if envelope.id == int(id, 16):
-                status = (await self._statuses([envelope])).get(envelope.id)
-                return {"envelope": envelopeDetail(message, envelope, status)}
-        raise NoSuchItemError(f"no envelope {id} is in the queue")
+        (envelope,) = envelopes
+        status = (await self._statuses(envelopes)).get(envelope.id)
+        return {"envelope": envelopeDetail(message, envelope, status)}
 
-    async def _load(self, id: str) -> tuple[Message, tuple[Envelope, ...]]:
+    async def _load(self, id: str) -> tuple[Message, Sequence[Envelope]]:
+        """A message with its envelopes; of an envelope id with that envelope only."""
+        wanted = _messageId(id)
         try:
-            return await self._queue.load(_messageId(id))
+            message, envelopes = await asDeferred(self._queue.load(wanted))
         except NoSuchItem as error:
             raise NoSuchItemError(f"nothing with the id {id} is in the queue") from error
+        if len(id) == 24:
+            envelopes = tuple(each for each in envelopes if each.id == parseEnvelopeId(id))
+            if not envelopes:
+                raise NoSuchItemError(f"no envelope {id} is in the queue")
+        return message, envelopes
 
     async def body(self, id: str) -> IBody:
         """The content of a message, for C{Content}."""
@@ -190,16 +211,18 @@ class Control:
     # --- doing
 
     async def schedule(self, selection: str) -> dict[str, Any]:
+        # Whoever says so may know that a host which was down is back.
+        self._routes.forgive()
         return await self._each("schedule", selection, self._scheduler.schedule)
 
     async def remove(self, selection: str) -> dict[str, Any]:
         return await self._each("remove", selection, self._scheduler.remove)
 
     async def pauseEnvelope(self, selection: str) -> dict[str, Any]:
-        return await self._each("pause envelope", selection, self._scheduler.suspend)
+        return await self._each("pause envelope", selection, self._operator.suspendEnvelopes)
 
     async def resumeEnvelope(self, selection: str) -> dict[str, Any]:
-        return await self._each("resume envelope", selection, self._scheduler.resume)
+        return await self._each("resume envelope", selection, self._operator.resumeEnvelopes)
 
     async def _each(
         self, word: str, selection: str, act: Callable[[Sequence[EnvelopeId]], Deferred[int]]
@@ -212,10 +235,9 @@ class Control:
                 after = page[-1][0].id
         else:
             _, envelopes = await self._load(selection)
-            wanted = [each.id for each in envelopes if len(selection) == 16 or each.id == int(selection, 16)]
-            if not wanted:
-                raise NoSuchItemError(f"no envelope {selection} is in the queue")
-            count = await act(wanted)
+            count = await act([each.id for each in envelopes])
+        if not count and self._operator.status()["loading"]:
+            raise Unavailable("the queue is still being loaded; try again when `show status` says that it is")
         self._report.happened(Commanded(command=word, detail=f"{selection} ({count})"))
         return {"count": count}
 
@@ -250,14 +272,11 @@ class _Connection(AMP):
 
     _log = Logger()
 
-    def __init__(self, control: Control, clock: IReactorTime, closed: Callable[[_Connection], object]) -> None:
-        """
-        @param closed: called when the connection is gone.
-        """
+    def __init__(self, control: Control, clock: IReactorTime, lost: Callable[[_Connection], None]) -> None:
         super().__init__()
         self._control = control
         self._clock = clock
-        self._closed = closed
+        self._lost = lost
         self._boxes: deque[AmpBox] = deque()
         self._isBusy = False
         self._isFull = False
@@ -345,11 +364,22 @@ class _Connection(AMP):
             self._body = None
             self._rest = b""
 
+    def end(self) -> None:
+        """Close, once what was written is gone."""
+        if self.transport is not None:
+            # With a producer, the transport would wait for its end.
+            cast(Any, self.transport).unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once."""
+        cast("ITCPTransport", self.transport).abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._boxes.clear()
         self._close()
         super().connectionLost(reason)
-        self._closed(self)
+        self._lost(self)
 
 
 class _Factory(Factory):
@@ -365,22 +395,25 @@ class _Factory(Factory):
 class ControlServer:
     """Listens on the control socket, mode 0600."""
 
+    _log = Logger()
+
     def __init__(self, platform: IPlatform, path: str, control: Control) -> None:
         self._platform = platform
         self._path = path
         self._control = control
         self._port: IListeningPort | None = None
         self._connections: dict[_Connection, None] = {}
+        self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
         """
         @raise twisted.internet.error.CannotListenError: the path cannot be bound.
         """
-        factory = _Factory(self._connect)
+        factory = _Factory(self._connected)
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
 
-    def _connect(self) -> _Connection | None:
+    def _connected(self) -> _Connection | None:
         """None: the connection is closed at once."""
         if len(self._connections) >= MOST_CONNECTIONS:
             return None
@@ -390,11 +423,40 @@ class ControlServer:
 
     def _disconnected(self, connection: _Connection) -> None:
         self._connections.pop(connection, None)
+        self._check()
 
     def stop(self) -> Deferred[None]:
-        """Take no more connections; answers under way are still given."""
-        port, self._port = self._port, None
-        if port is None:
-            return succeed(None)
-        stopped = port.stopListening()
-        return stopped if isinstance(stopped, Deferred) else succeed(None)
+        """Take no more connections, and end those that there are; what was answered is still sent, for C{LAST_WORDS} at most.
+
+        @return: fires when the last connection is gone.
+        """
+        if self._stopped is None:
+            self._stopped = Deferred()
+            Deferred.fromCoroutine(self._stop()).addErrback(self._complain)
+        return self._stopped
+
+    async def _stop(self) -> None:
+        closing = None if self._port is None else self._port.stopListening()
+        if isinstance(closing, Deferred):
+            await closing
+        self._port = None
+        expel = self._platform.clock.callLater(LAST_WORDS, self._expel)
+        assert self._stopped is not None
+        self._stopped.addCallback(lambda _: expel.cancel() if expel.active() else None)
+        for connection in list(self._connections):
+            connection.end()
+        self._check()
+
+    def _check(self) -> None:
+        isOver = self._port is None and not self._connections
+        if isOver and self._stopped is not None and not self._stopped.called:
+            self._stopped.callback(None)
+
+    def _expel(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _complain(self, failure: Failure) -> None:
+        self._log.failure("While closing the control socket", failure=failure)
+        self._port = None
+        self._check()

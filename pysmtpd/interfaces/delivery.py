@@ -28,7 +28,7 @@ class IOutcomes(Interface):
     def finished(outcomes: Sequence[Outcome]) -> None: ...
 
     def hold(envelopes: Sequence[EnvelopeId], key: str) -> None:
-        """There is no room for these now; C{release} of the same key brings them back."""
+        """There is no room for these now; C{release} of the same key brings them back. While the daemon stops: they were not begun."""
 
 
 class IRelease(Interface):
@@ -52,7 +52,8 @@ class IAgent(Interface):
     def resume() -> None: ...
 
     def stop() -> Deferred[None]:
-        """Take nothing new; fires when everything under way has its outcome. After the grace period the rest is temporary."""
+        """Take nothing new, hold what has not begun; fires when everything under way has its outcome. After the grace period the rest
+        is temporary."""
 
 
 class IBounce(Interface):
@@ -68,10 +69,13 @@ class IBounce(Interface):
 
 
 class IRoutes(Interface):
-    """What the mta shows to people: one mapping of plain values for each."""
+    """What the mta shows to people, one mapping of plain values for each; and what it lets them do."""
 
     def showRoutes() -> Sequence[Mapping[str, object]]: ...
 
     def showHosts() -> Sequence[Mapping[str, object]]: ...
 
     def showRelays() -> Sequence[Mapping[str, object]]: ...
+
+    def forgive() -> None:
+        """Forget that hosts were down: the next try is a real one."""

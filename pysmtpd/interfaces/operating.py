@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.config import Config
+from pysmtpd.model.ids import EnvelopeId
 
 API_VERSION = 1
 
@@ -45,6 +47,14 @@ class IOperator(Interface):
         """
 
     def resume(part: str) -> None: ...
+
+    def suspendEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
+        """They are not tried until they are resumed, over restarts; fires with how many that changed.
+
+        @raise QueueError: it would not outlast a restart.
+        """
+
+    def resumeEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]: ...
 
     def setVerbose(verbose: bool) -> None: ...
 

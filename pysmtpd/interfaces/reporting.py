@@ -27,7 +27,7 @@ class IReportBus(IReport, Interface):
 
 
 class IStat(Interface):
-    """Counters and gauges under dynamic keys, C{"smtp.session"}, C{"mta.domain.example.org.delivered"}. Pushed, never read by logic."""
+    """Counters and gauges under dynamic keys, C{"smtp.session"}, C{"mta.domain.example.org.ok"}. Pushed, never read by logic."""
 
     def increment(key: str, by: int = 1) -> None: ...
 

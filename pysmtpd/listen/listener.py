@@ -162,7 +162,6 @@ class Listener(ServerFactory):
         self.sessions[wire] = None
         session = wire.session
         near = self._near
-        near.stat.increment("smtp.session")
         profile = session.profile
         if not profile.address:
             session.localAddress = getattr(wire.transport.getHost(), "host", "")
@@ -184,7 +183,6 @@ class Listener(ServerFactory):
         self.timeouts.disarm(wire)
         self.sessions.pop(wire, None)
         self._limits.leave(wire.session.peer)
-        self._near.stat.decrement("smtp.session")
         if self._empty is not None and not self.sessions:
             self._empty()
 

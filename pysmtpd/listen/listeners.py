@@ -15,7 +15,6 @@ from pysmtpd.interfaces import (
     IReport,
     IResolver,
     IRouter,
-    IStat,
     ISubmit,
 )
 from pysmtpd.listen.limits import Limits
@@ -48,7 +47,6 @@ class Listeners:
         resolver: IResolver,
         filter: IFilter | None,
         report: IReport,
-        stat: IStat,
         maxSessions: int,
         descriptors: int = 0,
     ) -> None:
@@ -71,7 +69,6 @@ class Listeners:
             resolver,
             filter,
             report,
-            stat,
             self._timeouts,
         )
         self._limits = Limits(maxSessions)

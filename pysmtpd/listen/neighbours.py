@@ -12,7 +12,6 @@ from pysmtpd.interfaces import (
     IReport,
     IResolver,
     IRouter,
-    IStat,
     ISubmit,
 )
 from pysmtpd.listen.timeouts import Timeouts
@@ -30,5 +29,4 @@ class Neighbours:
     resolver: IResolver
     filter: IFilter | None
     report: IReport
-    stat: IStat
     timeouts: Timeouts

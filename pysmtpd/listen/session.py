@@ -15,7 +15,7 @@ from pysmtpd.listen.neighbours import Neighbours
 from pysmtpd.listen.profile import Profile
 from pysmtpd.listen.trace import protocolName
 from pysmtpd.listen.transaction import OpenTransaction
-from pysmtpd.model.events import CommandFailed, InternalError, SessionDisconnected
+from pysmtpd.model.events import CommandFailed, InternalError, SessionConnected, SessionDisconnected
 from pysmtpd.model.facts import SessionFacts, TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.netaddr import isLoopback
@@ -81,6 +81,7 @@ class Session:
         "failures",
         "helo",
         "id",
+        "isTold",
         "localAddress",
         "localPort",
         "messages",
@@ -118,6 +119,7 @@ class Session:
         self.started = near.platform.clock.seconds()
         self.messages = 0
         self.failures = 0
+        self.isTold = False
         self.reason = ""
         self._facts: SessionFacts | None = None
 
@@ -229,8 +231,20 @@ class Session:
         if transaction is not None:
             transaction.rollback()
 
+    @property
+    def isOver(self) -> bool:
+        """The connection is gone; whoever still has an answer for it keeps it."""
+        return self.wire is LOST
+
+    def tellConnected(self) -> None:
+        """Each session is told of once when it begins and once when it ends."""
+        self.isTold = True
+        self.near.report.happened(SessionConnected(self.id, self.peer, self.rdns, self.profile.name))
+
     def lost(self, reason: str) -> None:
         """The connection is gone."""
+        if not self.isTold:
+            self.tellConnected()
         self.wire = LOST
         self.endTransaction()
         near = self.near

@@ -70,8 +70,7 @@ class Status(NamedTuple):
     holdKey: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Ready envelopes of one message and one kind, handed to a worker. They belong to it until each was given back.
 
     @ivar deadline: wall-clock seconds after which it may be handed to another; None: never (C{ram}).
@@ -94,8 +93,7 @@ class Batch:
     due: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A lease with what the queue knows of it: what an agent is given."""
 
     lease: Lease

@@ -28,7 +28,7 @@ from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.mx import Resolution
-from pysmtpd.mta.relay import Down, Relay
+from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.task import Part, Task, group
 
 MAX_ENVELOPES = 5000
@@ -73,7 +73,6 @@ class MtaAgent:
             config,
             tables,
             report,
-            stat,
             tls,
             self._decided,
             self._homeless,
@@ -101,7 +100,7 @@ class MtaAgent:
         message = delivery.message
         self._envelopes += len(delivery.envelopes)
         if self._board.stopping:
-            self._tell(outcomes, [_outcome(one, Result.TEMPORARY, STOPPING) for one in delivery.envelopes])
+            self._hold(outcomes, delivery.envelopes, "")
             return
         config = self._config()
         self._directory.adopt(config)
@@ -120,17 +119,21 @@ class MtaAgent:
             else:
                 part.envelopes.append(envelope)
         room = max(1, config.mta.taskHiwat)
+        now = self._clock.seconds()
         taken: list[Part] = []
         for part in parts.values():
             relay = part.relay
-            if relay.backlog >= room:
+            down = relay.isDown(now)
+            if down is not None:
+                self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
+            elif relay.backlog >= room:
                 relay.held += len(part.envelopes)
-                self._envelopes -= len(part.envelopes)
-                outcomes.hold([envelope.id for envelope in part.envelopes], relay.name)
+                self._hold(outcomes, part.envelopes, relay.name)
             else:
                 relay.backlog += 1
                 taken.append(part)
-        self._route(config, taken)
+        if taken:
+            self._route(config, taken)
 
     def stop(self) -> Deferred[None]:
         self._paused = True
@@ -143,7 +146,7 @@ class MtaAgent:
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(pool.waiting.popleft().parts)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -156,9 +159,9 @@ class MtaAgent:
         self._graceTimer = None
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._refuse(pool.waiting.popleft().parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(pool.waiting.popleft().parts)
         for gathering in list(self._gatherings):
-            self._refuse(gathering.abandon(), Result.TEMPORARY, STOPPING)
+            self._giveBack(gathering.abandon())
         self._gatherings.clear()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)
@@ -210,8 +213,8 @@ class MtaAgent:
             if resolution.failure is not None:
                 self._refuse([part], *resolution.failure)
                 continue
-            down = part.relay.down
-            if down is not None and down.resolution is resolution and now < down.until:
+            down = part.relay.isDown(now)
+            if down is not None:
                 self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
                 continue
             targets = self._choose(resolution, now)
@@ -243,7 +246,10 @@ class MtaAgent:
         return self._platform.random.choice(spare or targets)
 
     def _unreachable(self, part: Part, resolution: Resolution, now: float) -> None:
-        """Name each host with its error; a try before the first of them is worth another is useless."""
+        """Name each host with its error; a try before the first of them is worth another is useless.
+
+        This part's next try comes then and finds out for all others, which come a little later.
+        """
         errors = []
         until = now + 3600.0
         for level in resolution.levels:
@@ -252,16 +258,21 @@ class MtaAgent:
                 until = min(until, self._board.pool(target).until(target.policy.level))
         text = "; ".join(errors) or "no host"
         reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
-        part.relay.lastError = reply.text
+        relay = part.relay
+        relay.lastError = reply.text
         retryAt = self._platform.wallTime() + max(0.0, until - now)
-        part.relay.down = Down(until, resolution, reply, retryAt)
+        relay.down = Down(until, resolution, reply, retryAt + FOLLOW)
         self._refuse([part], Result.TEMPORARY, reply, retryAt)
+        if relay.held:
+            # None of them needs room to hear it.
+            held, relay.held = relay.held, 0
+            self._releases.release(relay.name, held)
 
     def _homeless(self, tasks: Sequence[Task]) -> None:
         """Their host is down: other hosts at once."""
         if self._board.stopping:
             for task in tasks:
-                self._refuse(task.parts, Result.TEMPORARY, STOPPING)
+                self._giveBack(task.parts)
             return
         for task in tasks:
             self._route(self._config(), task.parts)
@@ -270,12 +281,27 @@ class MtaAgent:
 
     def _refuse(self, parts: Sequence[Part], result: Result, reply: Reply, retryAt: float = 0.0) -> None:
         for part in parts:
-            relay = part.relay
-            self._tell(
-                part.outcomes,
-                [Outcome(one.id, result, reply, "", relay.name, "", retryAt) for one in part.envelopes],
-            )
-            relay.end()
+            self._fail(part, result, reply, retryAt)
+            part.relay.end()
+
+    def _fail(self, part: Part, result: Result, reply: Reply, retryAt: float) -> None:
+        name = part.relay.name
+        self._tell(part.outcomes, [Outcome(one.id, result, reply, "", name, "", retryAt) for one in part.envelopes])
+
+    def _giveBack(self, parts: Sequence[Part]) -> None:
+        """We stop, and these were not begun: it costs them no try."""
+        for part in parts:
+            self._hold(part.outcomes, part.envelopes, part.relay.name)
+            part.relay.end()
+
+    def _hold(self, outcomes: IOutcomes, envelopes: Sequence[Envelope], key: str) -> None:
+        self._envelopes -= len(envelopes)
+        try:
+            outcomes.hold([envelope.id for envelope in envelopes], key)
+        except Exception:
+            self._board.fault("holding envelopes", Failure())
+        if self._stopped is not None:
+            self._checkStopped()
 
     def _decided(
         self,
@@ -284,15 +310,12 @@ class MtaAgent:
         envelopes: Sequence[tuple[Part, Envelope]],
         replies: Sequence[Reply],
     ) -> None:
-        stat = self._stat
-        stat.increment("mta.transaction")
+        self._stat.increment("mta.transaction")
         label, source = connection.label, connection.source
         results = []
         for (_, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            domain = envelope.destination.recipient.domain.lower()
-            stat.increment(f"mta.domain.{domain}.{_WORDS[result]}")
             results.append(Outcome(envelope.id, result, reply, label, label, source))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
@@ -317,6 +340,13 @@ class MtaAgent:
             self._releases.release(relay.name, count)
 
     # --- IRoutes
+
+    def forgive(self) -> None:
+        """See L{IRoutes.forgive}."""
+        for pool in self._board.pools.values():
+            pool.forgive()
+        for relay in self._directory.relays.values():
+            relay.down = None
 
     def showRoutes(self) -> Sequence[Mapping[str, object]]:
         now = self._clock.seconds()
@@ -356,14 +386,6 @@ class MtaAgent:
             }
             for relay in self._directory.relays.values()
         ]
-
-
-_WORDS = {
-    Result.DELIVERED: "delivered",
-    Result.TEMPORARY: "tempfail",
-    Result.PERMANENT: "permfail",
-    Result.LOOP: "loop",
-}
 
 
 def _outcome(envelope: Envelope, result: Result, reply: Reply) -> Outcome:

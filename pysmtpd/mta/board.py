@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import ITable, Service, TableError
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
@@ -54,7 +54,6 @@ class Board:
         config: Callable[[], Config],
         tables: Callable[[], Mapping[str, ITable]],
         report: IReport,
-        stat: IStat,
         tls: IClientTls,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
@@ -65,7 +64,6 @@ class Board:
         self.queue = queue
         self.config = config
         self.report = report
-        self.stat = stat
         self.tls = tls
         self.decided = decided
         self.homeless = homeless
@@ -77,7 +75,7 @@ class Board:
         self.connections: dict[Connection, None] = {}
         self.starved: dict[ConnectionKey, Pool] = {}
         self._perSource: dict[str, int] = {}
-        # Idle connections by their source, longest idle first.
+        # Idle connections by their host and by their source, longest idle first.
         self._resting: dict[str, dict[Connection, None]] = {}
         self._random = platform.random
         self._tables = tables
@@ -140,9 +138,9 @@ class Board:
             return False
         isRouteFull = route.connections >= limits.maxConnPerRoute
         if isRouteFull or route.host.connections >= limits.maxConnPerHost:
-            resting = route.host.resting
+            resting = self._resting.get(route.host.address, {})
         elif self._perSource.get(pool.key.source, 0) >= limits.maxConnPerSource:
-            resting = self._resting.get(pool.key.source, {})
+            resting = self._resting.get(_fromSource(pool.key.source), {})
         else:
             return True
         for connection in resting:
@@ -153,16 +151,17 @@ class Board:
 
     def rests(self, connection: Connection) -> None:
         """It is idle from now on."""
-        pool = connection.pool
-        pool.route.host.resting[connection] = None
-        self._resting.setdefault(pool.key.source, {})[connection] = None
+        for place in _places(connection):
+            self._resting.setdefault(place, {})[connection] = None
 
     def wakes(self, connection: Connection) -> None:
         """It is not idle any more, if it was."""
-        pool = connection.pool
-        if connection in pool.route.host.resting:
-            del pool.route.host.resting[connection]
-            del self._resting[pool.key.source][connection]
+        for place in _places(connection):
+            resting = self._resting.get(place)
+            if resting is not None and connection in resting:
+                del resting[connection]
+                if not resting:
+                    del self._resting[place]
 
     def opened(self, pool: Pool, connection: Connection, now: float) -> None:
         route = pool.route
@@ -170,7 +169,6 @@ class Board:
         route.host.connections += 1
         self._perSource[pool.key.source] = self._perSource.get(pool.key.source, 0) + 1
         self.connections[connection] = None
-        self.stat.increment("mta.connection")
         if route.cautiousUntil > now:
             limits = self.config().mta
             delays = (
@@ -191,7 +189,6 @@ class Board:
         route.connections -= 1
         route.host.connections -= 1
         self._perSource[pool.key.source] -= 1
-        self.stat.decrement("mta.connection")
 
     def forget(self, connection: Connection) -> None:
         """It is gone."""
@@ -238,6 +235,16 @@ class Board:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _fromSource(source: str) -> str:
+    """Told from the address of a host."""
+    return f"from {source}"
+
+
+def _places(connection: Connection) -> tuple[str, str]:
+    key = connection.pool.key
+    return key.address, _fromSource(key.source)
 
 
 def _credentials(value: str | None) -> Credentials | None:

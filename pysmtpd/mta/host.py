@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import RouteKey
-
-if TYPE_CHECKING:
-    from pysmtpd.mta.connection import Connection
 
 PENALTY_UNIT = 15.0
 """Seconds; the n-th failure in a row keeps a place out for n squared of them."""
@@ -55,16 +50,14 @@ class Host:
     """One address, whoever uses it.
 
     @ivar connections: open, or being opened.
-    @ivar resting: idle ones, longest first.
     """
 
-    __slots__ = ("address", "connections", "names", "resting")
+    __slots__ = ("address", "connections", "names")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.connections = 0
         self.names = ""
-        self.resting: dict[Connection, None] = {}
 
 
 class Route:

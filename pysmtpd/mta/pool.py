@@ -84,6 +84,11 @@ class Pool:
         penalty = self._levelPenalties.get(level)
         return max(self.penalty.until, penalty.until if penalty is not None else 0.0)
 
+    def forgive(self) -> None:
+        """Something should be sent here after all."""
+        self.penalty.worked()
+        self._levelPenalties.clear()
+
     def isIdle(self, now: float) -> bool:
         """It may be forgotten."""
         latest = max([self.penalty.until, self._plainUntil, *(one.until for one in self._levelPenalties.values())])

@@ -9,12 +9,18 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import RelayKey
 from pysmtpd.mta.mx import Resolution
 
-FRESH = 30.0
+FRESH = 60.0
 """Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+
+FOLLOW = 35.0
+"""Seconds that all others wait for the first one to try hosts again that were down: by then its connection has timed out."""
 
 
 class Down(NamedTuple):
-    """No host can be reached: said once, and repeated to all who come before C{until} (monotonic seconds)."""
+    """No host can be reached: said once, and repeated to all who come before C{until} (monotonic seconds).
+
+    @ivar retryAt: wall-clock seconds when the others come again.
+    """
 
     until: float
     resolution: Resolution
@@ -54,6 +60,13 @@ class Relay:
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
         return resolution if resolution is not None and now - resolution.since < FRESH else None
+
+    def isDown(self, now: float) -> Down | None:
+        """What is known of hosts that are out of reach; None: try."""
+        down = self.down
+        if down is None or now >= down.until or self.resolution is not down.resolution or self.fresh(now) is None:
+            return None
+        return down
 
     @property
     def isIdle(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
+from pysmtpd.queue.bulk import Bulk
 from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, removeIfThere
 
 DATABASE = "queue.db"
@@ -36,6 +37,34 @@ _SCHEMA = (
     "CREATE TABLE reserved (ceiling INTEGER NOT NULL)",
     "INSERT INTO reserved VALUES (0)",
 )
+
+# What one connection alone has, so that a batch is few steps: a message with its first envelope goes in as one row, and the last
+# envelope takes its message with it.
+_TEMPORARY = (
+    "PRAGMA temp_store = MEMORY",
+    "CREATE TEMP VIEW arrival (message, record, content, number, envelope) AS VALUES (0, x'', x'', 0, x'')",
+    "CREATE TEMP TRIGGER arrive INSTEAD OF INSERT ON arrival BEGIN"
+    " INSERT INTO message (id, record) VALUES (new.message, new.record);"
+    " INSERT INTO body VALUES (new.message, new.content);"
+    " INSERT INTO envelope (message, number, record) VALUES (new.message, new.number, new.envelope);"
+    " END",
+    "CREATE TEMP TRIGGER leave AFTER DELETE ON main.envelope"
+    " WHEN NOT EXISTS (SELECT 1 FROM envelope WHERE message = old.message) BEGIN"
+    " DELETE FROM message WHERE id = old.message;"
+    " DELETE FROM body WHERE message = old.message;"
+    " END",
+)
+
+_INSERT_MESSAGES = Bulk("INSERT INTO arrival SELECT * FROM (VALUES %s) WHERE column1 NOT NULL", "(?, ?, ?, ?, ?)")
+_INSERT_ENVELOPES = Bulk(
+    "INSERT INTO envelope (message, number, record) SELECT * FROM (VALUES %s) WHERE column1 NOT NULL", "(?, ?, ?)"
+)
+_UPDATE_STATES = Bulk(
+    "UPDATE envelope SET state = new.column3 FROM (VALUES %s) AS new"
+    " WHERE message = new.column1 AND number = new.column2",
+    "(?, ?, ?)",
+)
+_DELETE_ENVELOPES = Bulk("DELETE FROM envelope WHERE %s", "(message = ? AND number = ?)", " OR ")
 
 
 def _connect(disk: IDisk, place: str) -> sqlite3.Connection:
@@ -200,6 +229,8 @@ class Writer(Reader):
             execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
         makeDurableDirectory(self._disk, bodies)
+        for statement in _TEMPORARY:
+            execute(statement)
         self._removeDebris()
         self._disk.syncDirectory(self._place)
         # A hand, or a bad disk, may have left nothing or nonsense there.
@@ -268,19 +299,21 @@ class Writer(Reader):
         messages: Sequence[NewMessage],
         states: Mapping[EnvelopeId, bytes],
         deleted: Sequence[EnvelopeId],
-    ) -> list[tuple[int]]:
+    ) -> list[MessageId]:
         """
         @return: messages that lost an envelope.
         """
-        many = connection.executemany
+        execute = connection.execute
         gone = deleted
         if messages:
-            many("INSERT INTO message VALUES (?, ?, NULL)", [(new.id, new.record) for new in messages])
-            many("INSERT INTO body VALUES (?, ?)", [(new.id, new.body) for new in messages])
-            many(
-                "INSERT INTO envelope VALUES (?, ?, ?, NULL)",
-                [(new.id, id & _NUMBER_MASK, record) for new in messages for id, record in new.envelopes],
-            )
+            rows = [
+                (new.id, new.record, new.body, id & _NUMBER_MASK, record)
+                for new in messages
+                for id, record in new.envelopes[:1]
+            ]
+            _INSERT_MESSAGES.run(execute, rows)
+            further = [(new.id, id & _NUMBER_MASK, record) for new in messages for id, record in new.envelopes[1:]]
+            _INSERT_ENVELOPES.run(execute, further)
             for new in messages:
                 if new.body is None:
                     # What is not there cannot be committed.
@@ -289,29 +322,20 @@ class Writer(Reader):
                 if new.supersedes:
                     gone = (*gone, *new.supersedes)
         if states:
-            many(
-                "UPDATE envelope SET state = ? WHERE message = ? AND number = ?",
-                [(state, messageOf(id), id & _NUMBER_MASK) for id, state in states.items()],
-            )
+            _UPDATE_STATES.run(execute, [(messageOf(id), id & _NUMBER_MASK, state) for id, state in states.items()])
         if not gone:
             return []
-        many(
-            "DELETE FROM envelope WHERE message = ? AND number = ?",
-            [(messageOf(id), id & _NUMBER_MASK) for id in gone],
-        )
-        touched: list[tuple[int]] = [(id,) for id in dict.fromkeys(map(messageOf, gone))]
-        many("DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM envelope WHERE message = ?1)", touched)
-        many("DELETE FROM body WHERE message = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)", touched)
-        return touched
+        _DELETE_ENVELOPES.run(execute, [(messageOf(id), id & _NUMBER_MASK) for id in gone])
+        return list(dict.fromkeys(map(messageOf, gone)))
 
-    def _removeBodies(self, touched: Sequence[tuple[int]]) -> None:
-        for (id,) in touched:
+    def _removeBodies(self, touched: Sequence[MessageId]) -> None:
+        for id in touched:
             if id not in self._inFiles:
                 continue
             if self._connection.execute("SELECT 1 FROM message WHERE id = ?", (id,)).fetchone() is None:
                 self._inFiles.discard(id)
                 try:
-                    removeIfThere(self._disk, f"{self._place}/{BODIES}/{formatMessageId(MessageId(id))}")
+                    removeIfThere(self._disk, f"{self._place}/{BODIES}/{formatMessageId(id)}")
                 except OSError:
                     # The deletion itself is done and durable. The file is debris, which the next start removes.
                     continue

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from pysmtpd.interfaces.delivery import IAgent, IBounce, IRelease
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import InternalError
@@ -55,7 +55,6 @@ class Dispatcher:
         agents: Mapping[Kind, IAgent],
         bounce: IBounce,
         report: IReport,
-        stat: IStat,
         worker: str = "main",
     ) -> None:
         """
@@ -71,8 +70,8 @@ class Dispatcher:
         self._report = report
         self._worker = worker
         self._recorder = Recorder(platform, scheduler, queue, report, self._arm)
-        self._desk = Desk(platform.wallTime, scheduler, self._recorder, report, stat, self._landed)
-        self._ends = Ends(platform.wallTime, scheduler, self._recorder, bounce, report, stat, self._over)
+        self._desk = Desk(platform.wallTime, scheduler, self._recorder, report, self._landed)
+        self._ends = Ends(platform.wallTime, scheduler, self._recorder, bounce, report, self._over)
         self._loader = Loader(platform, scheduler, queue, report)
         self._timer: IDelayedCall | None = None
         self._timerAt = 0.0
@@ -111,6 +110,7 @@ class Dispatcher:
         if self._isOver:
             return succeed(None)
         self._running = False
+        self._desk.isStopping = True
         self._loader.stop()
         for _, lease in self._reload:
             self._over(lease)
@@ -249,9 +249,16 @@ class Dispatcher:
             self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
 
     def _load(self, lease: Lease) -> None:
-        loaded = maybeDeferred(self._queue.load, lease.message)
-        loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-        loaded.addErrback(self._broken, lease)
+        try:
+            found = self._queue.load(lease.message)
+            if not isinstance(found, Deferred):
+                self._loaded(found, lease)
+                return
+        except Exception:
+            self._broken(Failure(), lease)
+            return
+        found.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
+        found.addErrback(self._broken, lease)
 
     def _notAsked(self, failure: Failure) -> None:
         self._asking = False

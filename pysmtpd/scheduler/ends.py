@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.delivery import IBounce
 from pysmtpd.interfaces.queue import QueueError
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import EnvelopeExpired, EnvelopeRemoved, InternalError, QueueFailed
@@ -34,7 +34,6 @@ class Ends:
         recorder: Recorder,
         bounce: IBounce,
         report: IReport,
-        stat: IStat,
         over: Callable[[Lease], None],
     ) -> None:
         self._now = now
@@ -42,7 +41,6 @@ class Ends:
         self._recorder = recorder
         self._bounce = bounce
         self._report = report
-        self._stat = stat
         self._over = over
 
     def take(self, lease: Lease, message: Message, envelopes: Sequence[Envelope]) -> None:
@@ -60,7 +58,6 @@ class Ends:
             state = envelope.state if envelope.state.failed else expired(envelope, now)
             entry = entryOf(envelope)._replace(kind=Kind.BOUNCE, nextTry=state.nextTry, held=False, suspended=False)
             self._recorder.changed(lease, replace(state, hold="", suspended=False), entry)
-            self._stat.increment("scheduler.envelope.expired")
             self._report.happened(EnvelopeExpired(envelope.id, sender, str(envelope.destination.recipient)))
         self._over(lease)
 
@@ -68,7 +65,6 @@ class Ends:
         sender = str(message.transaction.sender)
         for envelope in envelopes:
             self._recorder.finished(lease, envelope.id)
-            self._stat.increment("scheduler.envelope.removed")
             self._report.happened(EnvelopeRemoved(envelope.id, sender, str(envelope.destination.recipient)))
         self._over(lease)
 

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pysmtpd.interfaces.delivery import IOutcomes
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, EnvelopeState, Message
 from pysmtpd.model.events import DeliveryAttempted
@@ -17,14 +17,12 @@ from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Entry, Kind, Lease
+from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
 
-_STATS = {
-    (kind, result): f"{kind.value}.delivery.{result.value.lower()}"
-    for kind in (Kind.MTA, Kind.MDA)
-    for result in Result
-}
+# Enum's value is a Python call.
+_WORDS = {(kind, result): (kind.value, result.value) for kind in (Kind.MTA, Kind.MDA) for result in Result}
 
 _NO_OUTCOME = Reply(451, "Internal error", "4.3.0")
 
@@ -33,9 +31,10 @@ class Desk:
     """What all flights share.
 
     @ivar landed: called with a flight that has no envelope left, and after any outcome.
+    @ivar isStopping: nobody will release what is held.
     """
 
-    __slots__ = ("landed", "now", "recorder", "report", "scheduler", "stat")
+    __slots__ = ("isStopping", "landed", "now", "recorder", "report", "scheduler")
 
     def __init__(
         self,
@@ -43,15 +42,14 @@ class Desk:
         scheduler: IScheduler,
         recorder: Recorder,
         report: IReport,
-        stat: IStat,
         landed: Callable[[Flight], None],
     ) -> None:
         self.now = now
         self.scheduler = scheduler
         self.recorder = recorder
         self.report = report
-        self.stat = stat
         self.landed = landed
+        self.isStopping = False
 
 
 @implementer(IOutcomes)
@@ -84,11 +82,16 @@ class Flight:
         self._desk.landed(self)
 
     def hold(self, envelopes: Sequence[EnvelopeId], key: str) -> None:
-        held = [id for id in envelopes if self._pending.pop(id, None) is not None]
+        desk = self._desk
+        held = [envelope for id in envelopes if (envelope := self._pending.pop(id, None)) is not None]
         if len(held) < len(envelopes):
             self._log.warn("ignored a hold of envelopes that have their outcome")
-        self._desk.scheduler.hold(self.lease, held, key).addErrback(self._lost)
-        self._desk.landed(self)
+        if desk.isStopping:
+            done = desk.scheduler.update(self.lease, [entryOf(envelope) for envelope in held])
+        else:
+            done = desk.scheduler.hold(self.lease, [envelope.id for envelope in held], key)
+        done.addErrback(self._lost)
+        desk.landed(self)
 
     def suspend(self, id: EnvelopeId, suspended: bool) -> None:
         """An operator has said so meanwhile."""
@@ -111,10 +114,10 @@ class Flight:
             self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         destination = envelope.destination
         to = str(destination.recipient)
-        desk.stat.increment(_STATS[lease.kind, result])
+        agent, word = _WORDS[lease.kind, result]
         desk.report.happened(
             DeliveryAttempted(
-                lease.kind.value,
+                agent,
                 envelope.id,
                 self._sender,
                 to,
@@ -122,7 +125,7 @@ class Flight:
                 outcome.source,
                 outcome.relay,
                 now - self._message.created,
-                result.value,
+                word,
                 reply,
             )
         )

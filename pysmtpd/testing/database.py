@@ -101,7 +101,9 @@ class DatabaseFile(Inode):
             self._disk.needBlocks(self._path)
         except OSError as error:
             full = error.errno == errno.ENOSPC
-            raise sqlite3.OperationalError("database or disk is full" if full else "disk I/O error") from None
+            refused = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
+            refused.sqlite_errorcode = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR
+            raise refused from None
         if self._survives is None and (self._disk.isLying or not connection.isSynced):
             self._survives = self._committed()
 

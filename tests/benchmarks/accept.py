@@ -138,7 +138,7 @@ class Run:
         config = Config("bench", "bench.test", listeners=(ListenerSpec(HOST, (HOST,), 0),))
         here: Any = self._neighbour
         platform: Any = Platform()
-        self._listeners = Listeners(platform, lambda: config, here, here, here, here, here, None, here, here, 1_000_000)
+        self._listeners = Listeners(platform, lambda: config, here, here, here, here, here, None, here, 1_000_000)
         self._listeners.start()
         self._port = int(self._listeners.names[0].rpartition(":")[2])
         self._profile = cProfile.Profile()

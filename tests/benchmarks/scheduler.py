@@ -22,7 +22,7 @@ from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.plan import Plan
 from pysmtpd.scheduler.ram import RamScheduler
-from tests.scheduler.fakes import FakeAgent, FakeBounce, FakePlatform, FakeQueue, FakeReport, FakeStat, makeMessage
+from tests.scheduler.fakes import FakeAgent, FakeBounce, FakePlatform, FakeQueue, FakeReport, makeMessage
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0
@@ -56,7 +56,7 @@ def dispatching(messages: int, burst: int, result: Result) -> None:
     scheduler = RamScheduler(platform, SchedulerLimits())
     reply = OK if result is Result.DELIVERED else LATER
     agent.reply = lambda delivery, id: Outcome(id, result, reply, "mx.example.net [192.0.2.1]", "mx.example.net")
-    dispatcher = Dispatcher(platform, scheduler, queue, {Kind.MTA: agent}, FakeBounce(queue), Silent(), FakeStat())
+    dispatcher = Dispatcher(platform, scheduler, queue, {Kind.MTA: agent}, FakeBounce(queue), Silent())
     dispatcher.start()
     platform.clock.advance(0)
     made = [makeMessage(number) for number in range(1, messages + 1)]

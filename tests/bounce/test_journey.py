@@ -26,7 +26,6 @@ from tests.scheduler.fakes import (
     FakePlatform,
     FakeQueue,
     FakeReport,
-    FakeStat,
     makeMessage,
 )
 
@@ -68,7 +67,7 @@ class JourneyTests(SynchronousTestCase):
 
         agent.reply = attempt
         agents = {Kind.MTA: agent, Kind.MDA: agent}
-        dispatcher = Dispatcher(platform, scheduler, queue, agents, bouncer, report, FakeStat())
+        dispatcher = Dispatcher(platform, scheduler, queue, agents, bouncer, report)
         dispatcher.start()
         for number, sender in enumerate(senders, 1):
             agentKind = Agent.MTA if number % 2 else Agent.MDA

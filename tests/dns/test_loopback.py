@@ -65,13 +65,16 @@ class LoopbackTests(TestCase):
     timeout = 10
 
     def serve(self, udp: Handler, tcp: Handler | None = None) -> Resolver:
-        datagrams = reactor.listenUDP(0, Udp(udp), "127.0.0.1")
+        number = 0
+        if tcp is not None:
+            # Of the two kinds of port, those of TCP are the scarce ones on a busy machine.
+            self.streams = TcpFactory(tcp)
+            stream = reactor.listenTCP(0, self.streams, interface="127.0.0.1")
+            self.addCleanup(stream.stopListening)
+            number = stream.getHost().port
+        datagrams = reactor.listenUDP(number, Udp(udp), "127.0.0.1")
         self.addCleanup(datagrams.stopListening)
         number = datagrams.getHost().port
-        if tcp is not None:
-            self.streams = TcpFactory(tcp)
-            stream = reactor.listenTCP(number, self.streams, interface="127.0.0.1")
-            self.addCleanup(stream.stopListening)
         platform = SimpleNamespace(clock=reactor, network=reactor, secret=os.urandom)
         resolver = Resolver(cast(IPlatform, platform), ResolverSettings((("127.0.0.1", number),), trustAD=True))
         self.addCleanup(resolver.close)

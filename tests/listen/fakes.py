@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -28,7 +28,6 @@ from pysmtpd.interfaces import (
     IReport,
     IResolver,
     IRouter,
-    IStat,
     ISubmission,
     ISubmit,
     MxAnswer,
@@ -208,24 +207,6 @@ class FakeReport:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-@implementer(IStat)
-class FakeStat:
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-
-    def increment(self, key: str, by: int = 1) -> None:
-        self.values[key] = self.values.get(key, 0) + by
-
-    def decrement(self, key: str, by: int = 1) -> None:
-        self.increment(key, -by)
-
-    def set(self, key: str, value: float) -> None:
-        self.values[key] = value
-
-    def snapshot(self) -> Mapping[str, float]:
-        return dict(sorted(self.values.items()))
-
-
 @implementer(ICertificates)
 class FakeCertificates:
     """One certificate for everything."""
@@ -261,9 +242,6 @@ class FakeCertificates:
             connection.get_cipher_bits() or 0,
             sni=(connection.get_servername() or b"").decode(),
         )
-
-    def check(self) -> Sequence[str]:
-        return ()
 
 
 class FakePort:
@@ -516,7 +494,6 @@ class House:
         self.authenticator = FakeAuthenticator()
         self.resolver = FakeResolver()
         self.report = FakeReport()
-        self.stat = FakeStat()
         platform: Any = self.platform
         self.listeners = Listeners(
             platform,
@@ -528,7 +505,6 @@ class House:
             self.resolver,
             filter,
             self.report,
-            self.stat,
             maxSessions,
             descriptors,
         )

@@ -11,7 +11,6 @@ from pysmtpd.interfaces import (
     IReport,
     IResolver,
     IRouter,
-    IStat,
     ISubmission,
     ISubmit,
 )
@@ -31,4 +30,3 @@ class FakeTests(SynchronousTestCase):
         verifyObject(IAuthenticator, house.authenticator)
         verifyObject(IResolver, house.resolver)
         verifyObject(IReport, house.report)
-        verifyObject(IStat, house.stat)

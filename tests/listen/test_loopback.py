@@ -25,7 +25,6 @@ from tests.listen.fakes import (
     FakeReport,
     FakeResolver,
     FakeRouter,
-    FakeStat,
     FakeSubmit,
 )
 
@@ -68,7 +67,6 @@ class LoopbackTests(TestCase):
             FakeResolver(),
             None,
             self.report,
-            FakeStat(),
             100,
         )
         self.listeners.start()

@@ -49,7 +49,6 @@ class SessionTests(SynchronousTestCase):
         (end,) = house.report.of(SessionDisconnected)
         self.assertEqual((end.reason, end.messages), ("quit", 1))
         self.assertEqual(house.listeners.sessions, 0)
-        self.assertEqual(house.stat.values["smtp.session"], 0)
 
     def test_pipelinedBehindASlowRouter(self) -> None:
         """A whole transaction in one segment: every reply comes, in order, though the router takes 50 ms for each RCPT."""

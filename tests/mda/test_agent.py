@@ -54,6 +54,17 @@ class OutcomeTests(AgentTestCase):
         self.agent().deliver(delivery(1, "bob", action="elsewhere"), self.fates)
         self.assertEqual(self.hosts.pending[0][1]["path"], "/srv/mail")
 
+    def test_aMaildirForEachAddress(self) -> None:
+        self.agent().deliver(delivery(1, "bob+lists", action="named"), self.fates)
+        self.assertEqual(self.hosts.pending[0][1]["path"], "/srv/example.org/bob")
+
+    def test_noNameLeadsUp(self) -> None:
+        for name in ("..", "."):
+            self.agent().deliver(delivery(1, name, action="named"), self.fates)
+        self.assertEqual(self.hosts.pending, [])
+        self.assertEqual(self.fates.results(), [Result.PERMANENT] * 2)
+        self.assertEqual(self.fates.outcomes[0].reply.enhanced, "5.1.3")
+
     def test_refusals(self) -> None:
         self.agent().deliver(delivery(1, "bob", "carol"), self.fates)
         self.hosts.refuse(FULL)
@@ -174,12 +185,13 @@ class StopTests(AgentTestCase):
         agent.deliver(delivery(1, "bob"), self.fates)
         agent.deliver(delivery(2, "bob"), self.fates)
         stopped = agent.stop()
-        self.assertEqual(self.fates.results(), [Result.TEMPORARY])
+        self.assertEqual([key for _, key in self.fates.held], ["mda:bob"])
+        self.assertEqual(self.fates.results(), [])
         self.assertNoResult(stopped)
         self.assertEqual(agent.capacity(), 0)
         self.hosts.finish()
         self.successResultOf(stopped)
-        self.assertEqual(self.fates.results(), [Result.TEMPORARY, Result.DELIVERED])
+        self.assertEqual(self.fates.results(), [Result.DELIVERED])
 
     def test_idle(self) -> None:
         self.successResultOf(self.agent().stop())

@@ -36,7 +36,6 @@ class ReuseTests(SynchronousTestCase):
         world.run(13)
         self.assertEqual(commands[-1], "QUIT")
         self.assertEqual(world.sink.open, 0)
-        self.assertEqual(world.ears.counts["mta.connection"], 0)
         self.assertEqual(world.clock.getDelayedCalls(), [], "nothing ticks when nothing is open")
 
     def test_wholeMessageInOneSegment(self) -> None:
@@ -377,10 +376,10 @@ class BacklogTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         world.run()
         self.successResultOf(stopped)
-        told = sorted(str(outcome.reply) for outcome in world.ears.outcomes.values())
-        self.assertEqual(told, ["250 2.0.0 queued", "250 2.0.0 queued", *["421 4.3.2 Shutting down"] * 2])
-        (envelope,) = world.send("c@y.test")
-        self.assertIn("TempFail", world.told(envelope))
+        told = [str(outcome.reply) for outcome in world.ears.outcomes.values()]
+        self.assertEqual(told, ["250 2.0.0 queued"] * 2)
+        world.send("c@y.test")
+        self.assertEqual(len(world.ears.held), 3, "what was not begun goes back without a try")
         world.run(10)
         self.assertEqual(world.clock.getDelayedCalls(), [])
 

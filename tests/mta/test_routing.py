@@ -30,7 +30,7 @@ class MxTests(SynchronousTestCase):
             (outcome.remote, outcome.relay, outcome.source), ("mx.y.test [192.0.2.1]",) * 2 + ("198.51.100.9",)
         )
         self.assertEqual(sink.mails, [(["b@Y.test"], b"Subject: hello\r\n\r\n..dots\r\n")])
-        self.assertEqual(self.world.ears.counts["mta.domain.y.test.delivered"], 1)
+        self.assertEqual(self.world.ears.counts["mta.transaction"], 1)
 
     def test_withoutMxTheDomainItself(self) -> None:
         self.world.dns.hosts["y.test"] = ("192.0.2.1",)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model import events
 from pysmtpd.report.counting import Counting
-from pysmtpd.report.maillog import DETAILS
+from pysmtpd.report.line import DETAILS
 from tests.report.samples import KINDS, sample
 from tests.report.test_counting import Numbers
 
@@ -59,6 +59,8 @@ class MetricsPageTests(SynchronousTestCase):
             count(1.0, sample(events.SessionAuthenticated, result=result))
         count(1.0, sample(events.ConnectionTls, verified=False))
         count(1.0, sample(events.EnvelopeBounced, bounce=0))
+        # No event tells of it: the mta counts it itself.
+        self.stat.increment("mta.transaction")
 
     def matching(self, key: str) -> list[str]:
         return [family for family in self.families if _pattern(family).fullmatch(key)]

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from pysmtpd.interfaces.delivery import IAgent, IBounce, IOutcomes
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import Durability, IBody, IQueue, NoSuchItem, QueueError, SetAside, Walked
-from pysmtpd.interfaces.reporting import IReport, IStat
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, EnvelopeState, Message
 from pysmtpd.model.events import Event
@@ -253,21 +253,3 @@ class FakeReport:
 
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
-
-
-@implementer(IStat)
-class FakeStat:
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-
-    def increment(self, key: str, by: int = 1) -> None:
-        self.values[key] = self.values.get(key, 0) + by
-
-    def decrement(self, key: str, by: int = 1) -> None:
-        self.values[key] = self.values.get(key, 0) - by
-
-    def set(self, key: str, value: float) -> None:
-        self.values[key] = value
-
-    def snapshot(self) -> Mapping[str, float]:
-        return self.values

@@ -21,7 +21,6 @@ from tests.scheduler.fakes import (
     FakePlatform,
     FakeQueue,
     FakeReport,
-    FakeStat,
     makeMessage,
 )
 
@@ -32,7 +31,7 @@ def tell() -> None:
     mta, mda = FakeAgent(), FakeAgent()
     scheduler = RamScheduler(platform, SchedulerLimits(maxInflight=20))
     agents = {Kind.MTA: mta, Kind.MDA: mda}
-    dispatcher = Dispatcher(platform, scheduler, queue, agents, FakeBounce(queue), report, FakeStat())
+    dispatcher = Dispatcher(platform, scheduler, queue, agents, FakeBounce(queue), report)
 
     def attempt(delivery: Delivery, id: EnvelopeId) -> Outcome:
         result = random.choice((Result.DELIVERED, Result.TEMPORARY, Result.TEMPORARY, Result.PERMANENT))

@@ -24,6 +24,7 @@ from pysmtpd.model.events import (
 )
 from pysmtpd.model.ids import MessageId, envelopeId
 from pysmtpd.model.outcome import Outcome, Result
+from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Condition, Kind
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.entry import entryOf
@@ -39,7 +40,6 @@ from tests.scheduler.fakes import (
     FakePlatform,
     FakeQueue,
     FakeReport,
-    FakeStat,
     makeMessage,
 )
 
@@ -55,7 +55,7 @@ class DispatcherTests(SynchronousTestCase):
         self.scheduler = RamScheduler(self.platform, SchedulerLimits())
         self.mta, self.mda = FakeAgent(), FakeAgent()
         self.bounce = FakeBounce(self.queue)
-        self.report, self.stat = FakeReport(), FakeStat()
+        self.report = FakeReport()
         self.dispatcher = Dispatcher(
             self.platform,
             self.scheduler,
@@ -63,7 +63,6 @@ class DispatcherTests(SynchronousTestCase):
             {Kind.MTA: self.mta, Kind.MDA: self.mda},
             self.bounce,
             self.report,
-            self.stat,
         )
         self.dispatcher.start()
 
@@ -94,7 +93,6 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.queue.messages, {})
         self.assertEqual(self.known(), 0)
         self.assertEqual([event.result for event in self.report.of(DeliveryAttempted)], ["Ok"] * 3)
-        self.assertEqual(self.stat.values["mta.delivery.ok"], 3)
 
     def test_outcomesOfOneTurnAreOneCall(self) -> None:
         for number in range(1, 6):
@@ -150,13 +148,25 @@ class DispatcherTests(SynchronousTestCase):
 
     def test_attemptsAreBounded(self) -> None:
         self.accept(makeMessage(1))
-        for _ in range(12):
-            self.mta.land(result=Result.TEMPORARY, reply=LATER, retryAt=self.platform.wallTime() + 10)
+        for number in range(12):
+            reply = Reply(451, f"Try later, {number}", "4.3.0")
+            self.mta.land(result=Result.TEMPORARY, reply=reply, retryAt=self.platform.wallTime() + 10)
             self.turn()
             self.clock.advance(10)
             self.turn()
         self.assertEqual(len(self.queue.state(ONE).attempts), 8)
         self.assertEqual(self.queue.state(ONE).tries, 12)
+
+    def test_attemptsThatEndAlikeAreOne(self) -> None:
+        self.accept(makeMessage(1))
+        for reply in (Reply(450, "Busy", "4.2.0"), LATER, LATER, LATER):
+            self.mta.land(result=Result.TEMPORARY, reply=reply, retryAt=self.platform.wallTime() + 10)
+            self.turn()
+            self.clock.advance(10)
+            self.turn()
+        once, run = self.queue.state(ONE).attempts
+        self.assertEqual((once.times, once.since, once.at), (1, 0.0, START))
+        self.assertEqual((run.times, run.since, run.at), (3, START + 10, START + 30))
 
     def test_heldMailWaitsForRoom(self) -> None:
         self.assertTrue(IRelease.providedBy(self.dispatcher))
@@ -461,6 +471,18 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.mta.taken, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.successResultOf(self.dispatcher.stop())
+
+    def test_whatIsHeldWhileStoppingGoesBackUntried(self) -> None:
+        """A scheduler that outlives us must not keep it in a hold queue that nobody will release."""
+        self.accept(makeMessage(1))
+        stopped = self.dispatcher.stop()
+        ((delivery, outcomes),) = self.mta.taken
+        outcomes.hold(delivery.lease.envelopes, "relay")
+        self.turn()
+        self.successResultOf(stopped)
+        (status,) = self.successResultOf(self.scheduler.query(delivery.lease.envelopes))
+        self.assertEqual((status.condition, status.entry.tries, status.holdKey), (Condition.READY, 0, ""))
+        self.assertEqual(self.queue.calls, [])
 
     def test_stopDoesNotWaitForAQueueThatRefuses(self) -> None:
         self.queue.failing = ("delete",)

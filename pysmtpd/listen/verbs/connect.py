@@ -6,7 +6,6 @@ from twisted.internet.defer import Deferred
 
 from pysmtpd.interfaces import Phase
 from pysmtpd.listen.session import Session
-from pysmtpd.model.events import SessionConnected
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.smtp.events import Connect
 
@@ -40,7 +39,9 @@ def _confirmedName(session: Session) -> Deferred[str]:
 
 
 def _named(session: Session, name: str) -> None:
+    if session.isOver:
+        return
     session.rdns = name
     session.changed()
-    session.near.report.happened(SessionConnected(session.id, session.peer, name, session.profile.name))
+    session.tellConnected()
     session.consult(Phase.CONNECT, session.peer, "connect", lambda value: session.wire.answer(session.profile.banner))

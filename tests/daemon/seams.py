@@ -1,0 +1,77 @@
+"""Backends as third parties write them, for the stories; each has its plugin in L{PLUGIN}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from pysmtpd.interfaces import IPlatform, IQueueBackend, IScheduler, ITable, Service, TableError
+from tests.queue.process import ProcessBackend
+from tests.scheduler.leased import LeasedScheduler
+
+PLUGIN = """
+from pysmtpd.backends import BackendMaker
+
+slow = BackendMaker("table", "slow", "slow:MILLISECONDS", "tests.daemon.seams.makeSlow")
+broken = BackendMaker("table", "broken", "broken:", "tests.daemon.seams.makeBroken")
+leased = BackendMaker("scheduler", "leased", "leased:", "tests.daemon.seams.makeLeased")
+child = BackendMaker("queue", "child", "child:BACKEND", "tests.daemon.seams.makeChild")
+"""
+
+
+@implementer(ITable)
+class SlowTable:
+    """It knows C{example.org} and C{joe@example.org}, and takes its time to say so."""
+
+    def __init__(self, platform: IPlatform, name: str, seconds: float) -> None:
+        self.name = name
+        self._clock = platform.clock
+        self._seconds = seconds
+
+    def _later(self, answer: Any) -> Deferred[Any]:
+        return deferLater(self._clock, self._seconds, lambda: answer)
+
+    def match(self, service: Service, key: str) -> Deferred[bool]:
+        return self._later(key == "example.org")
+
+    def lookup(self, service: Service, key: str) -> Deferred[str | None]:
+        return self._later("pysmtpd" if key == "joe@example.org" else None)
+
+    def fetch(self, service: Service) -> Deferred[str | None]:
+        return self._later(None)
+
+    def update(self) -> Deferred[None]:
+        return succeed(None)
+
+
+@implementer(ITable)
+class BrokenTable(SlowTable):
+    """Its server is away."""
+
+    def _later(self, answer: Any) -> Deferred[Any]:
+        def fail() -> None:
+            raise TableError("no route to the directory server")
+
+        return deferLater(self._clock, self._seconds, fail)
+
+
+def makeSlow(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> ITable:
+    return SlowTable(platform, settings["spec"].name, int(argument) / 1000)
+
+
+def makeBroken(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> ITable:
+    return BrokenTable(platform, settings["spec"].name, 0.05)
+
+
+def makeLeased(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> IScheduler:
+    return LeasedScheduler(platform.wallTime, settings["limits"])
+
+
+def makeChild(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> IQueueBackend:
+    from twisted.internet import reactor
+
+    return ProcessBackend(reactor, argument, settings["spool"])
