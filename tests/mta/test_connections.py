@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
@@ -491,3 +491,22 @@ class ManyHostsTests(SynchronousTestCase):
         self.patch(board, "mayOpen", counted)
         world.clock.advance(1.0)
         self.assertLess(looked, 5 * hosts)
+
+    def test_aThousandDeadAddressesEndInAnOutcome(self) -> None:
+        world = World()
+        hosts = [f"mx{number}.y.test" for number in range(50)]
+        world.dns.domain("y.test", *((10, host) for host in hosts))
+        for number, host in enumerate(hosts):
+            world.dns.hosts[host] = tuple(f"192.0.{number}.{place}" for place in range(1, 21))
+            for address in world.dns.hosts[host]:
+                world.host(address).isSilent = True
+        (one,) = world.send("b@y.test")
+        world.run(2 * 3600)
+        self.assertIn("None of 20 hosts could be reached", world.told(one))
+        self.assertEqual(20, len(world.network.tried))
+        (relay,) = world.agent.showRelays()
+        self.assertEqual(50, len(cast(list[str], relay["hosts"])))
+        (two,) = world.send("b@y.test")
+        world.run(2 * 3600)
+        self.assertIn("4.4.1", world.told(two))
+        self.assertEqual(40, len(dict.fromkeys(world.network.tried)), "the next attempt tries others")
