@@ -46,10 +46,8 @@ class CopyOptions(Options):
             raise UsageError("--from and --to are the same")
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], reactor: Any) -> None:
     """Copy, and end the process."""
-    from twisted.internet import reactor
-
     options = CopyOptions()
     codes: list[int] = []
     try:

@@ -63,6 +63,9 @@ GRACE = 10.0
 # Seconds beyond it after which the rest of the end goes on without a part that does not end.
 PATIENCE = 10.0
 
+# Why a daemon may not start though it is in order.
+_EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
+
 CONTROL_SOCKET = "control.sock"
 
 
@@ -205,8 +208,8 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
-            # What an administrator can mend says so in one line; where it happened in our code would only hide that.
-            if not failure.check(SpoolError, TableError, CannotListenError):
+            if not failure.check(*_EXPECTED):
+                # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
                 self._log.failure("The daemon cannot start", failure=failure)
             self._settings.ended(f"{failure.getErrorMessage()}")
 

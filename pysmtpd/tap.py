@@ -26,8 +26,10 @@ from pysmtpd.backends import NoSuchBackend
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
+from pysmtpd.copying import main as copyQueue
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
-from pysmtpd.model.config import Config, TlsMode
+from pysmtpd.model.config import Config
+from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
@@ -35,14 +37,16 @@ from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
 from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
-from pysmtpd.report.writer import LogWriter, descriptorSink
+from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Daemon, Settings, build
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
 
-# Descriptors that are kept for the queue, connections of the mta, logs and the control socket.
+# Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
 KEPT_DESCRIPTORS = 512
+# What the daemon has open before its first session, and then some.
+OWN_DESCRIPTORS = 32
 
 # Exit codes, of sysexits.h where it has one.
 EX_FAILED = 1
@@ -246,6 +250,7 @@ def _make(options: Options, reactor: Any) -> IService:
         print(f"{options['file']}: configuration OK")
         sys.exit(0)
     descriptors = raiseDescriptors()
+    kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
     console = _Console(options["log"], platform)
 
     def ended(why: str) -> None:
@@ -257,8 +262,9 @@ def _make(options: Options, reactor: Any) -> IService:
     settings = Settings(
         spool=spool,
         paused=tuple(options.paused),
-        maxSessions=max(16, descriptors - KEPT_DESCRIPTORS),
-        descriptors=descriptors,
+        maxSessions=max(1, descriptors - kept),
+        # More than that are in use: the rest of those that are kept goes to whoever has work already.
+        descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
         setVerbose=console.setVerbose,
@@ -285,15 +291,14 @@ def _make(options: Options, reactor: Any) -> IService:
 
 def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
     """
-    @raise UsageError: the configuration names what there is not.
+    @raise UsageError: the configuration names what there is not, or what cannot be used.
     """
     try:
         daemon = build(platform, config, settings)
-        for spec in config.listeners:
-            if spec.tls is not TlsMode.NONE:
-                daemon.certificates.serverContext(spec.pki, spec.verifyClient)
-    except (NoSuchBackend, LookupError) as error:
+    except NoSuchBackend as error:
         raise UsageError(str(error)) from error
+    if daemon.certificates.faults:
+        raise UsageError("\n".join(daemon.certificates.faults))
     return daemon
 
 
@@ -332,9 +337,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         arguments = sys.argv[1:]
     if arguments[:1] == ["copy"]:
-        from pysmtpd.copying import main as copy
+        from twisted.internet import reactor
 
-        copy(arguments[1:])
+        copyQueue(arguments[1:], reactor)
         return
     options = Options()
     try:

@@ -13,6 +13,7 @@ from pysmtpd.config.parser import Directive, Node
 from pysmtpd.config.values import isHostName, parseDelay, parseHalfAddress, parseLmtp, parseRelay
 from pysmtpd.model.config import Action, Method, RelayHost, TableRef
 from pysmtpd.model.decision import Where
+from pysmtpd.model.specifiers import checkFormat
 
 T = TypeVar("T")
 
@@ -86,7 +87,10 @@ def _method(directive: Directive, method: Node, action: Action) -> Action:
         if isinstance(child, Token) and child.type == "JUNK":
             notYet(directive.where(child), "junk")
     path = text(method) if method.children else ""
-    if path and not path.startswith(("/", "~/", "%{")):
+    if path.startswith("%{user.directory}/"):
+        path = "~" + path.removeprefix("%{user.directory}")
+    parsed(where, checkFormat, path)
+    if path and not path.startswith(("/", "~/")):
         path = f"~/{path}"
     return replace(action, method=Method.MAILDIR, path=path)
 

@@ -68,7 +68,14 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
         "envid": message.transaction.envid,
         "ret": message.transaction.ret,
         "attempts": [
-            {"at": attempt.at, "host": attempt.host, "reply": attempt.reply} for attempt in envelope.state.attempts
+            {
+                "since": attempt.since or attempt.at,
+                "at": attempt.at,
+                "times": attempt.times,
+                "host": attempt.host,
+                "reply": attempt.reply,
+            }
+            for attempt in envelope.state.attempts
         ],
         "session": {
             "id": formatSessionId(session.session),

@@ -135,8 +135,8 @@ class IQueue(Interface):
         @raise QueueError: it cannot be read; the message was set aside.
         """
 
-    def load(message: MessageId) -> Deferred[tuple[Message, tuple[Envelope, ...]]]:
-        """The message with the envelopes that are left.
+    def load(message: MessageId) -> Ready[tuple[Message, tuple[Envelope, ...]]]:
+        """The message with the envelopes that are left; at once if it is in memory.
 
         @raise NoSuchItem:
         @raise QueueError:

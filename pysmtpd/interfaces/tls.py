@@ -26,9 +26,6 @@ class ICertificates(Interface):
         @param connection: of one of these contexts; its handshake is complete.
         """
 
-    def check() -> Sequence[str]:
-        """Problems of the configured certificates, for people."""
-
 
 class IClientHandshake(IOpenSSLClientConnectionCreator):
     """What C{transport.startTLS} takes; for one connection."""

@@ -7,8 +7,15 @@ for that; where they are not as expected (another transport, a test's, TLS), C{t
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+_DONE = Failure(ConnectionDone())
+# Linux's MSG_MORE: the system keeps a last short segment for what follows, here the end of the connection.
+_MORE = 0x8000 if sys.platform == "linux" else 0
 _NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "fileno")
 
 
@@ -17,10 +24,11 @@ def canWriteDirectly(transport: Any) -> bool:
     return all(hasattr(transport, name) for name in _NEEDED)
 
 
-def write(transport: Any, data: bytes) -> bool:
+def write(transport: Any, data: bytes, flags: int = 0) -> bool:
     """Send C{data} now, as far as the socket takes it, and leave the rest to the transport. Order is kept.
 
     @param transport: one that L{canWriteDirectly}.
+    @param flags: of send(2).
     @return: nothing is left in the transport's buffer.
     """
     if (
@@ -33,7 +41,7 @@ def write(transport: Any, data: bytes) -> bool:
         transport.write(data)
         return False
     try:
-        sent = transport.socket.send(data)
+        sent = transport.socket.send(data, flags)
     except OSError:
         # Not now, or never again: the transport finds out which, and tells its protocol in its own time.
         sent = 0
@@ -41,6 +49,20 @@ def write(transport: Any, data: bytes) -> bool:
         return True
     transport.write(data[sent:] if sent else data)
     return False
+
+
+def close(transport: Any, data: bytes) -> bool:
+    """Send the last words and close. They go in one segment with the end of the connection, so the peer is woken once; and the poll
+    set is not changed twice to find out that the buffer is empty.
+
+    @param transport: one that L{canWriteDirectly}.
+    @return: it is closed, and its protocol has been told. If not, C{data} is with the transport, whose C{loseConnection} waits
+        until it is sent.
+    """
+    if not write(transport, data, _MORE):
+        return False
+    transport.connectionLost(_DONE)
+    return True
 
 
 def descriptor(transport: Any) -> int:

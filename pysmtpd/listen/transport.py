@@ -172,6 +172,10 @@ class ServerTransport:
     def _settle(self, idle: Idle, progress: bool) -> None:
         core = self._core
         output = core.output()
+        if idle is CLOSED and self._direct and not self._closing:
+            if direct.close(self.transport, output):
+                return
+            output = b""
         if output:
             progress = True
             self._write(output)

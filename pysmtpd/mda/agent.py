@@ -25,12 +25,14 @@ from pysmtpd.interfaces import (
     asDeferred,
 )
 from pysmtpd.mda.header import deliveredTo
+from pysmtpd.model.address import untagged
 from pysmtpd.model.config import Action, Config, Method
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
+from pysmtpd.model.specifiers import expandFormat
 
 # Octets of a message in which the loop check looks for the header.
 HEAD = 65_536
@@ -227,9 +229,14 @@ class MdaAgent:
             self._finish(job, Result.LOOP, LOOP, "")
             return
         body.rewind()
+        try:
+            path = _path(action.path or "~/Maildir", job, self._config().subAddressDelimiter)
+        except ValueError as error:
+            self._finish(job, Result.PERMANENT, Reply(550, f"No mailbox can have this name: {error}", "5.1.3"), "")
+            return
         task = {
             "method": "maildir",
-            "path": action.path or "~/Maildir",
+            "path": path,
             "name": f"{int(job.envelope.created)}.E{formatEnvelopeId(job.envelope.id)}.{self._hostname}",
             "prefix": f"Return-Path: <{job.message.transaction.sender}>\r\nDelivered-To: {address}\r\n".encode(),
         }
@@ -239,3 +246,21 @@ class MdaAgent:
     def _finish(self, job: _Job, result: Result, reply: Reply, relay: str) -> None:
         self._taken -= 1
         job.outcomes.finished((Outcome(job.envelope.id, result, reply, relay=relay),))
+
+
+def _path(text: str, job: _Job, delimiter: str) -> str:
+    """A path with its format specifiers replaced.
+
+    @raise ValueError: what comes of them is no path that leads down.
+    """
+    if "%" not in text:
+        return text
+    sender, destination = job.message.transaction.sender, job.envelope.destination
+    paths = {"sender": sender, "rcpt": destination.original, "dest": destination.recipient}
+    values = {"user.username": destination.user, "mbox.from": str(sender) or "MAILER-DAEMON"}
+    for name, address in paths.items():
+        values |= {name: str(address), f"{name}.user": address.local, f"{name}.domain": address.domain}
+    path = expandFormat(text, values, lambda local: untagged(local, delimiter))
+    if any(step in ("", ".", "..") for step in path.removesuffix("/").split("/")[1:]):
+        raise ValueError(f"{path!r}")
+    return path

@@ -12,7 +12,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from pysmtpd.mda.maildir import Letter, LetterWriter, storeAll
+from pysmtpd.mda.maildir import BATCH, Letter, LetterWriter, storeAll
 from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packAnswer, takeFrames
 
 if TYPE_CHECKING:
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 # Threads that store whole letters.
 LANES = 4
 
-# Letters that one of them stores with one sync of the directory.
-BATCH = 16
-
 # Letters in pieces under way at one time.
-MAX_OPEN = 64
+MAX_OPEN = 128
 
 _READ = 262_144
 

@@ -13,14 +13,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd.interfaces import DeliveryRefused, IBody, IDeliveryHosts, IPlatform, asDeferred
-from pysmtpd.mda.maildir import Letter, LetterWriter, storeAll
+from pysmtpd.mda.maildir import BATCH, Letter, LetterWriter, storeAll
 from pysmtpd.model.reply import Reply
 
 # Content above this goes to its file piece by piece.
 WHOLE = 1_048_576
-
-# Letters that one lane stores with one sync of the directory.
-BATCH = 16
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pysmtpd.interfaces import IDisk, IFile
 
+# Letters that should be stored with one sync of their directory.
+BATCH = 16
+
 _LASTING = ("cur", "new")
 
 

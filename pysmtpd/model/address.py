@@ -44,3 +44,9 @@ class Path:
 
 
 NULL_PATH = Path("", "")
+
+
+def untagged(local: str, delimiter: str) -> str:
+    """A local part without its sub-address, C{user} of C{user+tag}."""
+    at = local.find(delimiter)
+    return local[:at] if at > 0 else local

@@ -110,7 +110,7 @@ class MdaLimits:
     """Bounds of local delivery, in OpenSMTPD's words.
 
     @ivar maxSessionPerUser: batches of letters under way for one user.
-    @ivar batch: letters in a batch; they share the sync of their directory.
+    @ivar batch: letters of a batch. Up to 16 that wait together share the sync of their directory.
     """
 
     maxSession: int = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
+from typing import NamedTuple
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.facts import Transaction
@@ -70,18 +71,21 @@ class BodyRef:
     place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One delivery attempt, for people and for bounces.
+class Attempt(NamedTuple):
+    """One delivery attempt, or a run of them that ended alike; for people and for bounces.
 
-    @ivar at: wall-clock time in seconds.
+    @ivar at: wall-clock time in seconds, of the last one.
     @ivar reply: the last reply or error, one line.
     @ivar host: where it was tried: C{"mx.example.org [192.0.2.1]"}; empty for local delivery.
+    @ivar times: how many there were.
+    @ivar since: wall-clock time of the first one; 0: the only one.
     """
 
     at: float
     reply: str
     host: str = ""
+    times: int = 1
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class EnvelopeState:
     @ivar failed: set once delivery has failed for good and a bounce is owed: the reply to cite.
     @ivar failedStatus: RFC 3463 status of that failure.
     @ivar warned: how many delay warnings were sent.
-    @ivar attempts: the latest, oldest first, at most L{MAX_ATTEMPTS}.
+    @ivar attempts: the latest, oldest first, at most L{MAX_ATTEMPTS}. Neighbours that ended alike are one.
     """
 
     tries: int = 0

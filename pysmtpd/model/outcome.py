@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.reply import Reply
@@ -17,9 +17,11 @@ class Result(Enum):
     PERMANENT = "PermFail"
     LOOP = "Loop"
 
+    # Members are singletons; Enum's own hash is a Python call, and these are keys wherever an outcome is taken.
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+
+class Outcome(NamedTuple):
     """
     @ivar reply: what the peer said, or what we say in its place; always with an enhanced code.
     @ivar remote: who said it: C{"mx.example.org [192.0.2.1]"}; empty when the words are ours.

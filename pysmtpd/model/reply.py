@@ -43,4 +43,5 @@ class Reply:
 
     def __str__(self) -> str:
         """One line for people and logs: C{550 5.1.1 No such user}."""
-        return " ".join(part for part in (str(self.code), self.enhanced, self.text.replace("\n", " ")) if part)
+        text = self.text.replace("\n", " ")
+        return f"{self.code}{self.enhanced and ' '}{self.enhanced}{text and ' '}{text}"

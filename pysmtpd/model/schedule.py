@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.ids import EnvelopeId, MessageId
 
 
@@ -44,6 +44,25 @@ class Entry(NamedTuple):
     suspended: bool = False
 
 
+_KINDS = {Agent.MTA: Kind.MTA, Agent.MDA: Kind.MDA}
+
+
+def entryOf(envelope: Envelope) -> Entry:
+    """What the scheduler has to know of C{envelope}; it asks for a bounce when it has failed, else for its delivery."""
+    state = envelope.state
+    return Entry(
+        envelope.id,
+        Kind.BOUNCE if state.failed else _KINDS[envelope.destination.agent],
+        envelope.created,
+        envelope.expires,
+        state.tries,
+        state.nextTry,
+        0,
+        bool(state.hold),
+        state.suspended,
+    )
+
+
 class Condition(Enum):
     """Why an envelope is where it is; the words of C{show queue}."""
 
@@ -70,8 +89,7 @@ class Status(NamedTuple):
     holdKey: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Ready envelopes of one message and one kind, handed to a worker. They belong to it until each was given back.
 
     @ivar deadline: wall-clock seconds after which it may be handed to another; None: never (C{ram}).
@@ -94,8 +112,7 @@ class Batch:
     due: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A lease with what the queue knows of it: what an agent is given."""
 
     lease: Lease

@@ -24,7 +24,7 @@ from pysmtpd.interfaces import HelperFailed, IHelper, INetwork, IWorkers
 from pysmtpd.privilege import wire
 
 # Seconds for an answer; looking up a user may ask a directory on the network.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 LANE = "helper"
 

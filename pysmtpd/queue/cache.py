@@ -1,9 +1,8 @@
-"""Fresh messages in memory, so that relaying them at once reads nothing back."""
+"""Messages in memory, so that relaying them at once, and trying them again, reads nothing back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from pysmtpd.model.envelope import Envelope, EnvelopeState, Message
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
@@ -26,7 +25,7 @@ class _Fresh:
 
 
 class FreshCache:
-    """Messages that were committed lately, until their last envelope goes or newer ones need the room (first in, first out)."""
+    """Messages that were committed or read lately, until their last envelope goes or newer ones need the room (first in, first out)."""
 
     def __init__(self, octets: int = CACHE_OCTETS) -> None:
         self._octets = octets
@@ -34,7 +33,7 @@ class FreshCache:
         self._held: dict[MessageId, _Fresh] = {}
 
     def put(self, message: Message, envelopes: Iterable[Envelope], body: bytes | None) -> None:
-        """Keep a message that was just committed.
+        """Keep a message that was just committed or read.
 
         @param body: its whole content in plain form, or None if it is not in memory.
         """
@@ -43,6 +42,7 @@ class FreshCache:
         if cost > self._octets // 8:
             # One large message must not push out many small ones.
             return
+        self.drop(message.id)
         self._held[message.id] = _Fresh(message, byId, body, cost)
         self._used += cost
         while self._used > self._octets:
@@ -62,8 +62,10 @@ class FreshCache:
         """What is here gets new states."""
         for envelope, state in states.items():
             fresh = self._held.get(messageOf(envelope))
-            if fresh is not None and envelope in fresh.envelopes:
-                fresh.envelopes[envelope] = replace(fresh.envelopes[envelope], state=state)
+            old = None if fresh is None else fresh.envelopes.get(envelope)
+            if fresh is not None and old is not None:
+                # Spelled out: replace() costs three times as much.
+                fresh.envelopes[envelope] = Envelope(envelope, old.destination, old.created, old.expires, state)
 
     def delete(self, envelopes: Iterable[EnvelopeId]) -> None:
         """Forget envelopes, and messages with their last one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -26,15 +26,16 @@ from pysmtpd.interfaces.queue import (
     StoredMessage,
     Walked,
 )
+from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.model.envelope import Agent, BodyRef, Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.facts import Transaction
-from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId
+from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId, messageOf
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Entry, Kind
+from pysmtpd.model.schedule import entryOf
 from pysmtpd.queue.body import MemoryBody
 from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
 from pysmtpd.queue.content import CheckedBody
@@ -45,10 +46,8 @@ from pysmtpd.queue.refusal import FAILED, asQueueError
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
 
-WALK_PAGE = 200
-"""Messages in one page of a walk: some milliseconds of work between two turns of the reactor."""
-
-_KINDS = {Agent.MTA: Kind.MTA, Agent.MDA: Kind.MDA}
+WALK_PAGE = 50
+"""Messages in one page of a walk: two milliseconds of work between two turns of the reactor, for new mail comes first."""
 
 
 @implementer(IQueue, ISubmit, IKeeper)
@@ -81,6 +80,8 @@ class QueueFront:
         self._shard = shard
         self._pump = Pump(backend)
         self._cache = FreshCache(cacheOctets)
+        # Messages that are being read, and whether nothing about them has changed meanwhile.
+        self._reading: dict[MessageId, bool] = {}
         self._floor = SpaceFloor(backend, platform, report, limits)
         self._ids: IdSource | None = None
         self._reserving: Deferred[QueueError | None] | None = None
@@ -191,6 +192,7 @@ class QueueFront:
             self._pump.commit(new).addCallbacks(committed, refused)
 
         def committed(result: None) -> None:
+            self._changes(new.supersedes)
             self._cache.delete(new.supersedes)
             if not self._isDiscarding:
                 self._cache.put(message, envelopes, content)
@@ -212,11 +214,7 @@ class QueueFront:
         if self._isDiscarding:
             inserted(None)
         else:
-            entries = [
-                Entry(envelope.id, _KINDS[envelope.destination.agent], envelope.created, envelope.expires)
-                for envelope in envelopes
-            ]
-            self._scheduler.insert(entries).addCallbacks(inserted, notInserted)
+            self._scheduler.insert([entryOf(envelope) for envelope in envelopes]).addCallbacks(inserted, notInserted)
         return done
 
     def _tell(self, message: Message, envelopes: Sequence[Envelope]) -> None:
@@ -272,16 +270,19 @@ class QueueFront:
             damaged(error.reason)
             raise
 
-    def load(self, message: MessageId) -> Deferred[tuple[Message, tuple[Envelope, ...]]]:
+    def load(self, message: MessageId) -> Ready[tuple[Message, tuple[Envelope, ...]]]:
         fresh = self._cache.get(message)
         if fresh is not None:
-            return succeed(fresh)
+            return fresh
         overlay = self._pump.overlay()
+        # Whatever is changed from now on is not in what comes: then it is not kept in memory.
+        self._reading.setdefault(message, True)
         return self._backend.load(message).addCallbacks(
             self._loaded, self._notLoaded, (message, overlay), {}, (message,)
         )
 
     def _notLoaded(self, failure: Failure, message: MessageId) -> tuple[Message, tuple[Envelope, ...]]:
+        self._reading.pop(message, None)
         error = asQueueError(f"loading {formatMessageId(message)}", failure.value)
         self._report.happened(QueueFailed("reading", error.reason))
         raise error
@@ -290,6 +291,7 @@ class QueueFront:
         self, stored: StoredMessage | None, id: MessageId, before: Overlay
     ) -> tuple[Message, tuple[Envelope, ...]]:
         item = formatMessageId(id)
+        isCurrent = self._reading.pop(id, False)
         if stored is None:
             raise NoSuchItem(item)
         try:
@@ -299,7 +301,17 @@ class QueueFront:
             raise QueueError(FAILED, f"{item}: {error}") from error
         if not envelopes:
             raise NoSuchItem(item)
+        if isCurrent:
+            # It will be tried again: a queue full of dead destinations is not read back at each try.
+            self._cache.put(message, envelopes, None)
         return message, envelopes
+
+    def _changes(self, envelopes: Iterable[EnvelopeId]) -> None:
+        reading = self._reading
+        if reading:
+            for message in map(messageOf, envelopes):
+                if message in reading:
+                    reading[message] = False
 
     def _decode(self, stored: StoredMessage, *overlays: Overlay) -> tuple[Message, tuple[Envelope, ...]]:
         message = decodeMessage(stored.id, stored.record)
@@ -331,6 +343,7 @@ class QueueFront:
     def update(self, states: Mapping[EnvelopeId, EnvelopeState]) -> Deferred[None]:
         if not states:
             return succeed(None)
+        self._changes(states)
         self._cache.update(states)
         return self._pump.update({id: encodeState(id, state) for id, state in states.items()}).addErrback(
             self._notWritten, "keeping states"
@@ -339,6 +352,7 @@ class QueueFront:
     def delete(self, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         if not envelopes:
             return succeed(None)
+        self._changes(envelopes)
         self._cache.delete(envelopes)
         return self._pump.delete(envelopes).addErrback(self._notWritten, "deleting")
 

@@ -197,6 +197,7 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
 
 def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
     """The part of an envelope that changes."""
+    last = state.lastReply
     return _seal(
         envelope,
         (
@@ -209,7 +210,11 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
             state.failed,
             state.failedStatus,
             state.warned,
-            [(attempt.at, attempt.reply, attempt.host) for attempt in state.attempts],
+            [
+                # 0 stands for the last reply: this is written at each retry of a dead destination.
+                (attempt.at, 0 if attempt.reply == last else attempt.reply, attempt.host, attempt.times, attempt.since)
+                for attempt in state.attempts
+            ],
         ),
     )
 
@@ -234,7 +239,9 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
             failed,
             failedStatus,
             warned,
-            tuple(Attempt(at, reply, host) for at, reply, host, *_ in attempts),
+            tuple(
+                Attempt(at, lastReply if reply == 0 else reply, host, *more[:2]) for at, reply, host, *more in attempts
+            ),
         )
     except (TypeError, ValueError) as error:
         raise Damaged(f"state record does not fit: {error}") from error

@@ -1,16 +1,32 @@
-"""How an event becomes the fields of a log line: worked out once for each class of event."""
+"""How an event becomes a line of a log: worked out once for each class of event."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
 from operator import attrgetter
 from typing import Any, get_type_hints
 
-from pysmtpd.model.events import Event
-from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+from pysmtpd.model.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionTls,
+    Event,
+    InternalError,
+    SessionConnected,
+    SessionDisconnected,
+    SessionTls,
+)
+from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId, formatSessionId
+
+DETAILS: frozenset[type[Event]] = frozenset(
+    {SessionConnected, SessionTls, SessionDisconnected, ConnectionOpened, ConnectionTls, ConnectionClosed}
+)
+"""What a brief log leaves out: how connections came and went, where nothing failed."""
+
+NO_SESSION = formatSessionId(SessionId(0))
 
 
 class Kind(Enum):
@@ -73,29 +89,75 @@ Render = Callable[[Any], str]
 Line = Callable[[Event], str]
 
 
-def columns(event: type[Event]) -> tuple[Column, ...]:
-    """What C{event} tells, in the order of its fields.
+def columns(event: type[Event]) -> tuple[Sequence[Column], Column, Sequence[Column]]:
+    """What C{event} tells: its session if it has one, its room, and the rest in the order of its fields.
 
     @raise KeyError: a field of a type that no log can write.
     """
     hints = get_type_hints(event)
-    return tuple(
+    found = [
         Column(field.name, _KEYS.get(field.name, field.name), _FORMS.get(field.name) or _TYPES[hints[field.name]])
         for field in fields(event)
-    )
+    ]
+    session = [column for column in found if column.kind is Kind.SESSION][:1]
+    room = next((column for column in found if column.kind is Kind.ROOM), Column("room", "room", Kind.ROOM))
+    return session, room, [column for column in found if column not in session and column is not room]
 
 
-def bind(template: str, attributes: tuple[str, ...], renders: tuple[Render, ...]) -> Line:
-    """A function that fills C{template}, with a C{%s} for each attribute.
+def bind(template: str, order: Sequence[Column], renders: Mapping[Kind, Render]) -> Line:
+    """A function that fills C{template}, with a C{%s} for each column.
 
-    @param attributes: at least two.
+    @param order: at least two.
     """
-    values = attrgetter(*attributes)
+    values = attrgetter(*(column.attribute for column in order))
+    rendering = [renders[column.kind] for column in order]
 
     def line(event: Event) -> str:
-        return template % tuple([render(value) for render, value in zip(renders, values(event), strict=True)])
+        return template % tuple([render(value) for render, value in zip(rendering, values(event), strict=True)])
 
     return line
+
+
+class EventLog:
+    """An observer for the bus: writes a line for each event.
+
+    @ivar verbose: whether L{DETAILS} are written; may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        verbose: bool,
+        compile: Callable[[type[Event]], Line],
+        finish: Callable[[float, str], str],
+    ) -> None:
+        """
+        @param write: takes a whole line with its newline; must not block.
+        @param finish: makes a whole line of the time and what C{compile}'s function gave.
+        """
+        self.verbose = verbose
+        self._write = write
+        self._compile = compile
+        self._finish = finish
+        self._lines: dict[type[Event], Line] = {}
+
+    def __call__(self, when: float, event: Event) -> None:
+        """Write C{event} down.
+
+        @param when: seconds since the epoch.
+        """
+        kind = type(event)
+        if not self.verbose and kind in DETAILS:
+            return
+        line = self._lines.get(kind)
+        if line is None:
+            line = self._lines[kind] = self._compile(kind)
+        try:
+            text = line(event)
+        except (TypeError, ValueError, AttributeError) as error:
+            # A value of a wrong type is a fault of ours in one room; the log goes on, for the others' sake.
+            text = self._compile(InternalError)(InternalError(f"log {kind.__name__}", str(error)))
+        self._write(self._finish(when, text))
 
 
 class Stamp:

@@ -9,75 +9,37 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from pysmtpd.model.events import (
-    ConnectionClosed,
-    ConnectionOpened,
-    ConnectionTls,
-    Event,
-    SessionConnected,
-    SessionDisconnected,
-    SessionTls,
-)
+from pysmtpd.model.events import Event
 from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId
-from pysmtpd.report.line import Column, Kind, Line, Render, Stamp, bind, columns
-
-DETAILS: frozenset[type[Event]] = frozenset(
-    {SessionConnected, SessionTls, SessionDisconnected, ConnectionOpened, ConnectionTls, ConnectionClosed}
-)
-"""What a brief log leaves out: how connections came and went, where nothing failed."""
-
-NO_SESSION = formatSessionId(0)  # type: ignore[arg-type]
+from pysmtpd.report.line import NO_SESSION, EventLog, Kind, Line, Render, Stamp, bind, columns
 
 _isPlain = re.compile(r"[A-Za-z0-9_.:;/@+,*!?~\[\]()-]+\Z").match
 _isPlainPath = re.compile(r"[!#-;=?-\[\]-~]*\Z").match
 
 
-class MailLog:
-    """An observer for the bus: writes the line of each event.
-
-    @ivar verbose: whether L{DETAILS} are written; may be changed at any time.
-    """
+class MailLog(EventLog):
+    """Writes C{key=value} lines."""
 
     def __init__(self, write: Callable[[str], None], verbose: bool = True, stamped: bool = True) -> None:
         """
         @param write: takes a whole line with its newline; must not block.
         @param stamped: begin each line with the time (UTC); not needed where journald or syslog does it.
         """
-        self.verbose = verbose
-        self._write = write
-        self._stamp = Stamp() if stamped else None
-        self._lines: dict[type[Event], Line] = {}
-
-    def __call__(self, when: float, event: Event) -> None:
-        """Write C{event} down.
-
-        @param when: seconds since the epoch.
-        """
-        kind = type(event)
-        if not self.verbose and kind in DETAILS:
-            return
-        line = self._lines.get(kind)
-        if line is None:
-            line = self._lines[kind] = compileText(kind)
-        try:
-            text = line(event)
-        except (TypeError, ValueError, AttributeError) as error:
-            # A value of a wrong type is a fault of ours in one room; the log goes on, for the others' sake.
-            text = (
-                f"{NO_SESSION} daemon internal-error doing={quoted('log ' + kind.__name__)} error={quoted(str(error))}"
-            )
-        self._write(f"{text}\n" if self._stamp is None else f"{self._stamp(when)} {text}\n")
+        stamp = Stamp()
+        super().__init__(
+            write,
+            verbose,
+            compileText,
+            (lambda when, text: f"{stamp(when)} {text}\n") if stamped else (lambda when, text: f"{text}\n"),
+        )
 
 
 def compileText(kind: type[Event]) -> Line:
     """A function that gives the line of an event of this class, without time and newline."""
-    session = [column for column in columns(kind) if column.kind is Kind.SESSION][:1]
-    room = [column for column in columns(kind) if column.kind is Kind.ROOM][:1] or [Column("room", "room", Kind.ROOM)]
-    rest = [column for column in columns(kind) if column not in session and column not in room]
+    session, room, rest = columns(kind)
     head = "%s" if session else NO_SESSION
     template = f"{head} %s {kind.word}" + "".join(f" {column.key}=%s" for column in rest)
-    order = [*session, *room, *rest]
-    return bind(template, tuple(c.attribute for c in order), tuple(_RENDERS[c.kind] for c in order))
+    return bind(template, (*session, room, *rest), _RENDERS)
 
 
 def quoted(value: str) -> str:

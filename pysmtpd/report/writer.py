@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
@@ -10,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pysmtpd.interfaces.platform import IFile, IWorkers
+from pysmtpd.interfaces.platform import IWorkers
 
 Sink = Callable[[bytes], int]
 """Called in a lane with some octets: writes as many as it can, and says how many.
@@ -152,33 +151,3 @@ class LogWriter:
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done.callback(None)
-
-
-def descriptorSink(descriptor: int) -> Sink:
-    """Write to an open descriptor, such as standard error's; it may be blocking or not, and it is not closed."""
-
-    def write(data: bytes) -> int:
-        done = 0
-        view = memoryview(data)
-        while done < len(data):
-            try:
-                done += os.write(descriptor, view[done : done + HASTE])
-            except BlockingIOError:
-                break
-            except OSError:
-                if not done:
-                    raise
-                break
-        return done
-
-    return write
-
-
-def fileSink(file: IFile) -> Sink:
-    """Append to an open file; it is not closed."""
-
-    def write(data: bytes) -> int:
-        file.write(data)
-        return len(data)
-
-    return write

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeAlias, TypeVar
 
-from pysmtpd.model.address import Path
+from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.config import Action, Method
 from pysmtpd.model.decision import Decision, Question, Step
 from pysmtpd.model.envelope import Agent, Destination
@@ -17,7 +17,7 @@ from pysmtpd.model.question import Answer, Ask, AskLookup, AskUser, Service, Tem
 from pysmtpd.model.reply import Reply
 from pysmtpd.ruleset.compile import Compiled, CompiledRule
 from pysmtpd.ruleset.nodes import AddressNode, ErrorNode, Node, UnsupportedNode, UserNode, isUserName, parseNodes
-from pysmtpd.ruleset.walk import Walk, domainOf, untagged
+from pysmtpd.ruleset.walk import Walk, domainOf
 
 MAX_DEPTH = 10
 MAX_NODES = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeAlias
 
-from pysmtpd.model.address import Path
+from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.config import Config, Predicate
 from pysmtpd.model.decision import Considered, Question
 from pysmtpd.model.facts import SessionFacts, Transaction
@@ -27,12 +27,6 @@ _make: Any = tuple.__new__
 def domainOf(path: Path, config: Config) -> str:
     """For comparing: a path without a domain (RFC 5321 4.1.1.3: postmaster) is ours."""
     return (path.domain or config.serverName).lower()
-
-
-def untagged(local: str, delimiter: str) -> str:
-    """A local part without its sub-address, C{user} of C{user+tag}."""
-    at = local.find(delimiter)
-    return local[:at] if at > 0 else local
 
 
 class Walk:

@@ -19,9 +19,8 @@ from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId
-from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease
+from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease, entryOf
 from pysmtpd.scheduler.ends import Ends
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
@@ -249,9 +248,16 @@ class Dispatcher:
             self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
 
     def _load(self, lease: Lease) -> None:
-        loaded = maybeDeferred(self._queue.load, lease.message)
-        loaded.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-        loaded.addErrback(self._broken, lease)
+        try:
+            found = self._queue.load(lease.message)
+            if not isinstance(found, Deferred):
+                self._loaded(found, lease)
+                return
+        except Exception:
+            self._broken(Failure(), lease)
+            return
+        found.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
+        found.addErrback(self._broken, lease)
 
     def _notAsked(self, failure: Failure) -> None:
         self._asking = False

@@ -16,10 +16,12 @@ from pysmtpd.model.events import DeliveryAttempted
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Entry, Kind, Lease
-from pysmtpd.scheduler.entry import entryOf
+from pysmtpd.model.schedule import Entry, Kind, Lease, entryOf
 from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
+
+# Enum's value is a Python call.
+_WORDS = {(kind, result): (kind.value, result.value) for kind in (Kind.MTA, Kind.MDA) for result in Result}
 
 _NO_OUTCOME = Reply(451, "Internal error", "4.3.0")
 
@@ -111,9 +113,10 @@ class Flight:
             self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         destination = envelope.destination
         to = str(destination.recipient)
+        agent, word = _WORDS[lease.kind, result]
         desk.report.happened(
             DeliveryAttempted(
-                lease.kind.value,
+                agent,
                 envelope.id,
                 self._sender,
                 to,
@@ -121,7 +124,7 @@ class Flight:
                 outcome.source,
                 outcome.relay,
                 now - self._message.created,
-                result.value,
+                word,
                 reply,
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pysmtpd.interfaces.queue import IQueue, NoSuchItem
+from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import EnvelopeState
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
@@ -42,7 +43,7 @@ class Suspension:
         states: dict[EnvelopeId, EnvelopeState] = {}
         for message, ids in byMessage.items():
             try:
-                _, found = await self._queue.load(message)
+                _, found = await asDeferred(self._queue.load(message))
             except NoSuchItem:
                 continue
             wanted = dict.fromkeys(ids)

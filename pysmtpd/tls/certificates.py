@@ -59,10 +59,15 @@ class Certificates:
         sni = (connection.get_servername() or b"").decode("ascii", "replace")
         return establishedFacts(connection, sni)
 
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why some pkis cannot be used, in the order of the configuration."""
+        return [text for pki in self._loaded.values() for text in pki.faults]
+
     def check(self) -> Sequence[str]:
-        """Faults (such a pki cannot be used), and what else an operator should know, in the order of the configuration."""
+        """What an operator should know of the pkis that can be used, in the order of the configuration."""
         now = self._wallTime()
-        return [text for pki in self._loaded.values() for text in (*pki.faults, *warnings(pki, now))]
+        return [text for pki in self._loaded.values() for text in warnings(pki, now)]
 
     def _make(self, names: tuple[str, ...], verifyClient: bool) -> SSL.Context:
         if not names:

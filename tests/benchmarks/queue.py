@@ -49,7 +49,7 @@ async def one(front: QueueFront, isRead: bool) -> None:
     submission.recipient(REMOTE)
     await asDeferred(submission.write(CONTENT))
     message = await submission.commit(PREFIX)
-    _, envelopes = await front.load(message.id)
+    _, envelopes = await asDeferred(front.load(message.id))
     body = await front.open(message.body)
     while await asDeferred(body.read()):
         pass

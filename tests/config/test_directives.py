@@ -110,6 +110,8 @@ class ActionTests(SynchronousTestCase):
             ('"/srv/%{dest.user}"', "/srv/%{dest.user}"),
             ('"~/Mail"', "~/Mail"),
             ("Mail", "~/Mail"),
+            ('"%{dest.domain}"', "~/%{dest.domain}"),
+            ('"%{user.directory}/%{rcpt.user:strip}"', "~/%{rcpt.user:strip}"),
         ):
             action = read(f"action a maildir {written} user vmail ttl 2h\n{REJECT}").actions["a"]
             self.assertEqual(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -90,22 +92,26 @@ class Place:
 class Daemon:
     """pysmtpd as a process of its own, without root's rights (root runs it as C{nobody})."""
 
-    def __init__(self, place: Path, configuration: str, *arguments: str, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self, place: Path, configuration: str, *arguments: str, before: Sequence[str] = (), asRoot: bool = False
+    ) -> None:
         """
-        @param configuration: with C{@PORT@}, C{@PORT2@}, C{@PLACE@} and C{@USER@} to be filled in.
+        @param asRoot: let root start it; it leaves root behind by itself.
+        @param configuration: with C{@PORT@}, C{@PORT2@} and so on, C{@PLACE@} and C{@USER@} to be filled in.
         @param before: a command that is put before ours, such as strace.
         """
         self.place = place
-        self.port = freePort()
-        self.port2 = freePort()
+        self.ports: dict[int, int] = {}
+        self.port = self._port(1)
         self.user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
+        self.program = [sys.executable, "-m", "pysmtpd"]
         self.arguments = arguments
-        self.before = before
+        self.before = [*before, *([] if asRoot else _unprivileged())]
         self.spool = place / "spool"
         self.maildir = place / "Maildir"
         self.log = place / "mail.log"
         self.errors = place / "daemon.log"
-        filled = configuration.replace("@PORT@", str(self.port)).replace("@PORT2@", str(self.port2))
+        filled = re.sub(r"@PORT(\d?)@", lambda match: str(self._port(int(match[1] or 1))), configuration)
         filled = filled.replace("@PLACE@", str(place)).replace("@USER@", self.user)
         (place / "smtpd.conf").write_text(filled)
         if not os.geteuid():
@@ -113,16 +119,24 @@ class Daemon:
                 shutil.chown(path, "nobody")
         self.process: subprocess.Popen[bytes] | None = None
 
+    def _port(self, number: int) -> int:
+        if number not in self.ports:
+            port = freePort()
+            while port in self.ports.values():
+                port = freePort()
+            self.ports[number] = port
+        return self.ports[number]
+
     def start(self) -> None:
         """Start it, and wait until it greets."""
         self.launch()
         waitFor("the greeting", self.greets)
 
     def launch(self) -> None:
-        command = [sys.executable, "-m", "pysmtpd", "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool)]
+        command = [*self.program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool)]
         with open(self.log, "ab") as log, open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
-                [*_unprivileged(), *self.before, *command, "--log", "json", *self.arguments],
+                [*self.before, *command, "--log", "json", *self.arguments],
                 stdout=log,
                 stderr=errors,
                 env=environment(HOME=str(self.place)),
@@ -214,6 +228,74 @@ def checkReach() -> None:
         )
 
 
+def certificate(place: Path) -> Path:
+    """Make C{cert.pem} and C{key.pem} for C{mx.test} there, signed by itself."""
+    run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=mx.test", "-addext", "subjectAltName=DNS:mx.test",
+        "-keyout", str(place / "key.pem"), "-out", str(place / "cert.pem"),
+    )  # fmt: skip
+    return place / "cert.pem"
+
+
+class Peer:
+    """An SMTP client that says exactly what it is told to, in the segments that it is told to."""
+
+    def __init__(self, port: int) -> None:
+        self._socket: socket.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def startTls(self, authority: Path) -> None:
+        """Go on under TLS; the certificate must be for C{mx.test}."""
+        context = ssl.create_default_context(cafile=str(authority))
+        self._file.close()
+        self._socket = context.wrap_socket(self._socket, server_hostname="mx.test")
+        self._file = self._socket.makefile("rb")
+
+    def say(self, *segments: bytes, pause: float = 0.002) -> None:
+        """Send segments that arrive one by one, as far as a sleep between them can do that."""
+        for number, segment in enumerate(segments):
+            if number:
+                time.sleep(pause)
+            self._socket.sendall(segment)
+
+    def hear(self) -> str:
+        """A whole reply, its lines joined by LF; empty: the connection was closed."""
+        lines = []
+        while line := self._file.readline().decode():
+            lines.append(line.rstrip("\r\n"))
+            if line[3:4] != "-":
+                break
+        return "\n".join(lines)
+
+    def ask(self, command: str) -> str:
+        self.say(command.encode() + b"\r\n")
+        return self.hear()
+
+    def begin(self, recipient: str = "rcpt@example.org") -> None:
+        """All up to DATA's 354."""
+        for expected, reply in (
+            ("220", self.hear()),
+            ("250", self.ask("EHLO client.test")),
+            ("250", self.ask("MAIL FROM:<sender@example.org>")),
+            ("250", self.ask(f"RCPT TO:<{recipient}>")),
+            ("354", self.ask("DATA")),
+        ):
+            if not reply.startswith(expected):
+                raise AssertionError(reply)
+
+
 SINK = """
 listen on 127.0.0.1 port @PORT@
 action "sink" maildir "@PLACE@/Maildir" virtual { "@" = "@USER@" }
@@ -222,18 +304,30 @@ match from any for any action "sink"
 
 
 @contextmanager
-def running(configuration: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[Daemon]:
-    """A daemon for the length of a C{with}; its directory goes with it."""
+def running(
+    configuration: str,
+    *arguments: str,
+    before: Sequence[str] = (),
+    asRoot: bool = False,
+    prepare: Callable[[Path], object] = lambda place: None,
+) -> Iterator[Daemon]:
+    """A daemon for the length of a C{with}; its directory goes with it.
+
+    @param prepare: puts files into the directory.
+    """
     checkReach()
     place = Place()
-    daemon = Daemon(place.path, configuration, *arguments, before=before)
     try:
-        daemon.start()
-        yield daemon
-        code = daemon.stop()
-        if code:
-            raise AssertionError(f"the daemon ended with exit code {code}: {daemon.errors.read_text()}")
+        prepare(place.path)
+        daemon = Daemon(place.path, configuration, *arguments, before=before, asRoot=asRoot)
+        try:
+            daemon.start()
+            yield daemon
+            code = daemon.stop()
+            if code:
+                raise AssertionError(f"the daemon ended with exit code {code}: {daemon.errors.read_text()}")
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.kill()
     finally:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
         place.remove()

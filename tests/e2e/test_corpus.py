@@ -138,7 +138,7 @@ class CorpusTests(SynchronousTestCase):
             self.assertStored(daemon, {recipient: sent[recipient] for recipient in files if recipient not in refused})
             if refused:
                 again = {recipient: files[recipient] for recipient in refused}
-                self.assertEqual(self.send(send, daemon.port2, again), {})
+                self.assertEqual(self.send(send, daemon.ports[2], again), {})
                 self.assertStored(daemon, sent)
         if len(files) == 104:
             self.assertEqual(len(refused), refusals)

@@ -243,9 +243,6 @@ class FakeCertificates:
             sni=(connection.get_servername() or b"").decode(),
         )
 
-    def check(self) -> Sequence[str]:
-        return ()
-
 
 class FakePort:
     """A listening port without a network."""

@@ -43,6 +43,7 @@ def config(**limits: int) -> Config:
     actions = {
         "local": Action("local", Method.MAILDIR),
         "elsewhere": Action("elsewhere", Method.MAILDIR, path="/srv/mail"),
+        "named": Action("named", Method.MAILDIR, path="/srv/%{dest.domain}/%{dest.user:strip}"),
         "relay": Action("relay", Method.RELAY),
     }
     return Config("smtpd.conf", "mail.example.org", actions=actions, mda=MdaLimits(**limits))

@@ -54,6 +54,17 @@ class OutcomeTests(AgentTestCase):
         self.agent().deliver(delivery(1, "bob", action="elsewhere"), self.fates)
         self.assertEqual(self.hosts.pending[0][1]["path"], "/srv/mail")
 
+    def test_aMaildirForEachAddress(self) -> None:
+        self.agent().deliver(delivery(1, "bob+lists", action="named"), self.fates)
+        self.assertEqual(self.hosts.pending[0][1]["path"], "/srv/example.org/bob")
+
+    def test_noNameLeadsUp(self) -> None:
+        for name in ("..", "."):
+            self.agent().deliver(delivery(1, name, action="named"), self.fates)
+        self.assertEqual(self.hosts.pending, [])
+        self.assertEqual(self.fates.results(), [Result.PERMANENT] * 2)
+        self.assertEqual(self.fates.outcomes[0].reply.enhanced, "5.1.3")
+
     def test_refusals(self) -> None:
         self.agent().deliver(delivery(1, "bob", "carol"), self.fates)
         self.hosts.refuse(FULL)

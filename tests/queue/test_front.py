@@ -105,7 +105,7 @@ class AcceptTests(FrontCase):
     def test_acceptedMessageIsWhole(self) -> None:
         message = self.accept()
         self.assertEqual(PREFIX + CONTENT, self.read(message))
-        loaded, (local, remote) = self.successResultOf(self.front.load(message.id))
+        loaded, (local, remote) = self.successResultOf(asDeferred(self.front.load(message.id)))
         self.assertEqual(message, loaded)
         self.assertEqual((LOCAL, REMOTE), (local.destination, remote.destination))
         self.assertEqual(message.created + 3600.0, local.expires)
@@ -118,7 +118,7 @@ class AcceptTests(FrontCase):
         large = self.accept(b"l\xe9\r\n" * 50_000)
         self.restart()
         self.assertEqual([before, large], [message for message, _ in self.walked().values()])
-        loaded, envelopes = self.successResultOf(self.front.load(before.id))
+        loaded, envelopes = self.successResultOf(asDeferred(self.front.load(before.id)))
         self.assertEqual((before, 2), (loaded, len(envelopes)))
         self.assertEqual(PREFIX + CONTENT, self.read(before))
         self.assertEqual(PREFIX + b"l\xe9\r\n" * 50_000, self.read(large))
@@ -167,7 +167,7 @@ class AcceptTests(FrontCase):
             self.successResultOf(submission.rollback())
             self.successResultOf(submission.rollback())
             self.failureResultOf(submission.commit(PREFIX), RuntimeError)
-            self.failureResultOf(self.front.load(submission.id), NoSuchItem)
+            self.failureResultOf(asDeferred(self.front.load(submission.id)), NoSuchItem)
         self.assertEqual([], self.disk.listDirectory("/spool/bodies"))
         self.assertEqual([], self.report.events)
 
@@ -232,12 +232,39 @@ class GroupTests(FrontCase):
         busy = self.submission().commit(PREFIX)
         updating = self.front.update({first.id: EnvelopeState(tries=1)})
         deleting = self.front.delete([second.id])
-        loading = self.front.load(message.id)
+        loading = asDeferred(self.front.load(message.id))
         self.workers.finish()
         _, (left,) = self.successResultOf(loading)
         self.assertEqual((first.id, 1), (left.id, left.state.tries))
         self.successResultOf(busy)
         self.successResultOf(updating)
+        self.successResultOf(deleting)
+
+    def test_whatWasReadIsNotReadAgain(self) -> None:
+        (message, (first, _)) = next(iter(self.await_(self.front.page(MessageId(0), 9))))
+        loading = asDeferred(self.front.load(message.id))
+        self.workers.finish()
+        self.successResultOf(loading)
+        keeping = self.front.update({first.id: EnvelopeState(tries=1)})
+        found = self.front.load(message.id)
+        self.assertNotIsInstance(found, Deferred)
+        self.assertEqual(1, self.successResultOf(asDeferred(found))[1][0].state.tries)
+        self.workers.finish()
+        self.successResultOf(keeping)
+
+    def test_whatChangesWhileItIsReadIsReadAgain(self) -> None:
+        (message, (first, second)) = next(iter(self.await_(self.front.page(MessageId(0), 9))))
+        loading = [asDeferred(self.front.load(message.id))]
+        keeping = self.front.update({first.id: EnvelopeState(tries=1)})
+        loading.append(asDeferred(self.front.load(message.id)))
+        deleting = self.front.delete([second.id])
+        self.workers.finish()
+        again = self.front.load(message.id)
+        assert isinstance(again, Deferred)
+        self.workers.finish()
+        for done in (*loading, again):
+            self.assertEqual(1, self.successResultOf(done)[1][0].state.tries)
+        self.successResultOf(keeping)
         self.successResultOf(deleting)
 
     def test_stopStoresWhatWasAskedFor(self) -> None:
@@ -259,21 +286,30 @@ class ChangeTests(FrontCase):
         message = self.accept()
         first, second = (EnvelopeId(message.id << 32 | n) for n in range(2))
         state = EnvelopeState(
-            3, 10.0, 5.0, "451 later", "why", True, "550 no", "5.1.1", 1, (Attempt(5.0, "451", "mx"),)
+            3,
+            10.0,
+            5.0,
+            "451 later",
+            "why",
+            True,
+            "550 no",
+            "5.1.1",
+            1,
+            (Attempt(5.0, "451", "mx"), Attempt(7.0, "451 later", "mx", 3, 5.5)),
         )
         self.successResultOf(self.front.update({first: state, EnvelopeId(1): state}))
         for _ in range(2):
-            _, envelopes = self.successResultOf(self.front.load(message.id))
+            _, envelopes = self.successResultOf(asDeferred(self.front.load(message.id)))
             self.assertEqual([state, EnvelopeState()], [envelope.state for envelope in envelopes])
             self.restart()
         self.successResultOf(self.front.delete([second]))
-        _, (left,) = self.successResultOf(self.front.load(message.id))
+        _, (left,) = self.successResultOf(asDeferred(self.front.load(message.id)))
         self.assertEqual((first, state), (left.id, left.state))
 
     def test_messageGoesWithItsLastEnvelope(self) -> None:
         message = self.accept()
         self.successResultOf(self.front.delete([EnvelopeId(message.id << 32 | n) for n in range(2)]))
-        self.failureResultOf(self.front.load(message.id), NoSuchItem)
+        self.failureResultOf(asDeferred(self.front.load(message.id)), NoSuchItem)
         self.failureResultOf(self.front.open(message.body), NoSuchItem)
         self.assertEqual((), self.successResultOf(self.front.page(MessageId(0), 10)))
 
@@ -283,7 +319,7 @@ class ChangeTests(FrontCase):
         bounce.recipient(REMOTE)
         made = self.successResultOf(bounce.commit(PREFIX, [EnvelopeId(message.id << 32)]))
         self.assertTrue(made.isBounce)
-        _, (left,) = self.successResultOf(self.front.load(message.id))
+        _, (left,) = self.successResultOf(asDeferred(self.front.load(message.id)))
         self.assertEqual(message.id << 32 | 1, left.id)
 
     def test_cacheIsBounded(self) -> None:
@@ -353,6 +389,24 @@ class TroubleTests(FrontCase):
             self.successResultOf(done)
         self.failureResultOf(failing, QueueError)
 
+    def test_aBackendThatRaisesHoldsNobodyUp(self) -> None:
+        """Not by its Deferred, as it should, but in the caller's face: also then each waiter has an answer, and the next batch goes."""
+
+        def raising(*arguments: object) -> None:
+            raise RuntimeError("boom")
+
+        pump = self.front._pump
+        self.patch(pump, "_apply", raising)
+        submissions = [self.submission() for _ in range(3)]
+        waiting = [submission.commit(PREFIX) for submission in submissions]
+        names = ("commit", "update", "delete")
+        for name in names:
+            self.patch(self.backend, name, raising)
+        waiting.append(self.submission().commit(PREFIX))
+        for refused in waiting:
+            self.assertEqual(451, self.failureResultOf(refused, QueueError).value.reply.code)
+        self.successResultOf(pump.settled())
+
     def test_damagedRecordIsSetAside(self) -> None:
         messages = [self.accept() for _ in range(3)]
         self.successResultOf(self.front.stop())
@@ -365,7 +419,7 @@ class TroubleTests(FrontCase):
         for _ in range(2):
             (aside,) = self.successResultOf(self.front.setAside())
             self.assertEqual((f"{messages[1].id:016x}", event.reason), (aside.item, aside.reason))
-            self.failureResultOf(self.front.load(messages[1].id), NoSuchItem)
+            self.failureResultOf(asDeferred(self.front.load(messages[1].id)), NoSuchItem)
             self.restart()
 
     def test_damagedEnvelopeAndState(self) -> None:
@@ -375,8 +429,8 @@ class TroubleTests(FrontCase):
         self.change("UPDATE envelope SET state = x'0199' WHERE message = ?", messages[1].id)
         self.build()
         self.successResultOf(self.front.start())
-        self.failureResultOf(self.front.load(messages[0].id), QueueError)
-        _, envelopes = self.successResultOf(self.front.load(messages[1].id))
+        self.failureResultOf(asDeferred(self.front.load(messages[0].id)), QueueError)
+        _, envelopes = self.successResultOf(asDeferred(self.front.load(messages[1].id)))
         self.assertEqual([EnvelopeState()] * 2, [envelope.state for envelope in envelopes])
         self.assertEqual([messages[1].id], list(self.walked()))
 

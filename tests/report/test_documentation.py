@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model import events
 from pysmtpd.report.counting import Counting
-from pysmtpd.report.maillog import DETAILS
+from pysmtpd.report.line import DETAILS
 from tests.report.samples import KINDS, sample
 from tests.report.test_counting import Numbers
 

@@ -11,7 +11,8 @@ from pysmtpd.model import events
 from pysmtpd.model.events import Event
 from pysmtpd.model.ids import EnvelopeId, SessionId
 from pysmtpd.report.jsonlog import JsonLog
-from pysmtpd.report.maillog import DETAILS, MailLog
+from pysmtpd.report.line import DETAILS
+from pysmtpd.report.maillog import MailLog
 from tests.report.samples import KINDS, sample
 
 

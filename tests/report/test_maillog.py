@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pysmtpd.model import events
 from pysmtpd.model.events import Event
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
-from pysmtpd.report.maillog import DETAILS, MailLog, bracketed, duration, plain, quoted
+from pysmtpd.report.line import DETAILS
+from pysmtpd.report.maillog import MailLog, bracketed, duration, plain, quoted
 from tests.report.samples import KINDS, sample
 
 S = SessionId(0x71307ECF35F13D58)

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import IFile, IWorkers
-from pysmtpd.report.writer import DELAY, HASTE, LAST_PATIENCE, LogWriter, descriptorSink, fileSink
+from pysmtpd.interfaces.platform import IWorkers
+from pysmtpd.report.writer import DELAY, HASTE, LAST_PATIENCE, LogWriter
 
 
 @implementer(IWorkers)
@@ -173,40 +172,3 @@ class LogWriterTests(SynchronousTestCase):
         self.writer.write("\udcff\n")
         self.clock.advance(DELAY)
         self.assertEqual(self.disk.data, b"\\udcff\n")
-
-
-class SinkTests(SynchronousTestCase):
-    def test_descriptor(self) -> None:
-        reading, writing = os.pipe()
-        self.addCleanup(os.close, reading)
-        self.addCleanup(os.close, writing)
-        self.assertEqual(descriptorSink(writing)(b"abc\n"), 4)
-        self.assertEqual(os.read(reading, 100), b"abc\n")
-
-    def test_fullPipeThatDoesNotBlock(self) -> None:
-        reading, writing = os.pipe()
-        self.addCleanup(os.close, reading)
-        self.addCleanup(os.close, writing)
-        os.set_blocking(writing, False)
-        sink = descriptorSink(writing)
-        taken = sink(b"x" * 10_000_000)
-        self.assertGreater(taken, 0)
-        self.assertEqual(sink(b"y"), 0)
-        self.assertEqual(len(os.read(reading, taken)), taken)
-
-    def test_brokenPipe(self) -> None:
-        reading, writing = os.pipe()
-        os.close(reading)
-        self.addCleanup(os.close, writing)
-        self.assertRaises(OSError, descriptorSink(writing), b"abc\n")
-
-    def test_file(self) -> None:
-        class File:
-            data = b""
-
-            def write(self, data: bytes) -> None:
-                self.data += data
-
-        file = File()
-        self.assertEqual(fileSink(cast(IFile, file))(b"abc\n"), 4)
-        self.assertEqual(file.data, b"abc\n")

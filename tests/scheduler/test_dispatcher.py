@@ -24,9 +24,9 @@ from pysmtpd.model.events import (
 )
 from pysmtpd.model.ids import MessageId, envelopeId
 from pysmtpd.model.outcome import Outcome, Result
-from pysmtpd.model.schedule import Condition, Kind
+from pysmtpd.model.reply import Reply
+from pysmtpd.model.schedule import Condition, Kind, entryOf
 from pysmtpd.scheduler.dispatcher import Dispatcher
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.ram import RamScheduler
 from tests.scheduler.fakes import (
     LATER,
@@ -147,13 +147,25 @@ class DispatcherTests(SynchronousTestCase):
 
     def test_attemptsAreBounded(self) -> None:
         self.accept(makeMessage(1))
-        for _ in range(12):
-            self.mta.land(result=Result.TEMPORARY, reply=LATER, retryAt=self.platform.wallTime() + 10)
+        for number in range(12):
+            reply = Reply(451, f"Try later, {number}", "4.3.0")
+            self.mta.land(result=Result.TEMPORARY, reply=reply, retryAt=self.platform.wallTime() + 10)
             self.turn()
             self.clock.advance(10)
             self.turn()
         self.assertEqual(len(self.queue.state(ONE).attempts), 8)
         self.assertEqual(self.queue.state(ONE).tries, 12)
+
+    def test_attemptsThatEndAlikeAreOne(self) -> None:
+        self.accept(makeMessage(1))
+        for reply in (Reply(450, "Busy", "4.2.0"), LATER, LATER, LATER):
+            self.mta.land(result=Result.TEMPORARY, reply=reply, retryAt=self.platform.wallTime() + 10)
+            self.turn()
+            self.clock.advance(10)
+            self.turn()
+        once, run = self.queue.state(ONE).attempts
+        self.assertEqual((once.times, once.since, once.at), (1, 0.0, START))
+        self.assertEqual((run.times, run.since, run.at), (3, START + 10, START + 30))
 
     def test_heldMailWaitsForRoom(self) -> None:
         self.assertTrue(IRelease.providedBy(self.dispatcher))

@@ -194,7 +194,8 @@ class VerifyClientTests(Case):
 
 class CheckTests(Case):
     def check(self) -> list[str]:
-        return list(self.certificates().check())
+        certificates = self.certificates()
+        return [*certificates.faults, *certificates.check()]
 
     def assertProblem(self, *words: str) -> None:
         problems = self.check()
