@@ -7,6 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pysmtpd.config import Environment, load
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -36,6 +38,16 @@ class BookTests(SynchronousTestCase):
     def test_everyPageIsReached(self) -> None:
         found = {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / "README.md")}
         self.assertEqual([page.name for page in PAGES[1:] if page not in found], [])
+
+    def test_noExampleRelaysForStrangers(self) -> None:
+        """Nor is there anything else to warn about."""
+        examples = sorted((ROOT / "docs" / "examples").glob("*.conf"))
+        self.assertTrue(examples)
+        for example in examples:
+            config = load(
+                str(example), lambda path: Path(path).read_text(), Environment("mx.example.org", ("192.0.2.25",))
+            )
+            self.assertEqual(config.warnings, (), example)
 
     def test_filesThatAreNamed(self) -> None:
         """What pages name as a file of the tree is one."""
