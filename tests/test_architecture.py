@@ -36,7 +36,7 @@ PURE = (
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
-    *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.entry", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
+    *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
 )
 EFFECT_FREE = {
@@ -95,6 +95,8 @@ WORLDLY = (
 BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complete"}
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
+    # One flag of send(2).
+    "pysmtpd.listen.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},
     "pysmtpd.testing": {"os", "random", "shutil", "tempfile", "pathlib"},

@@ -30,12 +30,12 @@ from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.model.envelope import Agent, BodyRef, Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId, messageOf
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Entry, Kind
+from pysmtpd.model.schedule import entryOf
 from pysmtpd.queue.body import MemoryBody
 from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
 from pysmtpd.queue.content import CheckedBody
@@ -48,8 +48,6 @@ from pysmtpd.queue.submission import IKeeper, Submission
 
 WALK_PAGE = 50
 """Messages in one page of a walk: two milliseconds of work between two turns of the reactor, for new mail comes first."""
-
-_KINDS = {Agent.MTA: Kind.MTA, Agent.MDA: Kind.MDA}
 
 
 @implementer(IQueue, ISubmit, IKeeper)
@@ -216,11 +214,7 @@ class QueueFront:
         if self._isDiscarding:
             inserted(None)
         else:
-            entries = [
-                Entry(envelope.id, _KINDS[envelope.destination.agent], envelope.created, envelope.expires)
-                for envelope in envelopes
-            ]
-            self._scheduler.insert(entries).addCallbacks(inserted, notInserted)
+            self._scheduler.insert([entryOf(envelope) for envelope in envelopes]).addCallbacks(inserted, notInserted)
         return done
 
     def _tell(self, message: Message, envelopes: Sequence[Envelope]) -> None:

@@ -104,6 +104,7 @@ class Daemon:
         self.ports: dict[int, int] = {}
         self.port = self._port(1)
         self.user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
+        self.program = [sys.executable, "-m", "pysmtpd"]
         self.arguments = arguments
         self.before = [*before, *([] if asRoot else _unprivileged())]
         self.spool = place / "spool"
@@ -132,7 +133,7 @@ class Daemon:
         waitFor("the greeting", self.greets)
 
     def launch(self) -> None:
-        command = [sys.executable, "-m", "pysmtpd", "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool)]
+        command = [*self.program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool)]
         with open(self.log, "ab") as log, open(self.errors, "ab") as errors:
             self.process = subprocess.Popen(
                 [*self.before, *command, "--log", "json", *self.arguments],

@@ -85,7 +85,7 @@ states = st.builds(
     text,
     text,
     number,
-    st.lists(st.builds(Attempt, moment, text, text), max_size=3).map(tuple),
+    st.lists(st.builds(Attempt, moment, text, text, st.integers(0, 2**31), moment), max_size=3).map(tuple),
 )
 envelopes = st.builds(Envelope, envelopeIds, destinations, moment, moment, states)
 

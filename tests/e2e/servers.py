@@ -1,0 +1,129 @@
+"""Servers of others, each started for a test and ended with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.support import PATIENCE, environment, freePort, waitFor
+
+
+@contextmanager
+def _server(log: Path, port: int, *command: str) -> Iterator[None]:
+    """Run it in the foreground from when it takes TCP connections on, and end it."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), start_new_session=True)
+
+    def listens() -> bool:
+        if server.poll() is not None:
+            raise AssertionError(f"{command[0]} ended: {log.read_text()}")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        waitFor(command[0], listens)
+        yield
+    finally:
+        server.terminate()
+        try:
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def nameServer(place: Path, lines: Sequence[str]) -> Iterator[int]:
+    """dnsmasq, which answers for C{test} from its configuration alone and asks nobody.
+
+    @param lines: of its configuration.
+    @return: its port on 127.0.0.1.
+    """
+    port = freePort()
+    who = [] if os.geteuid() else ["user=nobody"]
+    usual = [
+        f"port={port}",
+        "listen-address=127.0.0.1",
+        "bind-interfaces",
+        "no-resolv",
+        "no-hosts",
+        "local=/test/",
+        "pid-file=",
+    ]
+    path = place / "dnsmasq.conf"
+    path.write_text("\n".join((*usual, *who, *lines, "")))
+    with _server(
+        place / "dnsmasq.log", port, "dnsmasq", "--keep-in-foreground", f"--conf-file={path}", "--log-facility=-"
+    ):
+        yield port
+
+
+@contextmanager
+def muteSocket() -> Iterator[int]:
+    """A UDP port on 127.0.0.1 that takes everything and says nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield mute.getsockname()[1]
+
+
+_POSTFIX_MAIN = """
+compatibility_level = 3.6
+queue_directory = {place}/queue
+data_directory = {place}/data
+maillog_file = /dev/stdout
+myhostname = postfix.test
+mydestination =
+local_recipient_maps =
+alias_maps =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_peername_lookup = no
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {certificates}/cert.pem
+smtpd_tls_key_file = {certificates}/key.pem
+smtpd_tls_received_header = yes
+smtp_tls_security_level = none
+default_transport = smtp:[127.0.0.1]:{next}
+"""
+
+_POSTFIX_MASTER = """
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+error unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+@contextmanager
+def postfix(place: Path, certificates: Path, next: int) -> Iterator[int]:
+    """A Postfix with a spool of its own. Needs root.
+
+    @param certificates: where C{cert.pem} and C{key.pem} are; it offers STARTTLS with them.
+    @param next: the port on 127.0.0.1 to which it relays all that it takes.
+    @return: its port on 127.0.0.1.
+    """
+    port = freePort()
+    for name in ("queue", "data", "etc"):
+        (place / name).mkdir(parents=True)
+    shutil.chown(place / "data", "postfix")
+    (place / "etc" / "main.cf").write_text(_POSTFIX_MAIN.format(place=place, certificates=certificates, next=next))
+    (place / "etc" / "master.cf").write_text(_POSTFIX_MASTER.format(port=port))
+    with _server(place / "postfix.log", port, "postfix", "-c", str(place / "etc"), "start-fg"):
+        yield port
