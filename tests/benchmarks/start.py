@@ -4,6 +4,9 @@ For each backend (sqlite, fs): a spool is filled in this process through the bac
 says so if it could not), and the daemon is started as a process. Printed are the seconds from exec to the greeting, to the
 first 250 after an end of data, and until all is loaded; and how long messages that are sent one after the other meanwhile take. All
 that is queued waits for a time far away, and the mta is paused, so that only loading goes on beside.
+
+Measured with 200,000 envelopes, cold, on two busy cores: the first 250 after 1.6 s with either backend (0.55 s of it CPU, most of that
+imports); all loaded after 20 s (sqlite, 7 s CPU) and 40 s (fs, 22 s CPU).
 """
 
 from __future__ import annotations
