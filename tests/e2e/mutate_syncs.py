@@ -43,6 +43,11 @@ class Sync:
     last: int
     text: str
 
+    @property
+    def weakened(self) -> str:
+        """What stands in its place: nothing. But without a PRAGMA, SQLite does what it was compiled to do, which may be the same."""
+        return self.text.replace("FULL", "NORMAL") if "PRAGMA" in self.text else "pass"
+
     def __str__(self) -> str:
         return f"{self.path}:{self.first}: {self.text}"
 
@@ -82,7 +87,7 @@ class Tree:
         lines = (ROOT / sync.path).read_text().splitlines(keepends=True)
         line = lines[sync.first - 1]
         indentation = line[: len(line) - len(line.lstrip())]
-        lines[sync.first - 1 : sync.last] = [f"{indentation}pass\n"]
+        lines[sync.first - 1 : sync.last] = [f"{indentation}{sync.weakened}\n"]
         (self._place / sync.path).write_text("".join(lines))
 
     def restore(self, sync: Sync) -> None:
