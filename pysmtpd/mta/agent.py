@@ -151,6 +151,8 @@ class MtaAgent:
         self._stopped = stopped
         self._board.stopping = True
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
+        # What only waits for DNS has not begun.
+        self._abandonGatherings()
         for pool in list(self._board.pools.values()):
             while pool.waiting:
                 self._giveBack(pool.waiting.popleft().parts)
@@ -167,12 +169,15 @@ class MtaAgent:
         for pool in list(self._board.pools.values()):
             while pool.waiting:
                 self._giveBack(pool.waiting.popleft().parts)
-        for gathering in list(self._gatherings):
-            self._giveBack(gathering.abandon())
-        self._gatherings.clear()
+        self._abandonGatherings()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)
         self._checkStopped()
+
+    def _abandonGatherings(self) -> None:
+        for gathering in list(self._gatherings):
+            self._giveBack(gathering.abandon())
+        self._gatherings.clear()
 
     def _checkStopped(self) -> None:
         stopped = self._stopped

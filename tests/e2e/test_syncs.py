@@ -143,13 +143,16 @@ FS = 'queue backend "fs:"\n' + SQLITE
 class Sent:
     """A message that can be found again in everything that is written."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, size: int = 3 * THRESHOLD) -> None:
+        """
+        @param size: of a large one; each fourth is large.
+        """
         self.token = f"token-{number:03d}-token".encode()
         self.recipient = f"recipient-{number:03d}@example.org"
         self.isLarge = number % _LARGE == 3
         line = self.token + b"\r\n"
         # The token is on each line: whatever the pieces in which it is written, each shows whose it is.
-        self.content = b"Subject: test\r\n\r\n" + line * (3 * THRESHOLD // len(line) if self.isLarge else 2)
+        self.content = b"Subject: test\r\n\r\n" + line * (size // len(line) if self.isLarge else 2)
         self.id = ""
 
     def by(self, daemon: Daemon) -> None:
@@ -210,7 +213,8 @@ class DeliveryTests(SynchronousTestCase):
     """One message after the other: what is written to the queue between two of them is the deletion of the first."""
 
     def check(self, configuration: str, asRoot: bool = False) -> None:
-        sent = [Sent(number) for number in range(_LARGE * 2)]
+        # Letters of more than a mebibyte go to their file piece by piece.
+        sent = [Sent(number, 1_200_000) for number in range(_LARGE * 2)]
         with running(configuration, before=(*STRACE, "-o", "strace.out"), asRoot=asRoot) as daemon:
             for number, each in enumerate(sent, 1):
                 each.by(daemon)

@@ -121,6 +121,10 @@ class PowerTests(SynchronousTestCase):
         try:
             for batch in (letters(1), letters(4)[1:], [Letter("/home/bob/deep/er/Maildir", "far", (b"Far: 1\r\n",))]):
                 said += [result for result in storeAll(there, batch) if isinstance(result, str)]
+            writer = LetterWriter(there, MAILDIR, "large")
+            for piece in (b"Large: ", b"1\r", b"\n"):
+                writer.write(piece)
+            said.append(writer.finish())
         except PowerCut:
             there.powerOn()
         else:
@@ -133,7 +137,7 @@ class PowerTests(SynchronousTestCase):
             said, there = self.delivered(cut, isLying)
             for path in said:
                 name = path.rpartition("/")[2]
-                wanted = b"Far: 1\n" if name == "far" else b"Number: %s\n" % name[6:].encode()
+                wanted = {"far": b"Far: 1\n", "large": b"Large: 1\n"}.get(name, b"Number: %s\n" % name[6:].encode())
                 if path not in there.tree("/home") or there.read(path) != wanted:
                     found.append((cut, path))
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -381,6 +382,21 @@ class BacklogTests(SynchronousTestCase):
         world.send("c@y.test")
         self.assertEqual(len(world.ears.held), 3, "what was not begun goes back without a try")
         world.run(10)
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    def test_stopDoesNotWaitForDns(self) -> None:
+        """A domain that nobody answers for has not begun: it goes back at once, and the answer comes too late."""
+        world = World()
+        answer = world.dns.silent["y.test"] = Deferred()
+        world.dns.domain("y.test", (10, "mx.test"))
+        world.send("b@y.test", seconds=1)
+        stopped = world.agent.stop()
+        self.successResultOf(stopped)
+        self.assertEqual(len(world.ears.held), 1)
+        self.assertEqual(world.ears.outcomes, {})
+        answer.callback(None)
+        world.run(10)
+        self.assertEqual(world.network.tried, [])
         self.assertEqual(world.clock.getDelayedCalls(), [])
 
     def test_graceEnds(self) -> None:

@@ -9,6 +9,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pysmtpd.platform import files
 from pysmtpd.platform.disk import RealDisk
 
 
@@ -53,6 +54,25 @@ class RealDiskTests(SynchronousTestCase):
             other.kill()
         # The lock of a process that was killed is free.
         self.disk.lock(path).close()
+
+    def test_syncsReachTheSystem(self) -> None:
+        """By the inode that the system was asked to sync; what a sync is worth, only a power cut could tell."""
+        synced: list[int] = []
+
+        def note(descriptor: int) -> None:
+            synced.append(os.fstat(descriptor).st_ino)
+
+        self.patch(files, "_dataSync", note)
+        self.patch(os, "fsync", note)
+        if hasattr(fcntl, "F_FULLFSYNC"):
+            self.patch(fcntl, "fcntl", lambda descriptor, command: note(descriptor))
+        path = os.path.join(self.place, "file")
+        file = self.disk.create(path)
+        self.addCleanup(file.close)
+        file.sync()
+        self.assertEqual(synced, [os.stat(path).st_ino])
+        self.disk.syncDirectory(self.place)
+        self.assertEqual(synced[1:], [os.stat(self.place).st_ino])
 
     def test_aClosedFileIsAnError(self) -> None:
         file = self.disk.create(os.path.join(self.place, "file"))
