@@ -156,7 +156,7 @@ class Control:
                 if rest := await self._fill(page, each, envelopes, 0):
                     return {"rows": page.rows, "cursor": rest}
                 after = each.id
-            if len(messages) < count:
+            if not messages:
                 return {"rows": page.rows, "cursor": ""}
             count = min(2 * count, _MESSAGES)
 

@@ -94,7 +94,16 @@ class Reader:
         return self._disk.open(path), self._disk.stat(path).size
 
     def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
-        return self._page(after, (1 << 63) - 1, limit)
+        last = MessageId((1 << 63) - 1)
+        try:
+            return self._page(after, last, limit)
+        except sqlite3.DatabaseError:
+            # An operator wants to see what is left.
+            while True:
+                found = self._walkSingly(after, last, limit)
+                if found.messages or found.cursor is None:
+                    return found.messages
+                after = parseMessageId(found.cursor)
 
     def walk(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
         """Messages above C{after} up to C{last}."""

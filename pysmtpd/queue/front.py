@@ -378,6 +378,9 @@ class QueueFront:
         found: list[tuple[Message, tuple[Envelope, ...]]] = []
         for stored in messages:
             try:
+                if not stored.envelopes:
+                    # A message goes with its last envelope: these were lost.
+                    raise Damaged("none of its envelopes is there")
                 message, envelopes = self._decode(stored, before, now)
             except Damaged as error:
                 self._putAside(stored.id, formatMessageId(stored.id), str(error))

@@ -53,7 +53,7 @@ class Shelf:
     def page(self, after: MessageId, limit: int) -> Deferred[Any]:
         self.asked.append(limit)
         found = [one for one in self.messages if one[0].id > after][:limit]
-        if not self.isSlow:
+        if not (self.isSlow and found):
             return succeed(found)
         done: Deferred[None] = Deferred()
         self.pages.append(done)

@@ -422,6 +422,18 @@ class TroubleTests(FrontCase):
             self.failureResultOf(asDeferred(self.front.load(messages[1].id)), NoSuchItem)
             self.restart()
 
+    def test_aMessageWithoutEnvelopesIsSetAside(self) -> None:
+        """Its envelopes lay where the database is damaged: that is told, the message is not passed over in silence."""
+        first, second = self.accept(), self.accept()
+        self.restart()
+        database = self.disk.database("/spool/queue.db")
+        database.execute("DELETE FROM envelope WHERE message = ?", (first.id,))
+        database.close()
+        walked = self.successResultOf(self.front.walk(None))
+        self.assertEqual([second.id], [message.id for message, _ in walked.messages])
+        (aside,) = self.successResultOf(self.front.setAside())
+        self.assertIn("none of its envelopes", aside.reason)
+
     def test_damagedEnvelopeAndState(self) -> None:
         messages = [self.accept() for _ in range(2)]
         self.successResultOf(self.front.stop())
