@@ -9,7 +9,7 @@ from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
 from pysmtpd.queue.changes import SETUP, changes, make
-from pysmtpd.queue.spool import claim, makeDurableDirectory, removeIfThere
+from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, removeIfThere
 
 DATABASE = "queue.db"
 BODIES = "bodies"
@@ -172,30 +172,48 @@ class Writer(Reader):
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise SpoolError(f"the queue in {self._place} cannot be opened: {error}") from error
+        except SpoolError:
+            self.close()
+            raise
 
     def _openLocked(self) -> int:
-        makeDurableDirectory(self._disk, f"{self._place}/{BODIES}")
+        bodies = f"{self._place}/{BODIES}"
+        # They are made after the database, so where they are, it was. A new one would have them all removed as debris.
+        hadDatabase = isThere(self._disk, bodies)
+        if hadDatabase and not isThere(self._disk, f"{self._place}/{DATABASE}"):
+            raise SpoolError(self._lost("there is none"))
         # The database must not be readable by others, whatever the directory's mode.
         self._disk.append(f"{self._place}/{DATABASE}").close()
         super().open()
         execute = self._connection.execute
         if execute("SELECT 1 FROM sqlite_schema WHERE name = 'reserved'").fetchone() is None:
+            if hadDatabase:
+                raise SpoolError(self._lost("it is empty"))
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 execute(statement)
             execute("COMMIT")
+            self._disk.syncDirectory(self._place)
         else:
             execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
+        makeDurableDirectory(self._disk, bodies)
         for statement in SETUP:
             execute(statement)
         self._removeDebris()
         self._disk.syncDirectory(self._place)
-        (ceiling,) = execute("SELECT ceiling FROM reserved").fetchone()
+        # A hand, or a bad disk, may have left nothing or nonsense there.
+        (ceiling,) = execute("SELECT max(ceiling) FROM reserved WHERE typeof(ceiling) = 'integer'").fetchone()
         (highest,) = execute("SELECT max(id) FROM message").fetchone()
-        return max(ceiling, highest or 0)
+        return max(ceiling or 0, highest or 0)
+
+    def _lost(self, how: str) -> str:
+        return (
+            f"the queue in {self._place} has lost its database {DATABASE}: {how}; put it back, "
+            f"or move {BODIES} away to begin with an empty queue"
+        )
 
     def _removeDebris(self) -> None:
         directory = f"{self._place}/{BODIES}"

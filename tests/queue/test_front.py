@@ -389,6 +389,24 @@ class TroubleTests(FrontCase):
             self.successResultOf(done)
         self.failureResultOf(failing, QueueError)
 
+    def test_aBackendThatRaisesHoldsNobodyUp(self) -> None:
+        """Not by its Deferred, as it should, but in the caller's face: also then each waiter has an answer, and the next batch goes."""
+
+        def raising(*arguments: object) -> None:
+            raise RuntimeError("boom")
+
+        pump = self.front._pump
+        self.patch(pump, "_apply", raising)
+        submissions = [self.submission() for _ in range(3)]
+        waiting = [submission.commit(PREFIX) for submission in submissions]
+        names = ("commit", "update", "delete")
+        for name in names:
+            self.patch(self.backend, name, raising)
+        waiting.append(self.submission().commit(PREFIX))
+        for refused in waiting:
+            self.assertEqual(451, self.failureResultOf(refused, QueueError).value.reply.code)
+        self.successResultOf(pump.settled())
+
     def test_damagedRecordIsSetAside(self) -> None:
         messages = [self.accept() for _ in range(3)]
         self.successResultOf(self.front.stop())
