@@ -220,8 +220,8 @@ class Writer(Reader):
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
         for statement in _TEMPORARY:
             execute(statement)
+        # A journal's first sync takes the directory along, and so the database's own name: SQLite sees to that.
         self._removeDebris()
-        self._disk.syncDirectory(self._place)
         (ceiling,) = execute("SELECT ceiling FROM reserved").fetchone()
         (highest,) = execute("SELECT max(id) FROM message").fetchone()
         return max(ceiling, highest or 0)
