@@ -211,8 +211,8 @@ class Writer(Reader):
         makeDurableDirectory(self._disk, bodies)
         for statement in SETUP:
             execute(statement)
+        # A journal's first sync takes the directory along, and so the database's own name: SQLite sees to that.
         self._removeDebris()
-        self._disk.syncDirectory(self._place)
         # A hand, or a bad disk, may have left nothing or nonsense there.
         (ceiling,) = execute("SELECT max(ceiling) FROM reserved WHERE typeof(ceiling) = 'integer'").fetchone()
         (highest,) = execute("SELECT max(id) FROM message").fetchone()

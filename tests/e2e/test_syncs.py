@@ -93,7 +93,8 @@ class Trace:
         seen = b"".join(writes[number].data for number in found)
         if not all(each in seen for each in needed):
             raise Unproved(f"{id} was not written to the log")
-        syncs = [self.synced(log, self._commit(writes, found[0]))]
+        # SQLite's own: a journal that was just made, and the database, keep their names.
+        syncs = [self.synced(self.spool, writes[0]), self.synced(log, self._commit(writes, found[0]))]
         if isLarge:
             syncs.append(self.file(f"{self.spool}/bodies/{id}.tmp"))
         return syncs
@@ -169,9 +170,15 @@ class Sent:
 class AcceptanceTests(SynchronousTestCase):
     """Messages come side by side, so that they share syncs, while others are delivered and deleted."""
 
-    def trace(self, configuration: str) -> tuple[Trace, list[Sent]]:
+    def trace(self, configuration: str, isNew: bool) -> tuple[Trace, list[Sent]]:
+        """
+        @param isNew: the daemon that is traced makes its spool; else it finds the one of an earlier daemon.
+        """
         sent = [Sent(number) for number in range(MESSAGES)]
         with running(configuration, before=(*STRACE, "-o", "strace.out")) as daemon:
+            if not isNew:
+                daemon.stop()
+                daemon.start()
             with ThreadPoolExecutor(6) as threads:
                 list(threads.map(lambda each: each.by(daemon), sent))
             daemon.letters(MESSAGES)
@@ -187,11 +194,11 @@ class AcceptanceTests(SynchronousTestCase):
             for sync in getattr(trace, name)(each.id, each.token, each.recipient.encode(), each.isLarge):
                 _before(sync, reply)
 
-    def check(self, configuration: str, name: str, needed: Sequence[str]) -> None:
+    def check(self, configuration: str, name: str, needed: Sequence[str], isNew: bool = True) -> None:
         """
         @param needed: ends of paths; without the syncs of any one of them there must be no proof.
         """
-        trace, sent = self.trace(configuration)
+        trace, sent = self.trace(configuration, isNew)
         self.prove(trace, sent, name)
         for path in needed:
             less = trace.without(path)
@@ -203,7 +210,11 @@ class AcceptanceTests(SynchronousTestCase):
         )
 
     def test_sqlite(self) -> None:
-        self.check(SQLITE, "committed", (r"/queue\.db-wal$", r"/bodies$", r"/bodies/\w+\.tmp$"))
+        self.check(SQLITE, "committed", (r"/queue\.db-wal$", r"/spool$", r"/bodies$", r"/bodies/\w+\.tmp$"))
+
+    def test_sqliteThatWasThereBefore(self) -> None:
+        """Its journal is made anew."""
+        self.check(SQLITE, "committed", (r"/queue\.db-wal$", r"/spool$"), isNew=False)
 
     def test_fs(self) -> None:
         self.check(FS, "filed", (r"/staged/\w+$", r"/staged/\w+\.tmp$", r"/staged$", r"/messages$", r"/messages/\w+$"))

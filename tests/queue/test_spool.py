@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from random import Random
 from typing import Any
 
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.interfaces.queue import IQueueBackend, NewMessage, SetAside, SpoolError
@@ -12,6 +14,7 @@ from pysmtpd.model.config import QueueLimits
 from pysmtpd.model.ids import MessageId, envelopeId
 from pysmtpd.queue import fs, sqlite
 from pysmtpd.queue.spool import placeOf
+from pysmtpd.testing.disk import SimulatedDisk
 from tests.queue.support import CrashDisk, SmallPlatform
 
 ID = MessageId(0x123456789)
@@ -40,6 +43,40 @@ class SpoolCase(SynchronousTestCase):
 
     def refusal(self, name: str = "sqlite") -> str:
         return self.failureResultOf(self.make(name).open(), SpoolError).getErrorMessage()
+
+
+class FirstStartTests(SynchronousTestCase):
+    """The power may go while the very first daemon makes its spool: the next one must not take that for damage."""
+
+    def make(self, name: str, disk: SimulatedDisk) -> IQueueBackend:
+        settings = {"spool": "/spool", "limits": QueueLimits()}
+        made: IQueueBackend = {"sqlite": sqlite, "fs": fs}[name].make("/place", SmallPlatform(disk), settings)
+        return made
+
+    def cut(self, name: str, operations: int, seed: int) -> bool:
+        """
+        @return: did the start end before the power did?
+        """
+        disk = SimulatedDisk(Random(f"{name} {operations} {seed}"))
+        disk.cutAfter = operations
+        opening = self.make(name, disk).open()
+        isOpened = not isinstance(opening.result, Failure)
+        opening.addErrback(lambda _: None)
+        if isOpened:
+            disk.powerCut()
+        disk.powerOn()
+        again = self.make(name, disk)
+        self.successResultOf(again.open())
+        self.successResultOf(again.commit([NEW]))
+        return isOpened
+
+    def test_powerCutAtAnyMoment(self) -> None:
+        for name in ("sqlite", "fs"):
+            for seed in range(8):
+                operations = 0
+                while not self.cut(name, operations, seed):
+                    operations += 1
+                    self.assertLess(operations, 100)
 
 
 class FormatTests(SpoolCase):
