@@ -127,7 +127,7 @@ class ServerTransport:
         session = self.session
         if self._handshaking and not session.reason:
             session.reason = f"TLS handshake failed: {reason.getErrorMessage()}"
-        clean = reason.check(ConnectionDone) is not None or self._eof
+        clean = isinstance(reason.value, ConnectionDone) or self._eof
         session.lost("closed by peer" if clean else f"connection lost: {reason.getErrorMessage()}")
         self._closing = True
         self._listener.closed(self)

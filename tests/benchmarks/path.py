@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a private directory is made in it
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     for name, isRelaying, perSession in (("new", False, 1), ("reused", False, 50), ("relayed", True, 1)):
         spool = tempfile.mkdtemp(dir=memory)
         try:
