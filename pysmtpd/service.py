@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,6 +32,7 @@ from pysmtpd.interfaces import (
     IStat,
     ITable,
     ResolverSettings,
+    SpoolError,
     TableError,
 )
 from pysmtpd.listen.listeners import Listeners
@@ -60,6 +62,9 @@ _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
 GRACE = 10.0
 # Seconds beyond it after which the rest of the end goes on without a part that does not end.
 PATIENCE = 10.0
+
+# Why a daemon may not start though it is in order.
+_EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
 
@@ -203,7 +208,9 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
-            self._log.failure("The daemon cannot start", failure=failure)
+            if not failure.check(*_EXPECTED):
+                # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
+                self._log.failure("The daemon cannot start", failure=failure)
             self._settings.ended(f"{failure.getErrorMessage()}")
 
         return Deferred.fromCoroutine(work).addErrback(failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
 import sys
@@ -25,6 +26,7 @@ from pysmtpd.backends import NoSuchBackend
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
+from pysmtpd.copying import main as copyQueue
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import Config
 from pysmtpd.platform.descriptor import descriptorSink
@@ -36,22 +38,29 @@ from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
 from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter
-from pysmtpd.service import PARTS, Settings, build
-from pysmtpd.tls.certificates import Certificates
+from pysmtpd.service import PARTS, Daemon, Settings, build
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
 
-# Descriptors that are kept for the queue, connections of the mta, logs and the control socket.
+# Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
 KEPT_DESCRIPTORS = 512
+# What the daemon has open before its first session, and then some.
+OWN_DESCRIPTORS = 32
 
+# Exit codes, of sysexits.h where it has one.
+EX_FAILED = 1
+EX_USAGE = 2
 EX_CONFIG = 78
 
 
 class Options(UsageOptions):
     """The command line, of twistd's subcommand and of the console command alike."""
 
-    longdesc = "Runs the mail transfer agent pysmtpd. pysmtpctl(8) steers it."
+    longdesc = (
+        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
+        "Exit codes: 0 it ended in order; 1 it could not start; 2 wrong usage; 78 the configuration is wrong."
+    )
 
     optFlags = [["check", "n", "Check the configuration file and exit."]]
     optParameters = [
@@ -197,12 +206,34 @@ class _Whole(MultiService):
         return stopped.addCallback(lambda _: self._close())
 
 
-def makeService(options: Options, reactor: Any = None) -> IService:
+def makeService(options: Options) -> IService:
+    """What twistd asks for.
+
+    @raise SystemExit: the configuration is wrong, or was only to be checked; what there is to say was printed.
+    """
+    from twisted.internet import reactor
+
+    try:
+        service = _make(options, reactor)
+    except UsageError as error:
+        print(f"pysmtpd: {error}", file=sys.stderr)
+        sys.exit(EX_CONFIG)
+    # twistd itself ends with 0 whenever the reactor has.
+    atexit.register(_exitFailed)
+    return service
+
+
+def _exitFailed() -> None:
+    if _failed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EX_FAILED)
+
+
+def _make(options: Options, reactor: Any) -> IService:
     """
     @raise UsageError: the configuration is wrong; the text says everything that is.
     """
-    if reactor is None:
-        from twisted.internet import reactor
     isRoot = os.geteuid() == 0
     if options["user"] and not isRoot:
         raise UsageError("--user is for root; the daemon runs as whoever else starts it")
@@ -211,17 +242,38 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     platform = RealPlatform(reactor, network, isRoot)
     try:
         config = loadConfig(options, platform)
-    except (ConfigErrors, OSError) as error:
-        raise UsageError(_tell(options["file"], error)) from error
-    certificates = Certificates(config.pki, readOctets, platform.wallTime)
-    if certificates.faults:
-        raise UsageError("\n".join(certificates.faults))
-    for warning in (*config.warnings, *certificates.check()):
-        print(f"warning: {warning}", file=sys.stderr)
+    except ConfigErrors as error:
+        raise UsageError(str(error)) from error
+    spool = os.path.abspath(options["spool"])
     if options["check"]:
+        _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
         print(f"{options['file']}: configuration OK")
         sys.exit(0)
-    spool = os.path.abspath(options["spool"])
+    descriptors = raiseDescriptors()
+    kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
+    console = _Console(options["log"], platform)
+
+    def ended(why: str) -> None:
+        if why:
+            print(f"pysmtpd: {why}", file=sys.stderr)
+            _failed.append(why)
+        reactor.stop()
+
+    settings = Settings(
+        spool=spool,
+        paused=tuple(options.paused),
+        maxSessions=max(1, descriptors - kept),
+        # More than that are in use: the rest of those that are kept goes to whoever has work already.
+        descriptors=descriptors - kept // 8,
+        observers=(console.mailLog,) if console.mailLog is not None else (),
+        ended=ended,
+        setVerbose=console.setVerbose,
+        readFile=readOctets,
+        hosts=_hosts(),
+        helper=helper,
+    )
+    daemon = _build(platform, config, settings)
+    _warn(daemon)
     privileged: Callable[[], None] | None = None
     try:
         if helper is None:
@@ -234,31 +286,25 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise UsageError(
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
         ) from error
-    descriptors = raiseDescriptors()
-    console = _Console(options["log"], platform)
+    return _Whole(daemon, console.close, privileged)
 
-    def ended(why: str) -> None:
-        if why:
-            print(f"pysmtpd: {why}", file=sys.stderr)
-            _failed.append(why)
-        reactor.stop()
 
-    settings = Settings(
-        spool=spool,
-        paused=tuple(options.paused),
-        maxSessions=max(16, descriptors - KEPT_DESCRIPTORS),
-        descriptors=descriptors,
-        observers=(console.mailLog,) if console.mailLog is not None else (),
-        ended=ended,
-        setVerbose=console.setVerbose,
-        readFile=readOctets,
-        hosts=_hosts(),
-        helper=helper,
-    )
+def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
+    """
+    @raise UsageError: the configuration names what there is not, or what cannot be used.
+    """
     try:
-        return _Whole(build(platform, config, settings), console.close, privileged)
+        daemon = build(platform, config, settings)
     except NoSuchBackend as error:
         raise UsageError(str(error)) from error
+    if daemon.certificates.faults:
+        raise UsageError("\n".join(daemon.certificates.faults))
+    return daemon
+
+
+def _warn(daemon: Daemon) -> None:
+    for warning in (*daemon.config.warnings, *daemon.certificates.check()):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlatform, spool: str) -> Callable[[], None]:
@@ -286,33 +332,31 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
 _failed: list[str] = []
 
 
-def _tell(path: str, error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"{path}: {error.strerror or error}; name the configuration with -f"
-    return str(error)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console command: the daemon in the foreground, until SIGTERM, SIGINT or C{pysmtpctl stop}."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+    if arguments[:1] == ["copy"]:
+        from twisted.internet import reactor
+
+        copyQueue(arguments[1:], reactor)
+        return
     options = Options()
     try:
         options.parseOptions(arguments)
     except UsageError as error:
         print(f"pysmtpd: {error}\nTry: pysmtpd --help", file=sys.stderr)
-        sys.exit(2)
-    _beginLogging(sys.stderr)
+        sys.exit(EX_USAGE)
+    if not options["check"]:
+        _beginLogging(sys.stderr)
     from twisted.internet import reactor
 
-    try:
-        service = makeService(options, reactor)
-    except UsageError as error:
-        print(f"pysmtpd: {error}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
+    service = makeService(options)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
-    sys.exit(1 if _failed else 0)
+    sys.exit(EX_FAILED if _failed else 0)
 
 
 def _beginLogging(stream: TextIO) -> None:

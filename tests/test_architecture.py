@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.copying",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -36,7 +37,7 @@ PURE = (
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
-    *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.entry", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
+    *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
 )
 EFFECT_FREE = {
@@ -72,7 +73,14 @@ EFFECT_FREE = {
 EFFECTS = {"open", "now", "today", "utcnow", "uuid", "uuid4", "random", "print", "input"}
 
 # Where real time, threads, files and processes may be touched.
-REAL_WORLD = {"pysmtpd.platform", "pysmtpd.privilege", "pysmtpd.mda.host", "pysmtpd.tap", *COMMAND_LINES}
+REAL_WORLD = {
+    "pysmtpd.platform",
+    "pysmtpd.privilege",
+    "pysmtpd.mda.host",
+    "pysmtpd.tap",
+    "pysmtpd.copying",
+    *COMMAND_LINES,
+}
 WORLDLY = (
     *(
         "time",

@@ -2,46 +2,104 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import contextlib
+import io
 
-from twisted.internet import reactor
-from twisted.python.usage import UsageError
-from twisted.trial.unittest import SynchronousTestCase
-
-from pysmtpd.tap import Options, makeService
+from pysmtpd.tap import main
 from pysmtpd.testing.certificates import selfSigned
+from tests.daemon import plugins
+from tests.daemon.processes import CONFIG, ProcessTestCase
 
-REST = 'action "sink" maildir\nmatch from any for any action "sink"\n'
 
-
-class CheckTests(SynchronousTestCase):
-    """C{pysmtpd -n} tells what would keep the daemon from its work."""
+class CheckTests(ProcessTestCase):
+    """C{pysmtpd -n} tells what would keep the daemon from its work, and touches nothing."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        super().setUp()
+        plugins.install(self)
 
-    def check(self, text: str) -> None:
-        file = self.directory / "smtpd.conf"
-        file.write_text(text.replace("DIR", os.fspath(self.directory)) + REST)
-        options = Options()
-        options.parseOptions(["-n", "-f", os.fspath(file)])
-        makeService(options, reactor)
+    def check(self, *arguments: str) -> tuple[object, str, str]:
+        """Exit code, standard output, standard error."""
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            end = self.assertRaises(SystemExit, main, ["-n", "-f", str(self.place / "smtpd.conf"), *arguments])
+        return end.code, out.getvalue(), error.getvalue()
 
-    def test_good(self) -> None:
+    def test_nothingIsWrong(self) -> None:
+        path = self.write()
+        self.assertEqual(self.check("--spool", str(self.spool)), (0, f"{path}: configuration OK\n", ""))
+        self.assertFalse(self.spool.exists(), "nothing is touched")
+
+    def test_warnings(self) -> None:
+        self.write(CONFIG.replace("from local", "from any"))
+        code, _, error = self.check()
+        self.assertEqual(code, 0)
+        self.assertRegex(error, r"^warning: .*smtpd\.conf:\d+: open relay: .*\n$")
+
+    def test_wrongConfigurations(self) -> None:
+        """Each is refused with its place and what would be right; nothing else is printed."""
+        for before, said in (
+            ('srs key "secret"\n', r'smtpd\.conf:3:1: "srs" is not supported yet'),
+            ('filter "x" proc-exec "y"\n', r'smtpd\.conf:3:1: "filter" is not supported yet'),
+            ('ca "x" cert "y"\n', r'smtpd\.conf:3:1: "ca" is not supported yet'),
+            ("lissten on lo\n", r'smtpd\.conf:3:1: unknown directive "lissten"'),
+            (
+                'queue backend "redis:"\n',
+                r'^pysmtpd: unknown queue backend "redis"; there are: child:BACKEND, fs:\[PATH\], ',
+            ),
+            ('scheduler backend "x:"\n', r'^pysmtpd: unknown scheduler backend "x"; there are: leased:, null:, ram:$'),
+            ('stat backend "statsd:"\n', r'^pysmtpd: unknown stat backend "statsd"; there are: null:, ram:$'),
+            (
+                "table t ldap:x\n",
+                r'^pysmtpd: unknown table backend "ldap"; there are: broken:, file:PATH, slow:MILLISECONDS, ',
+            ),
+            ('queue backend "ram:x"\n', r'^pysmtpd: queue backend "ram:x": .*; it is written ram:$'),
+        ):
+            self.write(before=before)
+            code, out, error = self.check()
+            self.assertEqual((code, out), (78, ""), error)
+            self.assertRegex(error.splitlines()[0], said)
+
+    def test_aFileThatIsNotThere(self) -> None:
+        code, _, error = self.check()
+        self.assertEqual(code, 78)
+        self.assertRegex(error, r"^pysmtpd: .*smtpd.conf.*: No such file or directory\n$")
+
+    PKI = 'pki mx.example.org cert "{place}/crt" key "{place}/key"\n'
+
+    def pki(self) -> None:
+        self.write(self.PKI.format(place=self.place) + CONFIG.replace("{port}", "{port} tls pki mx.example.org"))
+
+    def test_certificates(self) -> None:
         certificate, key = selfSigned("mx.example.org")
-        (self.directory / "crt").write_bytes(certificate)
-        (self.directory / "key").write_bytes(key)
-        end = self.assertRaises(SystemExit, self.check, 'pki mx.example.org cert "DIR/crt" key "DIR/key"\n')
-        self.assertEqual(end.code, 0)
+        (self.place / "crt").write_bytes(certificate)
+        (self.place / "key").write_bytes(key)
+        self.pki()
+        self.assertEqual(self.check()[0], 0)
 
     def test_aCertificateThatCannotBeRead(self) -> None:
-        wrong = self.assertRaises(UsageError, self.check, 'pki mx.example.org cert "DIR/crt" key "DIR/key"\n')
-        self.assertIn("pki mx.example.org: certificate ", str(wrong))
-        self.assertIn("pki mx.example.org: key ", str(wrong))
+        self.pki()
+        code, _, error = self.check()
+        self.assertEqual(code, 78)
+        self.assertIn("pki mx.example.org: certificate ", error)
+        self.assertIn("pki mx.example.org: key ", error)
 
     def test_everythingThatIsWrong(self) -> None:
-        wrong = self.assertRaises(UsageError, self.check, "nonsense\nlisten on lo pki x\n")
-        self.assertIn(":1", str(wrong))
-        self.assertIn(":2", str(wrong))
+        self.write("nonsense\nlisten on lo pki x\n")
+        _, _, error = self.check()
+        self.assertIn("smtpd.conf:1:", error)
+        self.assertIn("smtpd.conf:2:", error)
+
+    def test_defines(self) -> None:
+        self.write(CONFIG.replace("127.0.0.1 port {port}", "$where", 1))
+        self.assertEqual(self.check("-D", "where=127.0.0.1")[0], 0)
+        code, _, error = self.check("-D", "where=nowhere.test")
+        self.assertEqual(code, 78)
+        self.assertIn("nowhere.test", error)
+
+    def test_usage(self) -> None:
+        self.write()
+        for options in (("-P", "queue"), ("-D", "x"), ("--log", "xml"), ("--nonsense",)):
+            code, _, error = self.check(*options)
+            self.assertEqual(code, 2, options)
+            self.assertIn("Try: pysmtpd --help", error)

@@ -112,7 +112,8 @@ def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
         case Kind.NEWLINE:
             return "_NEWLINE"
         case Kind.MARK:
-            return keywords()[lexeme.text]
+            # One that the language has and no directive of ours: it is refused where it stands.
+            return keywords().get(lexeme.text, "RESERVED")
     name = keywords().get(lexeme.text)
     if lexeme.isReserved:
         return name or "RESERVED"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, ITCPTransport
+from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.amp import AMP
+from twisted.protocols.amp import AMP, AmpBox
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pysmtpd.control.amp import AMP_COMMANDS, BadArgument, NoSuchItemError, Unavailable
 from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow
@@ -34,8 +36,9 @@ from pysmtpd.model.events import Commanded
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatMessageId, messageOf, parseEnvelopeId, parseMessageId
 from pysmtpd.model.schedule import Status
 
-# Messages, and envelopes of one message, that are looked at in one go.
+# Messages, and envelopes of one message, that are looked at in one go. A page begins with few: one of them may have 1,000 envelopes.
 _MESSAGES = 64
+_FEW = 4
 _ENVELOPES = 100
 # Octets of an answer for what stands beside its rows.
 _HEAD = 2000
@@ -44,6 +47,9 @@ _HEAD = 2000
 LAST_WORDS = 2.0
 
 _MODE = 0o600
+
+MOST_CONNECTIONS = 64
+"""Operators at one time."""
 
 
 def _json(value: Any) -> bytes:
@@ -78,7 +84,7 @@ def _slice(rows: Sequence[Any], cursor: str) -> dict[str, Any]:
 
 def _index(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadArgument(f"{text!r} is no cursor of ours; begin with an empty one")
+        raise BadArgument(f"{text[:40]!r} is no cursor of ours; begin with an empty one")
     return int(text)
 
 
@@ -87,7 +93,7 @@ def _messageId(text: str) -> MessageId:
     try:
         return parseMessageId(text) if len(text) == 16 else messageOf(parseEnvelopeId(text))
     except ValueError as error:
-        raise BadArgument(f"{text!r} is neither a message id (16 hex digits) nor an envelope id (24)") from error
+        raise BadArgument(f"{text[:40]!r} is neither a message id (16 hex digits) nor an envelope id (24)") from error
 
 
 class Control:
@@ -139,20 +145,20 @@ class Control:
         first = _index(place) if place else 0
         if place:
             # This message once more, from the place where the last page ended. It may be gone meanwhile.
-            found = await self._queue.page(MessageId(message - 1), 1)
+            found = await self._queue.page(MessageId(max(0, message - 1)), 1)
             if found and found[0][0].id == message and (rest := await self._fill(page, *found[0], first)):
                 return {"rows": page.rows, "cursor": rest}
         after = message
+        count = _FEW
         while True:
-            messages = await self._queue.page(after, _MESSAGES)
+            messages = await self._queue.page(after, count)
             for each, envelopes in messages:
                 if rest := await self._fill(page, each, envelopes, 0):
                     return {"rows": page.rows, "cursor": rest}
                 after = each.id
-            if len(messages) < _MESSAGES:
+            if not messages:
                 return {"rows": page.rows, "cursor": ""}
-            if page.rows:
-                return {"rows": page.rows, "cursor": formatMessageId(after)}
+            count = min(2 * count, _MESSAGES)
 
     async def _fill(self, page: _Page, message: Message, envelopes: Sequence[Envelope], first: int) -> str:
         """Add a message's rows; give the cursor of what did not fit."""
@@ -178,7 +184,7 @@ class Control:
 
     async def envelope(self, id: str) -> dict[str, Any]:
         if len(id) != 24:
-            raise BadArgument(f"{id!r} is not an envelope id (24 hex digits)")
+            raise BadArgument(f"{id[:40]!r} is not an envelope id (24 hex digits)")
         message, envelopes = await self._load(id)
         (envelope,) = envelopes
         status = (await self._statuses(envelopes)).get(envelope.id)
@@ -260,18 +266,52 @@ class Control:
         return {}
 
 
+@implementer(IPushProducer)
 class _Connection(AMP):
-    """One operator's connection. It keeps the content that is being read."""
+    """One operator's connection: one call at a time, and none while answers wait to be read. It keeps the content that is being read."""
 
     _log = Logger()
 
-    def __init__(self, control: Control, lost: Callable[[_Connection], None]) -> None:
+    def __init__(self, control: Control, clock: IReactorTime, lost: Callable[[_Connection], None]) -> None:
         super().__init__()
         self._control = control
+        self._clock = clock
         self._lost = lost
+        self._boxes: deque[AmpBox] = deque()
+        self._isBusy = False
+        self._isFull = False
+        self._isReading = True
         self._body: IBody | None = None
         self._id = ""
         self._rest = b""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        cast(Any, self.transport).registerProducer(self, True)
+
+    def ampBoxReceived(self, box: AmpBox) -> None:
+        """Calls that come at once wait for each other: so one operator costs the memory of one answer."""
+        self._boxes.append(box)
+        self._next()
+
+    def _next(self) -> None:
+        while self._boxes and not (self._isBusy or self._isFull):
+            super().ampBoxReceived(self._boxes.popleft())
+        if self._isReading is bool(self._boxes):
+            self._isReading = not self._isReading
+            transport = cast(Any, self.transport)
+            (transport.resumeProducing if self._isReading else transport.pauseProducing)()
+
+    def pauseProducing(self) -> None:
+        """The operator does not read our answers."""
+        self._isFull = True
+
+    def resumeProducing(self) -> None:
+        self._isFull = False
+        self._next()
+
+    def stopProducing(self) -> None:
+        """C{connectionLost} says so, too."""
 
     def locateResponder(self, name: bytes) -> Any:
         """Every command of the schema is the method of its name."""
@@ -283,8 +323,19 @@ class _Connection(AMP):
         return self._wrapWithSerialization(lambda **arguments: self._run(method, arguments), command)
 
     def _run(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Deferred[dict[str, Any]]:
+        self._isBusy = True
         done: Deferred[dict[str, Any]] = Deferred.fromCoroutine(method(**arguments))
-        return done.addErrback(self._explain)
+        return done.addErrback(self._explain).addBoth(self._answered)
+
+    def _answered(self, result: Any) -> Any:
+        self._isBusy = False
+        # The answer itself goes out first.
+        self._clock.callLater(0, self._goOn)
+        return result
+
+    def _goOn(self) -> None:
+        if self.transport is not None:
+            self._next()
 
     def _explain(self, failure: Failure) -> Failure:
         error = failure.value
@@ -316,6 +367,8 @@ class _Connection(AMP):
     def end(self) -> None:
         """Close, once what was written is gone."""
         if self.transport is not None:
+            # With a producer, the transport would wait for its end.
+            cast(Any, self.transport).unregisterProducer()
             self.transport.loseConnection()
 
     def abort(self) -> None:
@@ -323,9 +376,20 @@ class _Connection(AMP):
         cast("ITCPTransport", self.transport).abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._boxes.clear()
         self._close()
         super().connectionLost(reason)
         self._lost(self)
+
+
+class _Factory(Factory):
+    noisy = False
+
+    def __init__(self, connect: Callable[[], _Connection | None]) -> None:
+        self._connect = connect
+
+    def buildProtocol(self, address: object) -> _Connection | None:
+        return self._connect()
 
 
 class ControlServer:
@@ -345,13 +409,15 @@ class ControlServer:
         """
         @raise twisted.internet.error.CannotListenError: the path cannot be bound.
         """
-        factory: Any = Factory.forProtocol(self._connected)
-        factory.noisy = False
+        factory = _Factory(self._connected)
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
 
-    def _connected(self) -> _Connection:
-        connection = _Connection(self._control, self._disconnected)
+    def _connected(self) -> _Connection | None:
+        """None: the connection is closed at once."""
+        if len(self._connections) >= MOST_CONNECTIONS:
+            return None
+        connection = _Connection(self._control, self._platform.clock, self._disconnected)
         self._connections[connection] = None
         return connection
 

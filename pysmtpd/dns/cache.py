@@ -10,18 +10,19 @@ V = TypeVar("V")
 
 
 class Cache(Generic[K, V]):
-    """Bounded in number; when full, what was learned first goes first."""
+    """Bounded in weight; when full, what was learned first goes first."""
 
-    __slots__ = ("_entries", "_most", "_seconds")
+    __slots__ = ("_entries", "_most", "_seconds", "_weight")
 
     def __init__(self, seconds: Callable[[], float], most: int) -> None:
         """
         @param seconds: monotonic.
-        @param most: entries.
+        @param most: weight of all entries; a usual one weighs 1.
         """
         self._seconds = seconds
         self._most = most
-        self._entries: dict[K, tuple[float, V]] = {}
+        self._entries: dict[K, tuple[float, V, int]] = {}
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -32,21 +33,27 @@ class Cache(Generic[K, V]):
         if entry is None:
             return None
         if entry[0] <= self._seconds():
-            del self._entries[key]
+            self._drop(key)
             return None
         return entry[1]
 
-    def put(self, key: K, value: V, ttl: float) -> None:
+    def put(self, key: K, value: V, ttl: float, weight: int = 1) -> None:
         """
         @param ttl: seconds; 0: it is not kept.
         """
-        self._entries.pop(key, None)
+        if key in self._entries:
+            self._drop(key)
         if ttl <= 0:
             return
-        while len(self._entries) >= self._most:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = (self._seconds() + ttl, value)
+        while self._entries and self._weight + weight > self._most:
+            self._drop(next(iter(self._entries)))
+        self._entries[key] = (self._seconds() + ttl, value, weight)
+        self._weight += weight
+
+    def _drop(self, key: K) -> None:
+        self._weight -= self._entries.pop(key)[2]
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
+        self._weight = 0

@@ -21,6 +21,8 @@ from pysmtpd.model.netaddr import parseIp
 PATIENCE = 15.0
 FAILURE_TTL = 5.0
 MOST_ENTRIES = 20_000
+# More records than this weigh more in the cache: who publishes hundreds under thousands of names must not fill the memory.
+USUAL_RECORDS = 8
 MOST_MX = 100
 MOST_ADDRESSES = 64
 MOST_NAMES = 8
@@ -136,7 +138,8 @@ class Resolver:
         return result if isinstance(result, Records) else self._follow(result, type, deadline)
 
     def _keep(self, records: Records, key: tuple[bytes, int]) -> Records:
-        self._cache.put(key, records, FAILURE_TTL if records.status is Lookup.FAILED else records.ttl)
+        ttl = FAILURE_TTL if records.status is Lookup.FAILED else records.ttl
+        self._cache.put(key, records, ttl, 1 + len(records.records) // USUAL_RECORDS)
         return records
 
     def _readMx(self, records: Records, name: bytes) -> MxAnswer:

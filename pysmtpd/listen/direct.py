@@ -7,15 +7,15 @@ for that; where they are not as expected (another transport, a test's, TLS), C{t
 
 from __future__ import annotations
 
-import socket
+import sys
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 _DONE = Failure(ConnectionDone())
-# "More will follow": the system waits for it, until the connection is closed. Linux has that.
-_MORE = getattr(socket, "MSG_MORE", 0)
+# Linux's MSG_MORE: the system keeps a last short segment for what follows, here the end of the connection.
+_MORE = 0x8000 if sys.platform == "linux" else 0
 _NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "fileno")
 
 

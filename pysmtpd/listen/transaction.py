@@ -97,11 +97,6 @@ class OpenTransaction:
             (submission.recipient(destination), destination) for destination in self._destinations.values()
         ]
 
-    @property
-    def isOpen(self) -> bool:
-        """Content was begun and neither committed nor rolled back."""
-        return self._submission is not None
-
     def write(self, chunk: bytes) -> Deferred[object] | None:
         """Take content. A Deferred means: full, wait for it; it fails only for faults (of a filter, of ours)."""
         if self._submission is None:

@@ -50,14 +50,17 @@ class _Job:
 
 
 class _PerUser:
-    """What is under way for one user, and what waits."""
+    """What is under way for one user, and what waits.
 
-    __slots__ = ("heldBack", "isReady", "running", "waiting")
+    @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
+    """
+
+    __slots__ = ("held", "isReady", "running", "waiting")
 
     def __init__(self) -> None:
         self.running = 0
         self.waiting: deque[_Job] = deque()
-        self.heldBack = False
+        self.held = 0
         self.isReady = False
 
 
@@ -103,7 +106,7 @@ class MdaAgent:
             user = envelope.destination.user
             own = self._users.setdefault(user, _PerUser())
             if own.running + len(own.waiting) >= limits.taskHiwat:
-                own.heldBack = True
+                own.held += 1
                 outcomes.hold((envelope.id,), f"mda:{user}")
                 continue
             self._taken += 1
@@ -187,10 +190,11 @@ class MdaAgent:
         self._fill()
         limits = self._config().mda
         left = own.running + len(own.waiting)
-        if own.heldBack and left < limits.taskLowat:
-            own.heldBack = False
-            self._release.release(f"mda:{user}", limits.taskRelease)
-        if not left and not own.heldBack:
+        if own.held and left < max(1, limits.taskLowat):
+            count = max(1, limits.taskRelease)
+            own.held = max(0, own.held - count)
+            self._release.release(f"mda:{user}", count)
+        if not left and not own.held:
             self._users.pop(user, None)
         if self._stopped is not None and not self._running and not self._stopped.called:
             self._stopped.callback(None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.ids import EnvelopeId, MessageId
 
 
@@ -42,6 +42,25 @@ class Entry(NamedTuple):
     priority: int = 0
     held: bool = False
     suspended: bool = False
+
+
+_KINDS = {Agent.MTA: Kind.MTA, Agent.MDA: Kind.MDA}
+
+
+def entryOf(envelope: Envelope) -> Entry:
+    """What the scheduler has to know of C{envelope}; it asks for a bounce when it has failed, else for its delivery."""
+    state = envelope.state
+    return Entry(
+        envelope.id,
+        Kind.BOUNCE if state.failed else _KINDS[envelope.destination.agent],
+        envelope.created,
+        envelope.expires,
+        state.tries,
+        state.nextTry,
+        0,
+        bool(state.hold),
+        state.suspended,
+    )
 
 
 class Condition(Enum):

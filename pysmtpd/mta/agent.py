@@ -34,6 +34,13 @@ from pysmtpd.mta.task import Part, Task, group
 MAX_ENVELOPES = 5000
 """Envelopes that are taken at one time; OpenSMTPD's scheduler has as many in flight."""
 
+MAX_HOSTS = 20
+"""Hosts that are tried in one attempt. Who publishes a thousand dead addresses would keep a message for ever: when the last of them has
+failed the first is worth another try. The penalties of those that were tried lead the next attempt to others."""
+
+MAX_SHOWN = 50
+"""Hosts of a relay that are shown to an operator."""
+
 GRACE = 10.0
 """Seconds that transactions under way get to end when we stop."""
 
@@ -279,8 +286,19 @@ class MtaAgent:
             for task in tasks:
                 self._giveBack(task.parts)
             return
+        now = self._clock.seconds()
         for task in tasks:
-            self._route(self._config(), task.parts)
+            left: list[Part] = []
+            for part in task.parts:
+                part.moves += 1
+                if part.moves < MAX_HOSTS:
+                    left.append(part)
+                else:
+                    last = f"{task.target.label}: {self._board.problem(task.target, now)}"
+                    text = f"None of {part.moves} hosts could be reached; {last}"
+                    self._refuse([part], Result.TEMPORARY, Reply(451, text[:_MAX_ERRORS], "4.4.1"))
+            if left:
+                self._route(self._config(), left)
 
     # --- outcomes
 
@@ -384,9 +402,7 @@ class MtaAgent:
                 "relay": relay.name,
                 "backlog": relay.backlog,
                 "held": relay.held,
-                "hosts": [
-                    target.label for level in (relay.resolution.levels if relay.resolution else ()) for target in level
-                ],
+                "hosts": relay.labels(MAX_SHOWN),
                 "error": relay.lastError,
             }
             for relay in self._directory.relays.values()

@@ -75,6 +75,8 @@ class Board:
         self.connections: dict[Connection, None] = {}
         self.starved: dict[ConnectionKey, Pool] = {}
         self._perSource: dict[str, int] = {}
+        # Idle connections by their host and by their source, longest idle first.
+        self._resting: dict[str, dict[Connection, None]] = {}
         self._random = platform.random
         self._tables = tables
         self._timer: IDelayedCall | None = None
@@ -126,22 +128,40 @@ class Board:
     # --- connections
 
     def mayOpen(self, pool: Pool, now: float) -> bool:
-        """Do the limits allow one more? If only an idle connection of another key is in the way, it has to go."""
+        """Do the limits allow one more? If only an idle connection of another key is in the way, it has to go.
+
+        Asked for every starved pool at every tick, so it must not look at all the others.
+        """
         limits = self.config().mta
         route = pool.route
         if route.cautiousUntil > now and now < route.nextConnect:
             return False
-        if (
-            route.connections < limits.maxConnPerRoute
-            and route.host.connections < limits.maxConnPerHost
-            and self._perSource.get(pool.key.source, 0) < limits.maxConnPerSource
-        ):
+        isRouteFull = route.connections >= limits.maxConnPerRoute
+        if isRouteFull or route.host.connections >= limits.maxConnPerHost:
+            resting = self._resting.get(route.host.address, {})
+        elif self._perSource.get(pool.key.source, 0) >= limits.maxConnPerSource:
+            resting = self._resting.get(_fromSource(pool.key.source), {})
+        else:
             return True
-        for other in self.pools.values():
-            if other.route.host is route.host and other is not pool and other.idle:
-                other.quit(other.idle[-1])
+        for connection in resting:
+            if connection.pool is not pool and (connection.pool.route is route or not isRouteFull):
+                connection.pool.quit(connection)
                 return self.mayOpen(pool, now)
         return False
+
+    def rests(self, connection: Connection) -> None:
+        """It is idle from now on."""
+        for place in _places(connection):
+            self._resting.setdefault(place, {})[connection] = None
+
+    def wakes(self, connection: Connection) -> None:
+        """It is not idle any more, if it was."""
+        for place in _places(connection):
+            resting = self._resting.get(place)
+            if resting is not None and connection in resting:
+                del resting[connection]
+                if not resting:
+                    del self._resting[place]
 
     def opened(self, pool: Pool, connection: Connection, now: float) -> None:
         route = pool.route
@@ -215,6 +235,16 @@ class Board:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _fromSource(source: str) -> str:
+    """Told from the address of a host."""
+    return f"from {source}"
+
+
+def _places(connection: Connection) -> tuple[str, str]:
+    key = connection.pool.key
+    return key.address, _fromSource(key.source)
 
 
 def _credentials(value: str | None) -> Credentials | None:

@@ -182,6 +182,7 @@ class Connection(Protocol):
     def run(self, task: Task) -> None:
         """Take a task; only when idle. It is decided, or given back, before the pool hears C{freed} or C{lost}."""
         self.task = task
+        self.pool.board.wakes(self)
         self.deadline = _NEVER
         offered = cast(ClientCore, self._core).extensions
         limit = offered.rcptMax or RCPT_DEFAULT
@@ -293,11 +294,14 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         core = self._core
         assert core is not None
+        heard = core.heard
         events = core.receive(data)
         if events:
             self._act(events)
         self._flush()
-        self._rest()
+        if core.heard != heard:
+            # Only a whole reply gives the peer new time: octets that drip do not.
+            self._rest()
 
     def _flush(self) -> None:
         data = cast(ClientCore, self._core).output()

@@ -159,6 +159,7 @@ class Pool:
             return
         connection.deadline = self.board.clock.seconds() + keepalive
         self.idle.append(connection)
+        self.board.rests(connection)
         if self.waiting:
             self.grow(self.board.clock.seconds())
 
@@ -262,6 +263,7 @@ class Pool:
         if connection not in self.connections:
             return False
         del self.connections[connection]
+        self.board.wakes(connection)
         if not self.connections:
             self._mixed = False
             self._policy = self.waiting[0].policy if self.waiting else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from pysmtpd.model.reply import Reply
@@ -67,6 +68,11 @@ class Relay:
         if down is None or now >= down.until or self.resolution is not down.resolution or self.fresh(now) is None:
             return None
         return down
+
+    def labels(self, most: int) -> list[str]:
+        """Its hosts as far as they are known, best first; an answer to an operator has no room for all that DNS may say."""
+        levels = self.resolution.levels if self.resolution is not None else ()
+        return list(islice((target.label for level in levels for target in level), most))
 
     @property
     def isIdle(self) -> bool:

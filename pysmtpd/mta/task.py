@@ -14,9 +14,12 @@ from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
 
 
 class Part:
-    """The envelopes of one message that go to one relay by one action."""
+    """The envelopes of one message that go to one relay by one action.
 
-    __slots__ = ("action", "envelopes", "message", "outcomes", "relay")
+    @ivar moves: hosts that turned out to be of no use in this attempt.
+    """
+
+    __slots__ = ("action", "envelopes", "message", "moves", "outcomes", "relay")
 
     def __init__(
         self, message: Message, relay: Relay, action: Action, envelopes: list[Envelope], outcomes: IOutcomes
@@ -26,6 +29,7 @@ class Part:
         self.action = action
         self.envelopes = envelopes
         self.outcomes = outcomes
+        self.moves = 0
 
 
 class Task:

@@ -178,7 +178,7 @@ class Helper:
             os.setsid()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for limit, most in _LIMITS:
-                resource.setrlimit(limit, (most, most))
+                _bound(limit, most)
             becomeUser(user.pw_uid, user.pw_gid, groups)
             os.environ.clear()
             os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, PATH=PATH)
@@ -199,6 +199,14 @@ class Helper:
             return
 
 
+def _bound(limit: int, most: int) -> None:
+    """Lower a limit of this process to C{most}; one that is lower already stays, for even root may not be allowed to raise it."""
+    hard = resource.getrlimit(limit)[1]
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(limit, (most, most))
+
+
 def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]) -> None:
     """The helper's life, in a fresh interpreter, as root: take the terms, say that we are ready, answer until the daemon has ended."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE"):
@@ -206,7 +214,7 @@ def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.chdir("/")
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+    _bound(resource.RLIMIT_NOFILE, _DESCRIPTORS)
     hardenProcess()
     first = wire.receive(connection, wire.MAX_TERMS)
     if first is None:

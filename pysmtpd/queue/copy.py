@@ -6,7 +6,7 @@ already is compared, not copied. A target that holds anything else is refused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -35,28 +35,33 @@ class Copied:
     left: tuple[SetAside, ...]
 
 
-def copy(source: IQueueBackend, target: IQueueBackend) -> Deferred[Copied]:
+def copy(
+    source: IQueueBackend, target: IQueueBackend, progress: Callable[[int], None] = lambda copied: None
+) -> Deferred[Copied]:
     """Open both, copy, close both.
 
+    @param progress: told now and then how many messages were copied.
     @raise SpoolError: one cannot be opened, or the target holds other mail.
     @raise QueueError: reading or writing failed; run it again once that is mended.
     """
-    return Deferred.fromCoroutine(_copy(source, target))
+    return Deferred.fromCoroutine(_copy(source, target, progress))
 
 
-async def _copy(source: IQueueBackend, target: IQueueBackend) -> Copied:
+async def _copy(source: IQueueBackend, target: IQueueBackend, progress: Callable[[int], None]) -> Copied:
     highest = MessageId(await source.open())
     try:
         await target.open()
         try:
-            return await _copyOpened(source, target, highest)
+            return await _copyOpened(source, target, highest, progress)
         finally:
             await target.close()
     finally:
         await source.close()
 
 
-async def _copyOpened(source: IQueueBackend, target: IQueueBackend, highest: MessageId) -> Copied:
+async def _copyOpened(
+    source: IQueueBackend, target: IQueueBackend, highest: MessageId, progress: Callable[[int], None]
+) -> Copied:
     present = await _compare(source, target)
     await target.reserve(highest)
     copied = 0
@@ -70,6 +75,8 @@ async def _copyOpened(source: IQueueBackend, target: IQueueBackend, highest: Mes
         else:
             await _copyMessage(source, message, target)
             copied += 1
+            if copied % PAGE == 0:
+                progress(copied)
     known = {aside.item for aside in left}
     left.extend(aside for aside in await source.setAside() if aside.item not in known)
     return Copied(copied, len(present), tuple(left))

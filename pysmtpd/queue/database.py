@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
-from pysmtpd.queue.bulk import Bulk
-from pysmtpd.queue.spool import claim, makeDurableDirectory, removeIfThere
+from pysmtpd.queue.changes import SETUP, changes, make
+from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, removeIfThere
 
 DATABASE = "queue.db"
 BODIES = "bodies"
@@ -24,7 +24,6 @@ VACUUM_FLOOR_PAGES = 16_384
 VACUUM_STEP_PAGES = 256
 """When more than this floor, and more than half of the file, is unused, each checkpoint gives some pages back to the file system."""
 
-_NUMBER_MASK = 0xFFFFFFFF
 _PAGE_OCTETS = 4096
 
 # Content has a table of its own: a walk reads the small records only. State is the only column that changes.
@@ -37,34 +36,6 @@ _SCHEMA = (
     "CREATE TABLE reserved (ceiling INTEGER NOT NULL)",
     "INSERT INTO reserved VALUES (0)",
 )
-
-# What one connection alone has, so that a batch is few steps: a message with its first envelope goes in as one row, and the last
-# envelope takes its message with it.
-_TEMPORARY = (
-    "PRAGMA temp_store = MEMORY",
-    "CREATE TEMP VIEW arrival (message, record, content, number, envelope) AS VALUES (0, x'', x'', 0, x'')",
-    "CREATE TEMP TRIGGER arrive INSTEAD OF INSERT ON arrival BEGIN"
-    " INSERT INTO message (id, record) VALUES (new.message, new.record);"
-    " INSERT INTO body VALUES (new.message, new.content);"
-    " INSERT INTO envelope (message, number, record) VALUES (new.message, new.number, new.envelope);"
-    " END",
-    "CREATE TEMP TRIGGER leave AFTER DELETE ON main.envelope"
-    " WHEN NOT EXISTS (SELECT 1 FROM envelope WHERE message = old.message) BEGIN"
-    " DELETE FROM message WHERE id = old.message;"
-    " DELETE FROM body WHERE message = old.message;"
-    " END",
-)
-
-_INSERT_MESSAGES = Bulk("INSERT INTO arrival SELECT * FROM (VALUES %s) WHERE column1 NOT NULL", "(?, ?, ?, ?, ?)")
-_INSERT_ENVELOPES = Bulk(
-    "INSERT INTO envelope (message, number, record) SELECT * FROM (VALUES %s) WHERE column1 NOT NULL", "(?, ?, ?)"
-)
-_UPDATE_STATES = Bulk(
-    "UPDATE envelope SET state = new.column3 FROM (VALUES %s) AS new"
-    " WHERE message = new.column1 AND number = new.column2",
-    "(?, ?, ?)",
-)
-_DELETE_ENVELOPES = Bulk("DELETE FROM envelope WHERE %s", "(message = ? AND number = ?)", " OR ")
 
 
 def _connect(disk: IDisk, place: str) -> sqlite3.Connection:
@@ -123,7 +94,16 @@ class Reader:
         return self._disk.open(path), self._disk.stat(path).size
 
     def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
-        return self._page(after, (1 << 63) - 1, limit)
+        last = MessageId((1 << 63) - 1)
+        try:
+            return self._page(after, last, limit)
+        except sqlite3.DatabaseError:
+            # An operator wants to see what is left.
+            while True:
+                found = self._walkSingly(after, last, limit)
+                if found.messages or found.cursor is None:
+                    return found.messages
+                after = parseMessageId(found.cursor)
 
     def walk(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
         """Messages above C{after} up to C{last}."""
@@ -201,30 +181,48 @@ class Writer(Reader):
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise SpoolError(f"the queue in {self._place} cannot be opened: {error}") from error
+        except SpoolError:
+            self.close()
+            raise
 
     def _openLocked(self) -> int:
-        makeDurableDirectory(self._disk, f"{self._place}/{BODIES}")
+        bodies = f"{self._place}/{BODIES}"
+        # They are made after the database, so where they are, it was. A new one would have them all removed as debris.
+        hadDatabase = isThere(self._disk, bodies)
+        if hadDatabase and not isThere(self._disk, f"{self._place}/{DATABASE}"):
+            raise SpoolError(self._lost("there is none"))
         # The database must not be readable by others, whatever the directory's mode.
         self._disk.append(f"{self._place}/{DATABASE}").close()
         super().open()
         execute = self._connection.execute
         if execute("SELECT 1 FROM sqlite_schema WHERE name = 'reserved'").fetchone() is None:
+            if hadDatabase:
+                raise SpoolError(self._lost("it is empty"))
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 execute(statement)
             execute("COMMIT")
+            self._disk.syncDirectory(self._place)
         else:
             execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
-        for statement in _TEMPORARY:
+        makeDurableDirectory(self._disk, bodies)
+        for statement in SETUP:
             execute(statement)
         # A journal's first sync takes the directory along, and so the database's own name: SQLite sees to that.
         self._removeDebris()
-        (ceiling,) = execute("SELECT ceiling FROM reserved").fetchone()
+        # A hand, or a bad disk, may have left nothing or nonsense there.
+        (ceiling,) = execute("SELECT max(ceiling) FROM reserved WHERE typeof(ceiling) = 'integer'").fetchone()
         (highest,) = execute("SELECT max(id) FROM message").fetchone()
-        return max(ceiling, highest or 0)
+        return max(ceiling or 0, highest or 0)
+
+    def _lost(self, how: str) -> str:
+        return (
+            f"the queue in {self._place} has lost its database {DATABASE}: {how}; put it back, "
+            f"or move {BODIES} away to begin with an empty queue"
+        )
 
     def _removeDebris(self) -> None:
         directory = f"{self._place}/{BODIES}"
@@ -260,57 +258,21 @@ class Writer(Reader):
 
         @return: should the journal be moved?
         """
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            touched = self._change(connection, messages, states, deleted)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        if touched and self._inFiles:
-            self._removeBodies(touched)
+        gone = [*deleted]
+        for new in messages:
+            if new.body is None:
+                # What is not there cannot be committed.
+                self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
+                self._inFiles.add(new.id)
+            gone += new.supersedes
+        make(self._connection, changes(messages, states, gone))
+        if gone and self._inFiles:
+            self._removeBodies(dict.fromkeys(map(messageOf, gone)))
         size = sum(len(new.body) + _PAGE_OCTETS for new in messages if new.body is not None)
-        self._sinceCheckpoint += size + _PAGE_OCTETS * (len(states) + len(deleted))
+        self._sinceCheckpoint += size + _PAGE_OCTETS * (len(states) + len(gone))
         return self._sinceCheckpoint >= CHECKPOINT_OCTETS
 
-    def _change(
-        self,
-        connection: sqlite3.Connection,
-        messages: Sequence[NewMessage],
-        states: Mapping[EnvelopeId, bytes],
-        deleted: Sequence[EnvelopeId],
-    ) -> list[MessageId]:
-        """
-        @return: messages that lost an envelope.
-        """
-        execute = connection.execute
-        gone = deleted
-        if messages:
-            rows = [
-                (new.id, new.record, new.body, id & _NUMBER_MASK, record)
-                for new in messages
-                for id, record in new.envelopes[:1]
-            ]
-            _INSERT_MESSAGES.run(execute, rows)
-            further = [(new.id, id & _NUMBER_MASK, record) for new in messages for id, record in new.envelopes[1:]]
-            _INSERT_ENVELOPES.run(execute, further)
-            for new in messages:
-                if new.body is None:
-                    # What is not there cannot be committed.
-                    self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
-                    self._inFiles.add(new.id)
-                if new.supersedes:
-                    gone = (*gone, *new.supersedes)
-        if states:
-            _UPDATE_STATES.run(execute, [(messageOf(id), id & _NUMBER_MASK, state) for id, state in states.items()])
-        if not gone:
-            return []
-        _DELETE_ENVELOPES.run(execute, [(messageOf(id), id & _NUMBER_MASK) for id in gone])
-        return list(dict.fromkeys(map(messageOf, gone)))
-
-    def _removeBodies(self, touched: Sequence[MessageId]) -> None:
+    def _removeBodies(self, touched: Iterable[MessageId]) -> None:
         for id in touched:
             if id not in self._inFiles:
                 continue

@@ -35,6 +35,7 @@ BUCKET_BITS = 28
 REASON_SUFFIX = ".reason"
 
 _BUCKET = re.compile(r"[0-9a-f]{9}\Z")
+_CEILING = "ceiling"
 _CEILING_OCTETS = 64
 
 
@@ -221,7 +222,7 @@ class Publisher(Directory):
             for name in self.disk.listDirectory(self.staged):
                 removeIfThere(self.disk, f"{self.staged}/{name}")
             self._settleAll()
-            return max(self._ceiling(), self._highest())
+            return max(self._ceilingKept(), self._highest())
         except OSError as error:
             self.close()
             raise SpoolError(f"the queue in {self.place} cannot be opened: {error}") from error
@@ -234,9 +235,24 @@ class Publisher(Directory):
         if lock is not None:
             lock.close()
 
-    def _ceiling(self) -> int:
+    def _ceilingKept(self) -> int:
+        """One small file must not keep all mail from flowing: without it, ids go on from the clock, above all that are there."""
         try:
-            file = self.disk.open(f"{self.place}/ceiling")
+            return self._ceiling()
+        except DamagedFile as error:
+            target = f"{self.aside}/{_CEILING}"
+            writeDurably(self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, str(error).encode())
+            self.disk.rename(f"{self.place}/{_CEILING}", target)
+            self.disk.syncDirectory(self.aside)
+            self.disk.syncDirectory(self.place)
+            return 0
+
+    def _ceiling(self) -> int:
+        """
+        @raise DamagedFile:
+        """
+        try:
+            file = self.disk.open(f"{self.place}/{_CEILING}")
         except FileNotFoundError:
             return 0
         try:
@@ -244,9 +260,7 @@ class Publisher(Directory):
         finally:
             file.close()
         if len(words) != 2 or f"{crc32(words[0]):08x}".encode() != words[1]:
-            raise SpoolError(
-                f"{self.place}/ceiling is damaged; remove it if no other file of the queue is, and ids go on from the clock"
-            )
+            raise DamagedFile("the highest reserved id cannot be read; ids go on from the clock")
         return int(words[0], 16)
 
     def _highest(self) -> int:
@@ -261,7 +275,7 @@ class Publisher(Directory):
     def reserve(self, ceiling: MessageId) -> None:
         text = formatMessageId(MessageId(max(ceiling, self._ceiling()))).encode()
         line = text + f" {crc32(text):08x}\n".encode()
-        writeDurably(self.disk, f"{self.place}/ceiling.tmp", f"{self.place}/ceiling", line)
+        writeDurably(self.disk, f"{self.place}/{_CEILING}.tmp", f"{self.place}/{_CEILING}", line)
         self.disk.syncDirectory(self.place)
 
     def publish(self, messages: Sequence[NewMessage]) -> None:

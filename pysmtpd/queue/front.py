@@ -30,12 +30,12 @@ from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.model.envelope import Agent, BodyRef, Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId, messageOf
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Entry, Kind
+from pysmtpd.model.schedule import entryOf
 from pysmtpd.queue.body import MemoryBody
 from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
 from pysmtpd.queue.content import CheckedBody
@@ -46,10 +46,8 @@ from pysmtpd.queue.refusal import FAILED, asQueueError
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
 
-WALK_PAGE = 200
-"""Messages in one page of a walk: some milliseconds of work between two turns of the reactor."""
-
-_KINDS = {Agent.MTA: Kind.MTA, Agent.MDA: Kind.MDA}
+WALK_PAGE = 50
+"""Messages in one page of a walk: two milliseconds of work between two turns of the reactor, for new mail comes first."""
 
 
 @implementer(IQueue, ISubmit, IKeeper)
@@ -216,11 +214,7 @@ class QueueFront:
         if self._isDiscarding:
             inserted(None)
         else:
-            entries = [
-                Entry(envelope.id, _KINDS[envelope.destination.agent], envelope.created, envelope.expires)
-                for envelope in envelopes
-            ]
-            self._scheduler.insert(entries).addCallbacks(inserted, notInserted)
+            self._scheduler.insert([entryOf(envelope) for envelope in envelopes]).addCallbacks(inserted, notInserted)
         return done
 
     def _tell(self, message: Message, envelopes: Sequence[Envelope]) -> None:
@@ -384,6 +378,9 @@ class QueueFront:
         found: list[tuple[Message, tuple[Envelope, ...]]] = []
         for stored in messages:
             try:
+                if not stored.envelopes:
+                    # A message goes with its last envelope: these were lost.
+                    raise Damaged("none of its envelopes is there")
                 message, envelopes = self._decode(stored, before, now)
             except Damaged as error:
                 self._putAside(stored.id, formatMessageId(stored.id), str(error))

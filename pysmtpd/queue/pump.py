@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.queue import IBatchingBackend, IQueueBackend, NewMessage, QueueError
@@ -130,7 +130,7 @@ class Pump:
         if self._apply is None:
             Deferred.fromCoroutine(self._inParts(batch))
         else:
-            self._apply(batch.messages, batch.states, tuple(batch.deleted)).addCallbacks(
+            maybeDeferred(self._apply, batch.messages, batch.states, tuple(batch.deleted)).addCallbacks(
                 self._applied, self._notApplied, (batch,), {}, (batch,)
             )
 
@@ -147,9 +147,9 @@ class Pump:
         """Each kind by itself; if the commits fail, each message by itself, unless it is for want of room."""
         backend = self._backend
         # All are asked in one turn: a backend keeps their order.
-        committing = backend.commit(batch.messages) if batch.messages else succeed(None)
-        updating = backend.update(batch.states) if batch.states else succeed(None)
-        deleting = backend.delete(tuple(batch.deleted)) if batch.deleted else succeed(None)
+        committing = maybeDeferred(backend.commit, batch.messages) if batch.messages else succeed(None)
+        updating = maybeDeferred(backend.update, batch.states) if batch.states else succeed(None)
+        deleting = maybeDeferred(backend.delete, tuple(batch.deleted)) if batch.deleted else succeed(None)
         failed = await _outcome(committing)
         changed = await _outcome(updating)
         removed = await _outcome(deleting)
@@ -159,7 +159,7 @@ class Pump:
             if message is None:
                 fate = changed or removed
             elif isRetried:
-                fate = await _outcome(backend.commit((message,)))
+                fate = await _outcome(maybeDeferred(backend.commit, (message,)))
             else:
                 fate = failed
             if fate is not None:

@@ -119,6 +119,15 @@ def writeDurably(disk: IDisk, temporary: str, path: str, data: bytes) -> None:
     disk.rename(temporary, path)
 
 
+def isThere(disk: IDisk, path: str) -> bool:
+    """Is there something of this name?"""
+    try:
+        disk.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def removeIfThere(disk: IDisk, path: str) -> bool:
     """Remove a file; False if there is none."""
     try:

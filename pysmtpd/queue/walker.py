@@ -71,7 +71,8 @@ class Walker(Directory):
             if not message or bucket != f"{message >> BUCKET_BITS:09x}":
                 raise DamagedFile("this name is not one of ours")
             found = self.read(message)
-            return None if found is None else found.stored()
+            # Without envelopes it is over, and its file is about to go.
+            return None if found is None or not found.envelopes else found.stored()
         except (DamagedFile, OSError) as error:
             reason = str(error)
         self._moveAside(bucket, name, reason)

@@ -27,7 +27,7 @@ Tables: TypeAlias = Callable[[Config], Mapping[str, ITable]]
 class Authenticator:
     """Values of the table are C{user:secret} or C{secret}; a secret is a hash of crypt(3), or C{{PLAIN}} and the password itself.
 
-    A user that is not there takes as long as one that is. Hashing runs in lanes, few of them.
+    A user that is not there takes as long as the one who was asked for last and is there. Hashing runs in lanes, few of them.
     """
 
     def __init__(self, platform: IPlatform, tables: Tables, patience: float = PATIENCE) -> None:
@@ -51,15 +51,19 @@ class Authenticator:
         value = await self._lookup(table, user.lower()) if user else None
         secret = "" if value is None else secretOf(value)
         if secret.startswith(_PLAIN):
+            self._like[name] = _PLAIN
             plain = secret.removeprefix(_PLAIN).encode("utf-8")
             return bool(plain) and hmac.compare_digest(plain, password)
+        like = self._like.get(name, DUMMY)
+        if like == _PLAIN and not isHash(secret):
+            return False
         self._turn = (self._turn + 1) % LANES
         lane = f"auth-{self._turn}"
         try:
             if isHash(secret):
                 self._like[name] = secret
                 return await self._platform.workers.run(lane, verify, password, secret)
-            return await self._platform.workers.run(lane, verifyNobody, password, self._like.get(name, DUMMY))
+            return await self._platform.workers.run(lane, verifyNobody, password, like)
         except NoCrypt as error:
             raise TableError(str(error)) from error
 

@@ -19,9 +19,8 @@ from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId
-from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease
+from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease, entryOf
 from pysmtpd.scheduler.ends import Ends
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder

@@ -15,9 +15,8 @@ from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.events import EnvelopeExpired, EnvelopeRemoved, InternalError, QueueFailed
-from pysmtpd.model.schedule import Kind, Lease
+from pysmtpd.model.schedule import Kind, Lease, entryOf
 from pysmtpd.scheduler.backoff import nextTry
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.verdict import expired
 

@@ -16,8 +16,7 @@ from pysmtpd.model.events import DeliveryAttempted
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Entry, Kind, Lease
-from pysmtpd.scheduler.entry import entryOf
+from pysmtpd.model.schedule import Entry, Kind, Lease, entryOf
 from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
 

@@ -13,7 +13,7 @@ from pysmtpd.interfaces.queue import IQueue, QueueError, Walked
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.events import QueueFailed, QueueLoaded
-from pysmtpd.scheduler.entry import entryOf
+from pysmtpd.model.schedule import entryOf
 
 # Seconds until a queue that refused a page is asked for it again.
 _RETRY = 5.0

@@ -37,6 +37,7 @@ class ClientCore:
     @ivar extensions: of the last answer to EHLO; what was said before TLS is forgotten (RFC 3207 4.2).
     @ivar secured: TLS is on.
     @ivar greeting: the text of the server's greeting.
+    @ivar heard: complete replies so far.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class ClientCore:
         "_settings",
         "extensions",
         "greeting",
+        "heard",
         "secured",
         "stage",
     )
@@ -69,6 +71,7 @@ class ClientCore:
         self.extensions: Extensions = NO_EXTENSIONS
         self.secured = settings.secured
         self.greeting = ""
+        self.heard = 0
         self._settings = settings
         self._reader = ReplyReader()
         self._output: list[bytes] = []
@@ -89,6 +92,7 @@ class ClientCore:
         reader.feed(data)
         try:
             while (reply := reader.next()) is not None:
+                self.heard += 1
                 self._answered(reply)
         except ReplyError as error:
             self._end(Reply(451, f"Protocol error: {error}", "4.5.0"))

@@ -23,14 +23,11 @@ import idna
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.reply import Reply
 
-# Octets (RFC 5321 4.5.3.1.1 to 4.5.3.1.3).
-LOCAL_MAX: Final = 64
+# Octets (RFC 5321 4.5.3.1.2; RFC 1035 2.3.4).
 DOMAIN_MAX: Final = 255
-PATH_MAX: Final = 256
 LABEL_MAX: Final = 63
-# What we take.
+# RFC 5321 4.5.3.1.1 says 64; VERP and SRS make longer ones.
 LOCAL_TOLERATED: Final = 256
-PATH_TOLERATED: Final = LOCAL_TOLERATED + 1 + DOMAIN_MAX + 2
 
 # Enhanced codes of RFC 3463: bad destination or bad sender's mailbox address syntax.
 _FORWARD: Final = "5.1.3"
@@ -104,11 +101,6 @@ def parseAddress(text: str) -> Path:
     @raise GrammarError: it is not an address.
     """
     return _mailbox(text, _FORWARD, True)
-
-
-def formatPath(path: Path) -> str:
-    """With its brackets, as MAIL and RCPT take it; C{<>} for the null path."""
-    return f"<{path}>"
 
 
 def isDomain(text: str, *, utf8: bool = False) -> bool:

@@ -3,6 +3,9 @@
 The whole daemon in the World: messages to one domain whose only host never answers, for seven virtual days, with the queue in
 SQLite and retries until each message expires after four days and its sender is told. Prints attempts, and CPU seconds for 50,000
 of them; everything counts: the daemon, the World, SQLite.
+
+Measured on one of two shared cores: 2.4 s (3.1 s while the machine was busy) for 50,000 of 101,761 attempts, 47 us each: handing out and
+outcomes 20, the schedule 11, records and states 7, SQLite 5, the rest the World's. The bar, 1 s, is not met.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ from pysmtpd.model.events import Event
 from pysmtpd.model.ids import MessageId, envelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Entry, Kind
+from pysmtpd.model.schedule import Entry, Kind, entryOf
 from pysmtpd.scheduler.dispatcher import Dispatcher
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.plan import Plan
 from pysmtpd.scheduler.ram import RamScheduler
 from tests.scheduler.fakes import FakeAgent, FakeBounce, FakePlatform, FakeQueue, FakeReport, makeMessage

@@ -4,11 +4,15 @@ For each backend (sqlite, fs): a spool is filled in this process through the bac
 says so if it could not), and the daemon is started as a process. Printed are the seconds from exec to the greeting, to the
 first 250 after an end of data, and until all is loaded; and how long messages that are sent one after the other meanwhile take. All
 that is queued waits for a time far away, and the mta is paused, so that only loading goes on beside.
+
+Measured with 200,000 envelopes, cold, on two busy cores: the first 250 after 1.6 s with either backend (0.55 s of it CPU, most of that
+imports); all loaded after 20 s (sqlite, 7 s CPU) and 40 s (fs, 22 s CPU).
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import shutil
 import signal
@@ -169,6 +173,7 @@ def measure(backend: str, count: int) -> bool:
             client.say("EHLO client.test", "250")
             client.message()
             accepted = time.monotonic() - began
+            started = cpu(daemon.pid)
             waits = []
             loaded = 0.0
             while not loaded:
@@ -191,7 +196,7 @@ def measure(backend: str, count: int) -> bool:
         ends = statistics.quantiles(waits, n=100) if len(waits) > 1 else waits * 99
         print(f"{backend}: {'cold' if isCold else 'WARM (only root can drop the page cache)'}")
         print(f"  exec to greeting          {greeted:8.2f} s")
-        print(f"  exec to first 250         {accepted:8.2f} s   (bar: {BAR})")
+        print(f"  exec to first 250         {accepted:8.2f} s   (bar: {BAR})   CPU {started:.2f} s")
         print(f"  exec to all loaded        {loaded:8.2f} s   CPU {used:.2f} s")
         print(
             f"  a message meanwhile       {statistics.median(waits) * 1e3:8.1f} ms median, "
@@ -214,6 +219,8 @@ def main() -> None:
         platform = RealPlatform(reactor)
         run(fill(MAKERS[backend]("", platform, {"spool": spool}), int(count)))
         return
+    # As an installed package is, whatever PYTHONDONTWRITEBYTECODE says.
+    compileall.compile_dir("pysmtpd", quiet=1)
     met = [measure(backend, options.envelopes) for backend in options.backends]
     sys.exit(0 if all(met) else 1)
 

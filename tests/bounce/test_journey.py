@@ -13,9 +13,8 @@ from pysmtpd.model.events import DeliveryAttempted, EnvelopeBounced, EnvelopeRem
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Delivery, Kind
+from pysmtpd.model.schedule import Delivery, Kind, entryOf
 from pysmtpd.scheduler.dispatcher import Dispatcher
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.ram import RamScheduler
 from tests.bounce.test_service import FakeRouter, FakeSubmit
 from tests.scheduler.fakes import (

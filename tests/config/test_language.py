@@ -31,6 +31,12 @@ class LexerTests(SynchronousTestCase):
     def check(self, text: str, *lines: list[str], **macros: str) -> None:
         self.assertEqual(tokens(text, **macros), list(lines))
 
+    def test_marksWithoutADirective(self) -> None:
+        """The language has parentheses, no directive of ours does: that is told, not met with a traceback."""
+        for text in ("(", ")", "listen (", "listen on 127.0.0.1 port 25 )", "x = (", "action ( relay"):
+            with self.assertRaises(ConfigErrors):
+                load("t", lambda path, text=text: text + "\n" + REJECT, ENVIRONMENT, {})  # type: ignore[misc]
+
     def test_linesAndWords(self) -> None:
         self.check("a b\n\n  c:d/e;f.g \t::1\n", ["a", "b"], ["c:d/e;f.g", "::1"])
 

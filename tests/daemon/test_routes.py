@@ -53,6 +53,26 @@ class SharingTests(StoryTestCase):
         self.assertLessEqual(self.mx.connections, 20)
         self.assertGreater(self.mx.mostOpen, 1)
 
+    def test_whatAnAgentHasNoRoomForWaits(self) -> None:
+        """Held without a try, told as such, and released as room comes: to a slow host, and for one user."""
+        limits = "task-hiwat 5 task-lowat 2 task-release 3"
+        world = self.begin(rules(f"mta limit {limits}\nmda limit {limits}"))
+        self.shared(world)
+        self.mx.slow(2, "BODY")
+        world.platform.workers.delays.update({f"mda.{number}": 2.0 for number in range(4)})
+        for _ in range(20):
+            world.send("jane@client.test", "joe@d1.test", "joe@example.org")
+        world.until(lambda: self.mx.attempts >= 5, 60)
+        operator = self.operator(world)
+        held = [row for row in operator.queue() if row["condition"] == "queued"]
+        self.assertGreater(len(held), 5)
+        self.assertEqual({row["tries"] for row in held}, {0})
+        self.assertEqual({row["why"] for row in held}, {"its agent has no room now"})
+        self.assertEqual({row["agent"] for row in held}, {"mta", "mda"})
+        self.assertIn("mda:pysmtpd", {row["hold_queue"] for row in held})
+        self.finish(world, seconds=300)
+        self.assertEqual(self.results(world), ["Ok"] * 40)
+
     def test_connectionsAreReusedWithoutRset(self) -> None:
         world = self.begin()
         self.shared(world)

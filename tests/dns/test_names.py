@@ -117,6 +117,17 @@ class CacheTests(SynchronousTestCase):
             self.cache.put(key, number, 10)
         self.assertEqual([self.cache.get(key) for key in "abcd"], [None, 1, 2, 3])
 
+    def test_whatIsHeavyTakesMoreRoom(self) -> None:
+        for key, weight in (("a", 1), ("b", 1), ("c", 2), ("c", 1), ("d", 1)):
+            self.cache.put(key, 1, 10, weight)
+        self.assertEqual([self.cache.get(key) for key in "abcd"], [None, 1, 1, 1])
+        self.cache.put("e", 1, 10, 9)
+        self.assertEqual([self.cache.get(key) for key in "bcde"], [None, None, None, 1])
+        self.cache.clear()
+        for key in "abc":
+            self.cache.put(key, 1, 10)
+        self.assertEqual(len(self.cache), 3)
+
     def test_putAgainIsNew(self) -> None:
         for key in "abcad":
             self.cache.put(key, 1, 10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -429,3 +429,100 @@ class BacklogTests(SynchronousTestCase):
         self.assertEqual(host["connections"], 1)
         (relay,) = world.agent.showRelays()
         self.assertEqual(relay["relay"], "smtp://192.0.2.1:25 me.test")
+
+
+class HostilePeerTests(SynchronousTestCase):
+    def test_octetsThatDripBuyNoTime(self) -> None:
+        """A reply has to be whole within its time; a peer that sends an octet now and then would keep a message for ever."""
+        world = Relay()
+        (one,) = world.send("b@y.test", seconds=0)
+        world.run(0.5)
+        self.assertIn("Ok", world.told(one))
+        world.sink.isSilent = True
+        (two,) = world.send("b@y.test")
+        link = world.sink.connections[0]
+        for octet in b"250-" + b"x" * 400:
+            if world.told(two):
+                break
+            link._protocol.dataReceived(bytes((octet,)))
+            world.run(20)
+        self.assertIn("Time-out", world.told(two))
+
+    def test_linesThatDripBuyNoTime(self) -> None:
+        world = Relay()
+        world.send("b@y.test", seconds=0.5)
+        world.sink.isSilent = True
+        (two,) = world.send("b@y.test")
+        link = world.sink.connections[0]
+        for _ in range(20):
+            if not link._isLost:
+                link._protocol.dataReceived(b"250-still here\r\n")
+            world.run(60)
+        self.assertIn("Time-out", world.told(two))
+
+
+class ManyHostsTests(SynchronousTestCase):
+    def world(self, hosts: int, **limits: Any) -> World:
+        world = World(limits=MtaLimits(**limits))
+        for number in range(hosts):
+            name = f"d{number}.test"
+            world.dns.domain(name, (10, f"mx.{name}"))
+            world.dns.hosts[f"mx.{name}"] = (f"192.0.{number // 250 + 2}.{number % 250 + 1}",)
+            world.host(f"192.0.{number // 250 + 2}.{number % 250 + 1}")
+        return world
+
+    def test_idleConnectionsMakeRoomForOtherHosts(self) -> None:
+        """Keep-alive serves speed; it must not keep a hundred places from five hundred hosts."""
+        world = self.world(60, maxConnPerSource=5)
+        ids = [id for number in range(60) for id in world.send(f"b@d{number}.test")]
+        world.run(14)
+        self.assertEqual([], [id for id in ids if "Ok" not in world.told(id)])
+        self.assertLessEqual(sum(server.mostOpen for server in world.network.servers.values()), 60)
+
+    def test_whatWaitsIsNotComparedWithEverythingElse(self) -> None:
+        """Hosts that are silent, and many more that wait for a place: a tick looks at each once."""
+        hosts = 1500
+        world = self.world(hosts, maxConnPerSource=10)
+        for server in world.network.servers.values():
+            server.isSilent = True
+        for number in range(hosts):
+            world.agent.deliver(world.delivery(f"b@d{number}.test"), world.ears)
+        world.run(0.5)
+        board = world.agent._board
+        looked = 0
+        mayOpen = board.mayOpen
+
+        def counted(*arguments: Any) -> bool:
+            nonlocal looked
+            looked += 1
+            return mayOpen(*arguments)
+
+        class Pools(dict[Any, Any]):
+            def values(self) -> Any:
+                nonlocal looked
+                looked += len(self)
+                return super().values()
+
+        board.pools = Pools(board.pools)
+        self.patch(board, "mayOpen", counted)
+        world.clock.advance(1.0)
+        self.assertLess(looked, 5 * hosts)
+
+    def test_aThousandDeadAddressesEndInAnOutcome(self) -> None:
+        world = World()
+        hosts = [f"mx{number}.y.test" for number in range(50)]
+        world.dns.domain("y.test", *((10, host) for host in hosts))
+        for number, host in enumerate(hosts):
+            world.dns.hosts[host] = tuple(f"192.0.{number}.{place}" for place in range(1, 21))
+            for address in world.dns.hosts[host]:
+                world.host(address).isSilent = True
+        (one,) = world.send("b@y.test")
+        world.run(2 * 3600)
+        self.assertIn("None of 20 hosts could be reached", world.told(one))
+        self.assertEqual(20, len(world.network.tried))
+        (relay,) = world.agent.showRelays()
+        self.assertEqual(50, len(cast(list[str], relay["hosts"])))
+        (two,) = world.send("b@y.test")
+        world.run(2 * 3600)
+        self.assertIn("4.4.1", world.told(two))
+        self.assertEqual(40, len(dict.fromkeys(world.network.tried)), "the next attempt tries others")

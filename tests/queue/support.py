@@ -340,6 +340,8 @@ class _MortalConnection(sqlite3.Connection):
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         word = sql.split(None, 1)[0].upper()
-        if word in ("BEGIN", "COMMIT", "UPDATE"):
-            self.disk.tick(word != "BEGIN")
+        if word in ("BEGIN", "COMMIT"):
+            self.disk.tick(word == "COMMIT")
+        elif word in ("INSERT", "UPDATE") and not self.in_transaction:
+            self.disk.tick(True)
         return super().execute(sql, *values)

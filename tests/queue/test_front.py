@@ -389,6 +389,24 @@ class TroubleTests(FrontCase):
             self.successResultOf(done)
         self.failureResultOf(failing, QueueError)
 
+    def test_aBackendThatRaisesHoldsNobodyUp(self) -> None:
+        """Not by its Deferred, as it should, but in the caller's face: also then each waiter has an answer, and the next batch goes."""
+
+        def raising(*arguments: object) -> None:
+            raise RuntimeError("boom")
+
+        pump = self.front._pump
+        self.patch(pump, "_apply", raising)
+        submissions = [self.submission() for _ in range(3)]
+        waiting = [submission.commit(PREFIX) for submission in submissions]
+        names = ("commit", "update", "delete")
+        for name in names:
+            self.patch(self.backend, name, raising)
+        waiting.append(self.submission().commit(PREFIX))
+        for refused in waiting:
+            self.assertEqual(451, self.failureResultOf(refused, QueueError).value.reply.code)
+        self.successResultOf(pump.settled())
+
     def test_damagedRecordIsSetAside(self) -> None:
         messages = [self.accept() for _ in range(3)]
         self.successResultOf(self.front.stop())
@@ -403,6 +421,18 @@ class TroubleTests(FrontCase):
             self.assertEqual((f"{messages[1].id:016x}", event.reason), (aside.item, aside.reason))
             self.failureResultOf(asDeferred(self.front.load(messages[1].id)), NoSuchItem)
             self.restart()
+
+    def test_aMessageWithoutEnvelopesIsSetAside(self) -> None:
+        """Its envelopes lay where the database is damaged: that is told, the message is not passed over in silence."""
+        first, second = self.accept(), self.accept()
+        self.restart()
+        database = self.disk.database("/spool/queue.db")
+        database.execute("DELETE FROM envelope WHERE message = ?", (first.id,))
+        database.close()
+        walked = self.successResultOf(self.front.walk(None))
+        self.assertEqual([second.id], [message.id for message, _ in walked.messages])
+        (aside,) = self.successResultOf(self.front.setAside())
+        self.assertIn("none of its envelopes", aside.reason)
 
     def test_damagedEnvelopeAndState(self) -> None:
         messages = [self.accept() for _ in range(2)]

@@ -128,6 +128,41 @@ class FormatTests(SpoolCase):
         self.assertEqual("/else/where", placeOf("/else/where", "/spool", "queue"))
 
 
+class LostDatabaseTests(SpoolCase):
+    def test_contentIsNotThrownAwayWithoutItsDatabase(self) -> None:
+        backend = self.opened()
+        stage = self.successResultOf(backend.stage(ID))
+        self.successResultOf(stage.write(b"large"))
+        self.successResultOf(stage.finish())
+        self.successResultOf(backend.commit([NewMessage(ID, b"r", NEW.envelopes, None, stage.name)]))
+        self.successResultOf(backend.close())
+        self.disk.unlink("/place/queue.db")
+        self.assertIn("lost its database", self.refusal())
+        self.assertNotIn("queue.db", self.disk.listDirectory("/place"))
+        self.assertEqual(b"large", self.content(f"/place/bodies/{ID:016x}"))
+
+    def test_anEmptyDatabase(self) -> None:
+        backend = self.opened()
+        self.successResultOf(backend.close())
+        database = self.disk.database("/place/queue.db")
+        for table in ("message", "body", "envelope", "reserved"):
+            database.execute(f"DROP TABLE {table}")
+        database.close()
+        self.assertIn("it is empty", self.refusal())
+
+    def test_reservedIdsAreNonsense(self) -> None:
+        backend = self.opened()
+        self.successResultOf(backend.commit([NEW]))
+        self.successResultOf(backend.close())
+        for statement in ("UPDATE reserved SET ceiling = 'x'", "DELETE FROM reserved"):
+            database = self.disk.database("/place/queue.db")
+            database.execute(statement)
+            database.close()
+            backend = self.make()
+            self.assertEqual(ID, self.successResultOf(backend.open()))
+            self.successResultOf(backend.close())
+
+
 class DebrisTests(SpoolCase):
     def test_whatWasBegunIsRemovedAtOpen(self) -> None:
         for name, directory in (("sqlite", "/place/bodies"), ("fs", "/place/staged")):
@@ -230,4 +265,11 @@ class DamagedFileTests(SpoolCase):
         self.successResultOf(self.backend.reserve(MessageId(77)))
         self.successResultOf(self.backend.close())
         self.replace("/place/ceiling", b"0000000000000078 12345678\n")
-        self.assertIn("ceiling", self.refusal("fs"))
+        backend = self.make("fs")
+        self.assertEqual(max(self.ids), self.successResultOf(backend.open()), "all that is there stays below")
+        (aside,) = self.successResultOf(backend.setAside())
+        self.assertEqual("ceiling", aside.item)
+        self.assertIn("ids go on from the clock", aside.reason)
+        self.successResultOf(backend.reserve(MessageId(max(self.ids) + 9)))
+        self.successResultOf(backend.close())
+        self.assertEqual(max(self.ids) + 9, self.successResultOf(self.make("fs").open()))

@@ -102,6 +102,13 @@ class AuthenticatorTests(SynchronousTestCase):
             self.assertFalse(self.ask(user, b"wrong"))
         self.assertEqual(self.platform.workers.ran, ["auth-1", "auth-0"] * 2)
 
+    def test_unknownUsersOfPlainTablesTakeAsLong(self) -> None:
+        """A comparison takes no time, so neither does a user who is not there."""
+        self.assertFalse(self.ask("cid", b"wrong"))
+        for user in ("nobody", "cid", "eve"):
+            self.assertFalse(self.ask(user, b"wrong"))
+        self.assertEqual(self.platform.workers.ran, [])
+
     def test_slowTable(self) -> None:
         self.tables["users"] = SlowTable(self.tables["users"], self.platform.clock)
         asked = self.authenticator.authenticate(CONFIG, "users", "ann", b"secret")

@@ -8,9 +8,8 @@ from pysmtpd.model.config import SchedulerLimits
 from pysmtpd.model.envelope import Agent
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
-from pysmtpd.model.schedule import Delivery, Kind
+from pysmtpd.model.schedule import Delivery, Kind, entryOf
 from pysmtpd.scheduler.dispatcher import Dispatcher
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.ram import RamScheduler
 from tests.scheduler.fakes import (
     LATER,

@@ -25,9 +25,8 @@ from pysmtpd.model.events import (
 from pysmtpd.model.ids import MessageId, envelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.schedule import Condition, Kind
+from pysmtpd.model.schedule import Condition, Kind, entryOf
 from pysmtpd.scheduler.dispatcher import Dispatcher
-from pysmtpd.scheduler.entry import entryOf
 from pysmtpd.scheduler.ram import RamScheduler
 from tests.scheduler.fakes import (
     LATER,

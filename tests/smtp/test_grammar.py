@@ -11,7 +11,6 @@ from pysmtpd.model.envelope import Notify
 from pysmtpd.smtp.grammar import (
     LOCAL_TOLERATED,
     GrammarError,
-    formatPath,
     isAddressLiteral,
     isDomain,
     isHeloName,
@@ -52,7 +51,7 @@ class PathTests(SynchronousTestCase):
     def test_quotedLocalPartsAreKeptUnquoted(self) -> None:
         path = parsePath(r'<"john \"the\" doe\\"@example.org>')
         self.assertEqual(path.local, 'john "the" doe\\')
-        self.assertEqual(formatPath(path), r'<"john \"the\" doe\\"@example.org>')
+        self.assertEqual(f"<{path}>", r'<"john \"the\" doe\\"@example.org>')
 
     def test_needlessQuotesMeanNothing(self) -> None:
         self.assertEqual(parsePath('<"alice"@example.org>'), parsePath("<alice@example.org>"))
@@ -60,7 +59,7 @@ class PathTests(SynchronousTestCase):
     def test_anEmptyQuotedLocalPartIsNotTheNullPath(self) -> None:
         path = parsePath('<""@example.org>', reverse=True)
         self.assertFalse(path.isNull)
-        self.assertEqual(formatPath(path), '<""@example.org>')
+        self.assertEqual(f"<{path}>", '<""@example.org>')
 
     def test_routesAreDropped(self) -> None:
         self.assertEqual(parsePath("<@a.example,@b.example:c@d.example>"), Path("c", "d.example"))
@@ -68,7 +67,7 @@ class PathTests(SynchronousTestCase):
             self.assertRefused(bad, 501, "5.1.3")
 
     def test_dotsWhereTheyShouldNotBeAreWrittenQuoted(self) -> None:
-        self.assertEqual(formatPath(parsePath("<a..b.@example.org>")), '<"a..b."@example.org>')
+        self.assertEqual(str(parsePath("<a..b.@example.org>")), '"a..b."@example.org')
 
     def test_lengths(self) -> None:
         longest = "a" * LOCAL_TOLERATED
@@ -120,9 +119,9 @@ class PathTests(SynchronousTestCase):
 
     @given(PATHS)
     def test_whatIsWrittenIsReadTheSame(self, path: Path) -> None:
-        self.assertEqual(parsePath(formatPath(path)), path)
+        self.assertEqual(parsePath(f"<{path}>"), path)
         self.assertEqual(parseAddress(str(path)), path)
-        self.assertEqual(splitPath(formatPath(path) + " SIZE=3"), (formatPath(path), " SIZE=3"))
+        self.assertEqual(splitPath(f"<{path}> SIZE=3"), (f"<{path}>", " SIZE=3"))
 
     @given(ANY)
     def test_anythingIsReadOrRefused(self, text: str) -> None:
@@ -133,8 +132,8 @@ class PathTests(SynchronousTestCase):
                 path = parsePath(candidate, utf8=True)
             except GrammarError:
                 continue
-            self.assertEqual(parsePath(formatPath(path), utf8=True), path)
-            self.assertEqual(len(formatPath(path).splitlines()), 1)
+            self.assertEqual(parsePath(f"<{path}>", utf8=True), path)
+            self.assertEqual(len(f"<{path}>".splitlines()), 1)
 
     def test_hardInputTakesNoTime(self) -> None:
         for text in ("<" + '"\\' * 50_000, "<" + "a." * 50_000, "<a@" + "a-" * 50_000 + ">", "<" + '""' * 50_000 + ">"):

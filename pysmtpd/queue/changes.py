@@ -1,0 +1,94 @@
+"""A batch of changes as one SQL statement.
+
+Every step of a statement gives the interpreter's lock away, and while the reactor is busy, waiting to have it back costs more than the
+step. With a step for each row, and for C{BEGIN} and C{COMMIT}, the writer waited ten times for a message, and the reactor as often for
+the writer. So whatever changes is a row for one view, and triggers do what the row says.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TypeAlias
+
+from pysmtpd.interfaces.queue import NewMessage
+from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId
+
+Change: TypeAlias = tuple[str, int, int, "bytes | None", "bytes | None", "bytes | None"]
+
+SETUP = (
+    "PRAGMA temp_store = MEMORY",
+    "CREATE TEMP VIEW change (deed, message, number, record, head, content) AS VALUES ('', 0, 0, x'', x'', x'')",
+    "CREATE TEMP TRIGGER arrives INSTEAD OF INSERT ON change WHEN new.deed = 'arrives' BEGIN"
+    " INSERT INTO message (id, record) VALUES (new.message, new.head);"
+    " INSERT INTO body VALUES (new.message, new.content);"
+    " INSERT INTO envelope (message, number, record) VALUES (new.message, new.number, new.record);"
+    " END",
+    "CREATE TEMP TRIGGER joins INSTEAD OF INSERT ON change WHEN new.deed = 'joins' BEGIN"
+    " INSERT INTO envelope (message, number, record) VALUES (new.message, new.number, new.record);"
+    " END",
+    "CREATE TEMP TRIGGER turns INSTEAD OF INSERT ON change WHEN new.deed = 'turns' BEGIN"
+    " UPDATE envelope SET state = new.record WHERE message = new.message AND number = new.number;"
+    " END",
+    "CREATE TEMP TRIGGER leaves INSTEAD OF INSERT ON change WHEN new.deed = 'leaves' BEGIN"
+    " DELETE FROM envelope WHERE message = new.message AND number = new.number;"
+    " END",
+    "CREATE TEMP TRIGGER empties AFTER DELETE ON main.envelope"
+    " WHEN NOT EXISTS (SELECT 1 FROM envelope WHERE message = old.message) BEGIN"
+    " DELETE FROM message WHERE id = old.message;"
+    " DELETE FROM body WHERE message = old.message;"
+    " END",
+)
+"""For the connection that changes. Temporary: none of it is in the file."""
+
+MOST = 64
+"""Rows in one step."""
+
+_NUMBER_MASK = (1 << ENVELOPE_BITS) - 1
+_WIDTH = 6
+_ROW = f"({', '.join('?' * _WIDTH)})"
+_NOTHING = (None,) * _WIDTH
+
+# For 1, 2, 4, 8, ... rows, so that each is compiled once and kept; rows of NULL, which no trigger is for, fill it up.
+_INSERT = "INSERT INTO change VALUES "
+_STATEMENTS = tuple(_INSERT + ", ".join([_ROW] * (1 << power)) for power in range(MOST.bit_length()))
+
+
+def changes(
+    messages: Sequence[NewMessage], states: Mapping[EnvelopeId, bytes], deleted: Sequence[EnvelopeId]
+) -> list[Change]:
+    """As rows, in the order in which they are to be made: a message with its first envelope is one, each further envelope one more."""
+    rows: list[Change] = []
+    for new in messages:
+        head: bytes | None
+        deed, head, content = "arrives", new.record, new.body
+        for id, record in new.envelopes:
+            rows.append((deed, new.id, id & _NUMBER_MASK, record, head, content))
+            deed, head, content = "joins", None, None
+    rows += [("turns", id >> ENVELOPE_BITS, id & _NUMBER_MASK, state, None, None) for id, state in states.items()]
+    rows += [("leaves", id >> ENVELOPE_BITS, id & _NUMBER_MASK, None, None, None) for id in deleted]
+    return rows
+
+
+def make(connection: sqlite3.Connection, rows: Sequence[Change]) -> None:
+    """All of them, or none. The connection is in autocommit mode and without a transaction; what it has made is durable if it syncs."""
+    if len(rows) <= MOST:
+        # A statement by itself is a transaction.
+        _step(connection, rows)
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for start in range(0, len(rows), MOST):
+            _step(connection, rows[start : start + MOST])
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _step(connection: sqlite3.Connection, rows: Sequence[Change]) -> None:
+    power = (len(rows) - 1).bit_length()
+    padding = [_NOTHING] * ((1 << power) - len(rows))
+    connection.execute(_STATEMENTS[power], tuple(chain.from_iterable((*rows, *padding))))

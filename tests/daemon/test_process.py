@@ -1,0 +1,136 @@
+"""The daemon as its administrator runs it: command line, exit codes, signals, plugins, copying."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+
+from tests.daemon.processes import PYSMTPD, TWISTD, ProcessTestCase
+
+
+class ConfigurationTests(ProcessTestCase):
+    def test_checkByTwistd(self) -> None:
+        path = self.write()
+        checked = self.run_(*TWISTD, "-n", "-f", str(path))
+        self.assertEqual((checked.returncode, checked.stdout), (0, f"{path}: configuration OK\n"), checked.stderr)
+
+    def test_unknownBackend(self) -> None:
+        """One clear line, whoever starts it: what there is."""
+        path = str(self.write(before='queue backend "redis:"\n'))
+        there = "child:BACKEND, fs:[PATH], null:, ram:, sqlite:[PATH]"
+        for command in (PYSMTPD, TWISTD):
+            ran = self.run_(*command, "-f", path, "--spool", str(self.spool))
+            said = f'pysmtpd: unknown queue backend "redis"; there are: {there}\n'
+            self.assertEqual((ran.returncode, ran.stdout, ran.stderr), (78, "", said))
+
+
+class LifeTests(ProcessTestCase):
+    def test_fromStartToStop(self) -> None:
+        self.write()
+        daemon = self.start()
+        self.assertEqual(stat.S_IMODE(self.socket.stat().st_mode), 0o600)
+        self.send()
+        (row,) = [json.loads(line) for line in self.ctl("--json", "show", "queue").stdout.splitlines()]
+        self.assertEqual((row["sender"], row["recipient"]), ("jane@example.org", "ann@example.net"))
+        stopped = self.ctl("stop")
+        self.assertEqual((stopped.returncode, stopped.stdout), (0, "stopping\n"))
+        self.assertEqual(daemon.wait(30), 0)
+        self.assertFalse(self.socket.exists())
+        self.assertEqual(self.ctl("show", "queue").returncode, 69)
+        self.assertIn("daemon started", self.log)
+        self.assertIn("daemon stopped", self.log)
+
+    def test_signals(self) -> None:
+        """SIGTERM and SIGINT end it in order; kill -9 does not, and the next start finds everything."""
+        self.write()
+        daemon = self.start(PYSMTPD, "-P", "mta")
+        self.send()
+        self.assertEqual(self.stopped(daemon), 0)
+        daemon = self.start(PYSMTPD, "-P", "mta")
+        self.send("bob@example.net")
+        self.assertEqual(self.stopped(daemon, signal.SIGKILL), -signal.SIGKILL)
+        daemon = self.start(PYSMTPD, "-P", "mta")
+        self.assertEqual(self.ctl("show", "queue").stdout.count("ready, waits for its turn"), 2)
+        self.assertIn("paused:\n    mta\n", self.ctl("show", "status").stdout)
+        self.assertEqual(self.stopped(daemon, signal.SIGINT), 0)
+
+    def test_byTwistd(self) -> None:
+        self.write()
+        daemon = self.start(TWISTD)
+        self.send()
+        self.assertEqual(len(self.ctl("--json", "show", "queue").stdout.splitlines()), 1)
+        # twistd ends by the signal that it was told to end by.
+        self.assertEqual(self.stopped(daemon), -signal.SIGTERM, self.log)
+        self.assertIn("daemon stopped", self.log)
+
+    def test_whatCannotStart(self) -> None:
+        """A second daemon on the same spool, or on the same port: one line that says why, and exit code 1."""
+        self.write()
+        self.start()
+        for program in (PYSMTPD, TWISTD):
+            second = self.run_(*program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool))
+            self.assertEqual(second.returncode, 1, second.stderr)
+            self.assertNotIn("Traceback", second.stderr + second.stdout)
+            self.assertRegex(
+                second.stderr + second.stdout,
+                r"(?m)pysmtpd: the queue in .*/spool is in use by another daemon .*; stop that one first$",
+            )
+        elsewhere = str(self.place / "elsewhere")
+        second = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", elsewhere)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn(f"127.0.0.1:{self.port}", second.stderr)
+        self.assertEqual(self.ctl("show", "status").returncode, 0, "the first goes on")
+
+    def test_verboseAndBrief(self) -> None:
+        self.write()
+        daemon = self.start(PYSMTPD, "--log", "json")
+        self.assertEqual(self.ctl("log", "brief").returncode, 0)
+        self.send()
+        self.assertEqual(self.stopped(daemon), 0)
+        words = [json.loads(line)["word"] for line in self.log.splitlines() if line.startswith("{")]
+        self.assertIn("message", words)
+        self.assertNotIn("failed-command", words)
+
+
+class CopyTests(ProcessTestCase):
+    def copy(self, *options: str) -> tuple[int, str, str]:
+        ran = self.run_(*PYSMTPD, "copy", "--spool", str(self.spool), *options)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    def test_fromOneToTheOther(self) -> None:
+        self.write()
+        daemon = self.start()
+        for number in range(5):
+            self.send(f"r{number}@example.net", b"Subject: x\r\n\r\n" + b"x\r\n" * 10 ** (number + 1))
+        before = self.ctl("--json", "show", "queue").stdout
+        there = ("--from", "sqlite:", "--to", "fs:")
+        code, _, error = self.copy(*there)
+        self.assertEqual(code, 1)
+        self.assertIn("in use by another daemon", error)
+        self.assertEqual(self.stopped(daemon), 0)
+        self.assertEqual(self.copy(*there), (0, "5 messages copied from sqlite: to fs:\n", ""))
+        self.assertEqual(self.copy(*there), (0, "0 messages copied from sqlite: to fs:; 5 were there already\n", ""))
+        self.write(before='queue backend "fs:"\n')
+        daemon = self.start()
+        after = self.ctl("--json", "show", "queue").stdout
+        ids = [[json.loads(line)["evpid"] for line in rows.splitlines()] for rows in (before, after)]
+        self.assertEqual(ids[0], ids[1])
+        self.assertEqual(self.stopped(daemon), 0)
+        self.assertEqual(self.copy("--from", "fs:", "--to", "sqlite:other")[0], 0)
+
+    def test_wrongUse(self) -> None:
+        self.spool.mkdir()
+        for options, code, said in (
+            ((), 2, "--from names a backend"),
+            (("--from", "fs:", "--to", "fs:"), 2, "are the same"),
+            (("--from", "fs:", "--to", "redis:"), 2, "there are: child:BACKEND, fs:[PATH]"),
+            (("--from", "fs:", "--to", "ram:"), 2, "ram: is volatile"),
+            (("--from", "fs:", "--to", "null:"), 2, "null: is discarding"),
+        ):
+            ran = self.copy(*options)
+            self.assertEqual((ran[0], ran[1]), (code, ""), ran)
+            self.assertIn(said, ran[2])
+        nowhere = self.run_(*PYSMTPD, "copy", "--spool", "/nonexistent", "--from", "fs:", "--to", "sqlite:")
+        self.assertEqual(nowhere.returncode, 2)
+        self.assertIn("/nonexistent: No such file or directory", nowhere.stderr)
