@@ -201,17 +201,16 @@ class Writer(Reader):
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
+            # With a journal's first sync SQLite syncs the directory, too: the database keeps its name.
             for statement in _SCHEMA:
                 execute(statement)
             execute("COMMIT")
-            self._disk.syncDirectory(self._place)
         else:
             execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
         makeDurableDirectory(self._disk, bodies)
         for statement in SETUP:
             execute(statement)
-        # A journal's first sync takes the directory along, and so the database's own name: SQLite sees to that.
         self._removeDebris()
         # A hand, or a bad disk, may have left nothing or nonsense there.
         (ceiling,) = execute("SELECT max(ceiling) FROM reserved WHERE typeof(ceiling) = 'integer'").fetchone()

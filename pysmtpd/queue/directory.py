@@ -243,8 +243,8 @@ class Publisher(Directory):
             target = f"{self.aside}/{_CEILING}"
             writeDurably(self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, str(error).encode())
             self.disk.rename(f"{self.place}/{_CEILING}", target)
+            # Should the old name come back after a power cut, this is done once more.
             self.disk.syncDirectory(self.aside)
-            self.disk.syncDirectory(self.place)
             return 0
 
     def _ceiling(self) -> int:

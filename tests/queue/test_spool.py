@@ -79,6 +79,29 @@ class FirstStartTests(SynchronousTestCase):
                     self.assertLess(operations, 100)
 
 
+class DamagedCeilingTests(SynchronousTestCase):
+    """What was set aside stays to be looked at, through a power cut and the next ceiling."""
+
+    def test_powerCut(self) -> None:
+        for seed in range(8):
+            disk = SimulatedDisk(Random(seed))
+            self.successResultOf(self.opened(disk).close())
+            disk.write("/place/ceiling", b"damaged")
+            backend = self.opened(disk)
+            self.successResultOf(backend.reserve(MessageId(1 << 50)))
+            disk.powerCut()
+            backend = self.opened(disk)
+            (aside,) = self.successResultOf(backend.setAside())
+            self.assertEqual("ceiling", aside.item)
+            self.assertIn("ids go on from the clock", aside.reason)
+
+    def opened(self, disk: SimulatedDisk) -> IQueueBackend:
+        settings = {"spool": "/spool", "limits": QueueLimits()}
+        backend: IQueueBackend = fs.make("/place", SmallPlatform(disk), settings)
+        self.successResultOf(backend.open())
+        return backend
+
+
 class FormatTests(SpoolCase):
     def test_newerFormatIsRefusedUntouched(self) -> None:
         for name in ("sqlite", "fs"):
