@@ -22,6 +22,7 @@ from tests.e2e.support import (
     Place,
     checkReach,
     environment,
+    needsRoot,
     run,
     running,
     say,
@@ -58,6 +59,7 @@ class RunSinkTests(SynchronousTestCase):
         examples.mkdir(parents=True)
         for name in ("run-sink", "sink.conf"):
             shutil.copy(ROOT / "docs" / "examples" / name, examples)
+        (self.top / "pysmtpd").symlink_to(ROOT / "pysmtpd")
         self.install(self.top / ".venv" / "bin")
 
     def install(self, directory: Path) -> None:
@@ -89,6 +91,12 @@ class RunSinkTests(SynchronousTestCase):
         waitFor("the queue to be empty", lambda: run("sh", "-c", lines["look"]) == f"{letter.name}\n")
         self.assertEqual(run("sh", "-c", lines["stop"]), "stopping\n")
         self.assertEqual(daemon.wait(PATIENCE), 0)
+
+    def test_aTreeThatNobodyMayRead(self) -> None:
+        needsRoot("start the sink as nobody")
+        self.top.chmod(0o700)
+        printed = run("sh", str(self.top / "docs" / "examples" / "run-sink"), isOk=False)
+        self.assertIn("The sink runs as nobody, who cannot read", printed)
 
     def greets(self, daemon: subprocess.Popen[bytes], output: Path) -> bool:
         self.assertIsNone(daemon.poll(), output.read_text())
