@@ -78,7 +78,7 @@ class QueueFront:
         self._scheduler = scheduler
         self._report = report
         self._shard = shard
-        self._pump = Pump(backend)
+        self._pump = Pump(backend, platform.clock)
         self._cache = FreshCache(cacheOctets)
         # Messages that are being read, and whether nothing about them has changed meanwhile.
         self._reading: dict[MessageId, bool] = {}
@@ -126,6 +126,7 @@ class QueueFront:
             ceiling = ids.wanted()
             if ceiling is not None:
                 self._reserve(ids, ceiling)
+        self._pump.expect()
         return Submission(ids.next(), transaction, isBounce, self)
 
     def _reserve(self, ids: IdSource, ceiling: MessageId) -> None:
@@ -146,6 +147,9 @@ class QueueFront:
         self._backend.reserve(ceiling).addCallbacks(reserved, failed)
 
     # --- IKeeper
+
+    def ended(self) -> None:
+        self._pump.came()
 
     def stage(self, message: MessageId) -> Deferred[IStage]:
         return self._backend.stage(message).addErrback(self._stageFailed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.queue import IBatchingBackend, IQueueBackend, NewMessage, QueueError
@@ -16,6 +17,13 @@ _Apply: TypeAlias = Callable[[Sequence[NewMessage], Mapping[EnvelopeId, bytes], 
 
 BATCH_OCTETS = 16 * 1024 * 1024
 """Content in one batch; more waits for the next."""
+
+GATHER = 0.004
+"""Seconds that a batch may wait for more.
+
+A batch costs 0.15 ms of CPU whatever is in it, a third of what a message costs in all; and a sync that the first message of a crowd starts
+alone makes all others wait.
+"""
 
 
 class _Batch:
@@ -57,13 +65,26 @@ class Pump:
     A batch that fails is tried again in parts, so that one bad item fails alone, and want of room costs the commits only.
     """
 
-    def __init__(self, backend: IQueueBackend) -> None:
+    def __init__(self, backend: IQueueBackend, clock: IReactorTime) -> None:
         self._backend = backend
+        self._clock = clock
+        # Messages that are coming in, and how many of them are so slow that nobody waits for them.
+        self._coming = self._slow = 0
+        self._isGathering = False
         self._apply: _Apply | None = backend.apply if IBatchingBackend.providedBy(backend) else None
         self._next = _Batch()
         self._flying: _Batch | None = None
         self._queue: list[_Batch] = []
         self._idle: list[Deferred[None]] = []
+
+    def expect(self) -> None:
+        """A message is coming in: others may wait for it."""
+        self._coming += 1
+
+    def came(self) -> None:
+        """It is here, or will not come."""
+        self._coming -= 1
+        self._slow = min(self._slow, self._coming)
 
     def commit(self, message: NewMessage) -> Deferred[None]:
         """
@@ -102,10 +123,12 @@ class Pump:
 
     def settled(self) -> Deferred[None]:
         """Fires when the backend has answered everything that was asked for."""
-        if self._flying is None:
+        if self._flying is None and not self._next.waiting:
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._idle.append(done)
+        if self._flying is None:
+            self._consider()
         return done
 
     def _seal(self) -> _Batch:
@@ -118,8 +141,25 @@ class Pump:
         done: Deferred[None] = Deferred()
         batch.waiting.append((message, done))
         if self._flying is None:
-            self._send()
+            self._consider()
         return done
+
+    def _consider(self) -> None:
+        """Nothing flies: send what there is, or wait for more. A message that comes alone does not wait; what nobody waits for does."""
+        batch = self._next
+        if self._queue or (batch.waiting and (self._idle or (batch.messages and self._coming <= self._slow))):
+            self._send()
+        elif batch.waiting and not self._isGathering:
+            self._isGathering = True
+            self._clock.callLater(GATHER, self._gathered)
+
+    def _gathered(self) -> None:
+        self._isGathering = False
+        if self._flying is None and self._next.waiting:
+            if len(self._next.messages) == 1:
+                # It has waited in vain.
+                self._slow = self._coming
+            self._send()
 
     def _send(self) -> None:
         if self._queue:
@@ -169,8 +209,7 @@ class Pump:
     def _landed(self, batch: _Batch, fates: Mapping[int, QueueError]) -> None:
         self._flying = None
         # The next batch starts first: the backend works while we answer.
-        if self._queue or self._next.waiting:
-            self._send()
+        self._consider()
         if fates:
             for number, (_, done) in enumerate(batch.waiting):
                 if number in fates:

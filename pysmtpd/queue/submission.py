@@ -26,6 +26,9 @@ class IKeeper(Interface):
     codec: IContentCodec | None = Attribute("For new content.")
     wallTime: Callable[[], float] = Attribute("Seconds since the epoch.")
 
+    def ended() -> None:
+        """A submission takes no more content: it was committed or rolled back."""
+
     def stage(message: MessageId) -> Deferred[IStage]: ...
 
     def keep(
@@ -107,6 +110,7 @@ class Submission:
         if not self._destinations:
             return fail(ValueError("a message without a recipient cannot be committed"))
         self._isEnded = True
+        self._keeper.ended()
         if self._stage is not None:
             return Deferred.fromCoroutine(self._commitStaged(self._stage, prefix, tuple(supersedes)))
         content = b"".join((prefix, *self._chunks))
@@ -160,6 +164,7 @@ class Submission:
         if self._isEnded:
             return succeed(None)
         self._isEnded = True
+        self._keeper.ended()
         self._chunks.clear()
         if self._staging is None:
             return succeed(None)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from json import dumps
 
 from pysmtpd.model.events import Event
-from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId
 from pysmtpd.report.line import NO_SESSION, EventLog, Kind, Line, Render, Stamp, bind, columns
 
 
@@ -43,14 +42,14 @@ def _text(value: str) -> str:
 
 _RENDERS: Mapping[Kind, Render] = {
     Kind.ROOM: _text,
-    Kind.SESSION: lambda value: f'"{formatSessionId(value)}"',
-    Kind.MESSAGE: lambda value: f'"{formatMessageId(value)}"',
-    Kind.ENVELOPE: lambda value: f'"{formatEnvelopeId(value)}"',
+    Kind.SESSION: '"%016x"',
+    Kind.MESSAGE: '"%016x"',
+    Kind.ENVELOPE: '"%024x"',
     Kind.PATH: _text,
     Kind.PHRASE: _text,
     Kind.TEXT: _text,
     Kind.FLAG: lambda value: "true" if value else "false",
-    Kind.COUNT: lambda value: f"{value:d}",
-    Kind.SECONDS: lambda value: f"{value:.3f}",
-    Kind.DELAY: lambda value: f"{value:.3f}",
+    Kind.COUNT: "%d",
+    Kind.SECONDS: "%.3f",
+    Kind.DELAY: "%.3f",
 }

@@ -85,7 +85,8 @@ class Column:
     kind: Kind
 
 
-Render = Callable[[Any], str]
+# How a value is written: by a conversion of C{%}, which costs no call, or by a function.
+Render = str | Callable[[Any], str]
 Line = Callable[[Event], str]
 
 
@@ -110,10 +111,22 @@ def bind(template: str, order: Sequence[Column], renders: Mapping[Kind, Render])
     @param order: at least two.
     """
     values = attrgetter(*(column.attribute for column in order))
-    rendering = [renders[column.kind] for column in order]
+    conversions: list[str] = []
+    calls: list[tuple[int, Callable[[Any], str]]] = []
+    for index, column in enumerate(order):
+        render = renders[column.kind]
+        if isinstance(render, str):
+            conversions.append(render)
+        else:
+            conversions.append("%s")
+            calls.append((index, render))
+    form = template % tuple(conversions)
 
     def line(event: Event) -> str:
-        return template % tuple([render(value) for render, value in zip(rendering, values(event), strict=True)])
+        row = list(values(event))
+        for index, render in calls:
+            row[index] = render(row[index])
+        return form % tuple(row)
 
     return line
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from pysmtpd.model.events import Event
-from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId
 from pysmtpd.report.line import NO_SESSION, EventLog, Kind, Line, Render, Stamp, bind, columns
+
+KEPT = 1024
+"""Values whose written form is kept: names of listeners, actions and rules, and addresses, come again and again."""
 
 _isPlain = re.compile(r"[A-Za-z0-9_.:;/@+,*!?~\[\]()-]+\Z").match
 _isPlainPath = re.compile(r"[!#-;=?-\[\]-~]*\Z").match
@@ -49,11 +52,13 @@ def quoted(value: str) -> str:
     return '"' + "".join([_escaped(character, '"\\') for character in value]) + '"'
 
 
+@lru_cache(KEPT)
 def plain(value: str) -> str:
     """C{value} as it is if that cannot be misread, else L{quoted}."""
     return value if _isPlain(value) else quoted(value)
 
 
+@lru_cache(KEPT)
 def bracketed(value: str) -> str:
     """A path between angle brackets; a blank or a bracket inside becomes an escape."""
     if _isPlainPath(value):
@@ -87,14 +92,14 @@ def _escaped(character: str, backslashed: str, hexed: str = "") -> str:
 
 _RENDERS: Mapping[Kind, Render] = {
     Kind.ROOM: plain,
-    Kind.SESSION: formatSessionId,
-    Kind.MESSAGE: formatMessageId,
-    Kind.ENVELOPE: formatEnvelopeId,
+    Kind.SESSION: "%016x",
+    Kind.MESSAGE: "%016x",
+    Kind.ENVELOPE: "%024x",
     Kind.PATH: bracketed,
     Kind.PHRASE: quoted,
     Kind.TEXT: plain,
     Kind.FLAG: lambda value: "yes" if value else "no",
-    Kind.COUNT: lambda value: f"{value:d}",
-    Kind.SECONDS: lambda value: f"{value:.3f}",
+    Kind.COUNT: "%d",
+    Kind.SECONDS: "%.3f",
     Kind.DELAY: duration,
 }

@@ -51,7 +51,9 @@ class FixtureTests(SynchronousTestCase):
         new.recipient(LOCAL)
         self.assertGreater(self.successResultOf(new.commit(PREFIX)).id, bounce.id)
         ids = [envelope.id for _, envelopes in walked.messages for envelope in envelopes]
-        self.successResultOf(front.delete([*ids, EnvelopeId(new.id << 32)]))
+        deleting = front.delete([*ids, EnvelopeId(new.id << 32)])
+        self.successResultOf(front._pump.settled())
+        self.successResultOf(deleting)
         self.assertEqual((), self.successResultOf(front.page(MessageId(0), 10)))
         self.successResultOf(front.stop())
 

@@ -30,6 +30,7 @@ from pysmtpd.model.schedule import Kind
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.queue import fs, null, ram, sqlite
 from pysmtpd.queue.front import QueueFront
+from pysmtpd.queue.pump import GATHER
 from tests.queue.codec import SealingCodec
 from tests.queue.support import CrashDisk, HeldWorkers, SmallPlatform
 from tests.queue.values import LOCAL, REMOTE, TRANSACTION, ChangesetScheduler, Recorder
@@ -64,6 +65,11 @@ class FrontCase(SynchronousTestCase):
         self.successResultOf(self.front.stop())
         self.build(codec, cacheOctets)
         self.successResultOf(self.front.start())
+
+    def stored(self, done: Deferred[None]) -> None:
+        """Changes that nobody waits for leave when a moment has passed."""
+        self.platform.timer.advance(GATHER)
+        self.successResultOf(done)
 
     def submission(self, content: bytes = CONTENT, step: int = 300) -> ISubmission:
         submission = self.front.begin(TRANSACTION)
@@ -249,6 +255,7 @@ class GroupTests(FrontCase):
         found = self.front.load(message.id)
         self.assertNotIsInstance(found, Deferred)
         self.assertEqual(1, self.successResultOf(asDeferred(found))[1][0].state.tries)
+        self.platform.timer.advance(GATHER)
         self.workers.finish()
         self.successResultOf(keeping)
 
@@ -261,6 +268,7 @@ class GroupTests(FrontCase):
         self.workers.finish()
         again = self.front.load(message.id)
         assert isinstance(again, Deferred)
+        self.platform.timer.advance(GATHER)
         self.workers.finish()
         for done in (*loading, again):
             self.assertEqual(1, self.successResultOf(done)[1][0].state.tries)
@@ -281,6 +289,47 @@ class GroupTests(FrontCase):
         return self.successResultOf(done)
 
 
+class GatherTests(FrontCase):
+    """A batch waits for what is coming in, but not long, and not for those who do not come."""
+
+    def test_aloneWaitsForNobody(self) -> None:
+        self.successResultOf(self.submission().commit(PREFIX))
+
+    def test_waitsForTheOther(self) -> None:
+        first, second = self.submission(), self.submission()
+        waiting = first.commit(PREFIX)
+        self.assertNoResult(waiting)
+        self.successResultOf(second.commit(PREFIX))
+        self.successResultOf(waiting)
+
+    def test_waitsUntilTheOtherGivesUp(self) -> None:
+        first, second = self.submission(), self.submission()
+        waiting = first.commit(PREFIX)
+        self.successResultOf(second.rollback())
+        self.platform.timer.advance(GATHER)
+        self.successResultOf(waiting)
+
+    def test_slowOnesAreNotWaitedForAgain(self) -> None:
+        slow = self.submission()
+        waiting = self.submission().commit(PREFIX)
+        self.assertNoResult(waiting)
+        self.platform.timer.advance(GATHER)
+        self.successResultOf(waiting)
+        for _ in range(3):
+            self.successResultOf(self.submission().commit(PREFIX))
+        self.successResultOf(slow.commit(PREFIX))
+        first, second = self.submission(), self.submission()
+        self.assertNoResult(first.commit(PREFIX))
+        self.successResultOf(second.commit(PREFIX))
+
+    def test_deletionsGoWithTheNextMessage(self) -> None:
+        message = self.accept()
+        deleting = self.front.delete([EnvelopeId(message.id << 32)])
+        self.assertNoResult(deleting)
+        self.successResultOf(self.submission().commit(PREFIX))
+        self.successResultOf(deleting)
+
+
 class ChangeTests(FrontCase):
     def test_statesAreKept(self) -> None:
         message = self.accept()
@@ -297,18 +346,18 @@ class ChangeTests(FrontCase):
             1,
             (Attempt(5.0, "451", "mx"), Attempt(7.0, "451 later", "mx", 3, 5.5)),
         )
-        self.successResultOf(self.front.update({first: state, EnvelopeId(1): state}))
+        self.stored(self.front.update({first: state, EnvelopeId(1): state}))
         for _ in range(2):
             _, envelopes = self.successResultOf(asDeferred(self.front.load(message.id)))
             self.assertEqual([state, EnvelopeState()], [envelope.state for envelope in envelopes])
             self.restart()
-        self.successResultOf(self.front.delete([second]))
+        self.stored(self.front.delete([second]))
         _, (left,) = self.successResultOf(asDeferred(self.front.load(message.id)))
         self.assertEqual((first, state), (left.id, left.state))
 
     def test_messageGoesWithItsLastEnvelope(self) -> None:
         message = self.accept()
-        self.successResultOf(self.front.delete([EnvelopeId(message.id << 32 | n) for n in range(2)]))
+        self.stored(self.front.delete([EnvelopeId(message.id << 32 | n) for n in range(2)]))
         self.failureResultOf(asDeferred(self.front.load(message.id)), NoSuchItem)
         self.failureResultOf(self.front.open(message.body), NoSuchItem)
         self.assertEqual((), self.successResultOf(self.front.page(MessageId(0), 10)))
@@ -398,10 +447,9 @@ class TroubleTests(FrontCase):
         pump = self.front._pump
         self.patch(pump, "_apply", raising)
         submissions = [self.submission() for _ in range(3)]
-        waiting = [submission.commit(PREFIX) for submission in submissions]
-        names = ("commit", "update", "delete")
-        for name in names:
+        for name in ("commit", "update", "delete"):
             self.patch(self.backend, name, raising)
+        waiting = [submission.commit(PREFIX) for submission in submissions]
         waiting.append(self.submission().commit(PREFIX))
         for refused in waiting:
             self.assertEqual(451, self.failureResultOf(refused, QueueError).value.reply.code)
@@ -556,8 +604,10 @@ class OtherBackendTests(SynchronousTestCase):
         submission = front.begin(TRANSACTION)
         submission.recipient(REMOTE)
         message = self.successResultOf(submission.commit(PREFIX))
-        self.successResultOf(front.delete([EnvelopeId(message.id << 32)]))
-        self.failureResultOf(front.load(message.id), NoSuchItem)
+        deleting = front.delete([EnvelopeId(message.id << 32)])
+        self.successResultOf(front.stop())
+        self.successResultOf(deleting)
+        self.failureResultOf(asDeferred(front.load(message.id)), NoSuchItem)
 
     def test_crcIsOfThePlainContent(self) -> None:
         front, _ = self.front(ram.RamBackend())
