@@ -39,6 +39,9 @@ class Destination:
     @ivar rule: C{file:line} of the rule that accepted it.
     @ivar ttl: seconds until it expires, or None for the queue's own.
     @ivar orcpt: RFC 3461 ORCPT as C{type;address}, decoded from xtext; empty: none given.
+    @ivar command: an expansion gave C{|command}: run this in place of the action's method, as C{user}; empty: none.
+    @ivar file: an expansion gave C{/path}: append to this mbox in place of the action's method, as C{user}; empty: none.
+    @ivar isForwarded: an alias, a virtual address or a .forward led here; for C{srs}.
     """
 
     recipient: Path
@@ -50,6 +53,9 @@ class Destination:
     ttl: float | None = None
     notify: Notify = Notify.UNSET
     orcpt: str = ""
+    command: str = ""
+    file: str = ""
+    isForwarded: bool = False
 
     def withParameters(self, notify: Notify, orcpt: str) -> Destination:
         """The same with the DSN parameters of its RCPT command."""
