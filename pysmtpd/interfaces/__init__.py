@@ -43,7 +43,9 @@ from pysmtpd.interfaces.ready import Ready, asDeferred, whenReady
 from pysmtpd.interfaces.reporting import IReport, IReportBus, IStat
 from pysmtpd.interfaces.routing import (
     AddressAnswer,
+    ForwardRefused,
     IAuthenticator,
+    IForwardReader,
     IResolver,
     IRouter,
     ITable,
@@ -63,6 +65,7 @@ __all__ = [
     "DeliveryRefused",
     "Durability",
     "FileStat",
+    "ForwardRefused",
     "HelperFailed",
     "IAgent",
     "IAuthenticator",
@@ -80,6 +83,7 @@ __all__ = [
     "IDisk",
     "IFile",
     "IFilter",
+    "IForwardReader",
     "IHelper",
     "INetwork",
     "IOperator",

@@ -12,6 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTCP, IReactorTime, IReactorUDP, IReactorUNIX
 from zope.interface import Attribute, Interface
 
+from pysmtpd.model.question import UserInfo
+
 T = TypeVar("T")
 
 
@@ -96,6 +98,19 @@ class IDisk(Interface):
 
     def open(path: str) -> IFile:
         """A file for reading."""
+
+    def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        """The whole of a plain file in a directory, if nobody but C{owners} (and root) could have written it.
+
+        File and directory belong to one of them and are not writable by group or others; the file is no symbolic link. That is looked
+        at on what is open, so nothing can be put in its place.
+
+        @param owners: user ids.
+        @param most: octets that it may have.
+        @raise NotADirectoryError: there is no such directory.
+        @raise FileNotFoundError: there is no such file in it.
+        @raise PermissionError: with EPERM: others could have written it.
+        """
 
     def syncDirectory(path: str) -> None:
         """Its entries survive a power cut once this returned."""
@@ -204,6 +219,14 @@ class IHelper(Interface):
         The process ends when the connection does.
 
         @raise HelperFailed: there is none; never for root.
+        """
+
+    def forward(user: UserInfo, protocol: IProtocol) -> Deferred[None]:
+        """Read the C{.forward} of a user, as that user, and connect the protocol to whom reads it.
+
+        What comes is one JSON object, then the end: C{text} (octets as Latin-1; null: there is none), or C{refused} and C{errno}.
+
+        @raise HelperFailed: it is not read; never for root.
         """
 
 
