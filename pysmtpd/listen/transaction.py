@@ -85,7 +85,14 @@ class OpenTransaction:
             to = destination.recipient
             # Only the system that delivers may know that case does not matter (RFC 5321 2.4).
             local = to.local if destination.agent is Agent.MTA else to.local.lower()
-            key = (destination.action, destination.user, local, to.domain.lower(), destination.command, destination.file)
+            key = (
+                destination.action,
+                destination.user,
+                local,
+                to.domain.lower(),
+                destination.command,
+                destination.file,
+            )
             known.setdefault(key, destination)
 
     def begin(self, submit: ISubmit, pipe: IBodyPipe | None, until: float) -> None:

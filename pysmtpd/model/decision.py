@@ -5,7 +5,6 @@ The daemon obeys them, the log and the reject text cite them, C{explain} prints 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -13,9 +12,10 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Destination
 from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Where:
     """A place in a configuration file; lines and columns count from 1."""
 
@@ -27,7 +27,7 @@ class Where:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Considered:
     """One rule that was tried for an address.
 
@@ -72,7 +72,7 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Source:
     """What gave a node of an expansion.
 
@@ -90,7 +90,7 @@ class Source:
         return f"{self.name}{key}" + (f" ({self.where})" if self.where else "")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One node on its way through the rules and its expansion; the tree that C{explain} prints.
 
@@ -113,7 +113,7 @@ class Step:
     source: Source | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What becomes of one RCPT.
 
