@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
@@ -78,6 +79,7 @@ REAL_WORLD = {
     "pysmtpd.privilege",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }
