@@ -39,7 +39,7 @@ def isSrs(path: Path) -> bool:
     return _WRAPPED.match(path.local) is not None
 
 
-def today(wallTime: float) -> int:
+def dayOf(wallTime: float) -> int:
     """
     @param wallTime: seconds since the epoch.
     @return: days.
@@ -66,6 +66,16 @@ def encode(spec: SrsSpec, sender: Path, domain: str, day: int) -> Path:
             return Path(f"SRS1={_hash(spec.key, '1', tail)}={tail}", domain)
     tail = f"{_DIGITS[day % _DAYS >> 5]}{_DIGITS[day & 31]}={sender.domain}={sender.local}"
     return Path(f"SRS0={_hash(spec.key, '0', tail)}={tail}", domain)
+
+
+def rewriteSender(config: Config, sender: Path, original: Path, wallTime: float) -> Path:
+    """The sender for mail to C{original} that is forwarded.
+
+    @param original: the address of the RCPT command.
+    @param wallTime: seconds since the epoch.
+    """
+    spec = config.srs
+    return sender if spec is None else encode(spec, sender, srsDomain(config, original), dayOf(wallTime))
 
 
 def decode(spec: SrsSpec, path: Path, day: int) -> Path:

@@ -35,7 +35,7 @@ from pysmtpd.model.question import (
     UserInfo,
 )
 from pysmtpd.model.reply import Reply
-from pysmtpd.model.srs import today
+from pysmtpd.model.srs import dayOf
 from pysmtpd.router.asking import Flights
 from pysmtpd.router.users import Users
 
@@ -176,7 +176,7 @@ class Router:
             case AskSelf():
                 return self._users.me()
             case AskToday():
-                return today(self._platform.wallTime())
+                return dayOf(self._platform.wallTime())
 
     def _ofTable(self, tables: Mapping[str, ITable], ask: AskMatch | AskLookup) -> Ready[Answer]:
         table = tables.get(ask.table)
