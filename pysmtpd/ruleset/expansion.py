@@ -78,10 +78,10 @@ class _Place(NamedTuple):
 
     @ivar rule: the one whose local action it belongs to.
     @ivar path: the address that this rule took.
-    @ivar parent: the user whose name or .forward gave the node; the same name again is that user, and delivered to.
+    @ivar parent: the user whose name or .forward gave the node; the same name again is that user, not another alias.
     @ivar depth: how many expansions led here.
     @ivar table: the one that gave the node, itself or by an included file; empty: a .forward did.
-    @ivar owner: whose .forward gave the node; None: a table did.
+    @ivar owner: whose .forward gave the node, who is delivered to if it gives the same name again; None: a table did.
     @ivar isIncluded: a file that a table named gave the node.
     """
 
@@ -249,8 +249,7 @@ class Expansion:
         action = place.action
         user = untagged(name, self._delimiter)
         table = action.alias or action.virtual
-        isSelf = user == place.parent
-        if table and not isSelf:
+        if table and user != place.parent:
             keys = (name,) if name == user else (name, user)
             found = yield from self._lookup(table.name, keys, questions)
             if isinstance(found, TempFail):
@@ -269,7 +268,8 @@ class Expansion:
             return self._refuse(
                 reply, f'"{user}" is root: nothing is done as root, an alias is needed ({place.rule.place})'
             ), ()
-        if not isSelf and info.uid != _ROOT and (not action.user or action.user == user):
+        isOwn = place.owner is not None and place.owner.name == user
+        if not isOwn and info.uid != _ROOT and (not action.user or action.user == user):
             forwarded = yield from self._forward(place, info, questions)
             if forwarded is not None:
                 return forwarded
@@ -409,8 +409,16 @@ class Expansion:
         return address.key == path.key and place.parent in ("", untagged(path.local.lower(), self._delimiter))
 
     def _once(self, place: _Place, name: str, questions: list[Question]) -> Asking[Outcome]:
-        isSelf = "self" if name == place.parent else ""
-        if not self._isNew("user", place.action.name, place.path.key, name, isSelf):
+        # The same name leads elsewhere where it stands for itself, and elsewhere again in the .forward of its own.
+        user = untagged(name, self._delimiter)
+        by = (
+            ".forward"
+            if place.owner is not None and place.owner.name == user
+            else "itself"
+            if user == place.parent
+            else ""
+        )
+        if not self._isNew("user", place.action.name, place.path.key, name, by):
             return "a duplicate", ()
         return (yield from self._user(place, name, questions))
 

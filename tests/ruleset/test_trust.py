@@ -182,6 +182,14 @@ class ForwardTests(SynchronousTestCase):
             [type(ask) for ask in world.asked].count(AskForward), 1, "it is read once for each who is reached"
         )
 
+    def test_anAliasForOneselfKeepsIt(self) -> None:
+        world = aliases('ann = "ann, ben"')
+        world.forwards["ann"] = "ann, x@far.example"
+        self.assertEqual(
+            world.goes("ann@example.org"),
+            ["local ann ann@example.org", "out x@far.example", "local ben ann@example.org"],
+        )
+
     def test_cannotBeTold(self) -> None:
         world = plain()
         world.forwards["ann"] = TempFail("the home is away")
