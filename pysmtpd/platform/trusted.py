@@ -22,7 +22,6 @@ def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> 
         raise NotADirectoryError(errno.ENOTDIR, "there is no such directory", directory) from error
     try:
         found = os.fstat(parent)
-        _check(found, owners, directory)
         if found.st_mode & stat.S_ISVTX:
             # So operators say that a home is being worked on.
             raise OSError(errno.EBUSY, "it has the sticky bit", directory)
@@ -34,6 +33,11 @@ def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> 
                 raise PermissionError(errno.EPERM, "it is a symbolic link", path) from error
             if error.errno in (errno.ENXIO, errno.ENODEV):
                 raise PermissionError(errno.EPERM, "it is not a plain file", path) from error
+            raise
+        try:
+            _check(found, owners, directory)
+        except BaseException:
+            os.close(descriptor)
             raise
     finally:
         os.close(parent)

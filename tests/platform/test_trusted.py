@@ -51,6 +51,9 @@ class TrustedTests(SynchronousTestCase):
         for mode in (0o770, 0o707):
             self.home.chmod(mode)
             self.assertRefused()
+        # As long as nothing is there, it does no harm.
+        self.file.unlink()
+        self.assertRaises(FileNotFoundError, self.read)
 
     def test_theHomeIsBeingWorkedOn(self) -> None:
         self.home.chmod(0o1700)
