@@ -230,7 +230,9 @@ class FakeCertificates:
         self._context.use_certificate(crypto.X509.from_cryptography(certificate))
         self.missing = False
 
-    def serverContext(self, names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
+    def serverContext(
+        self, names: Sequence[str], verifyClient: bool = False, ca: str = "", ciphers: str = "", protocols: str = ""
+    ) -> SSL.Context:
         if self.missing:
             raise LookupError("no such pki")
         return self._context
