@@ -36,7 +36,7 @@ PURE = (
     *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
     *("pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
+    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
