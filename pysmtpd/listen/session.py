@@ -42,6 +42,12 @@ class Wire(Protocol):
     def hold(self, until: Deferred[object]) -> None:
         """Take no more events before this has fired."""
 
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        """This peer may say XCLIENT, with these attributes."""
+
+    def moved(self, address: str) -> Reply | None:
+        """The session is the session of another peer from now on. A reply: it must not be, there are too many of them."""
+
     def startTls(self, context: SSL.Context) -> None:
         """The answer to STARTTLS was given: begin the handshake."""
 
@@ -58,6 +64,10 @@ class _Lost:
     def answer(self, reply: Reply) -> None: ...
 
     def hold(self, until: Deferred[object]) -> None: ...
+
+    def offerXclient(self, attributes: tuple[str, ...]) -> None: ...
+
+    def moved(self, address: str) -> Reply | None: ...
 
     def startTls(self, context: SSL.Context) -> None: ...
 

@@ -7,8 +7,10 @@ from twisted.internet.defer import Deferred
 from pysmtpd.interfaces import Phase, Service, TableError, asDeferred
 from pysmtpd.listen.profile import makeBanner
 from pysmtpd.listen.session import Session
+from pysmtpd.model.config import TableRef
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.smtp.events import Connect
+from pysmtpd.smtp.xclient import ATTRIBUTES, LOGIN
 
 RDNS_TIMEOUT = 5.0
 
@@ -57,8 +59,19 @@ async def _ask(session: Session) -> None:
     if spec.isSocket:
         session.user = await _localUser(session)
     if spec.hostnames is not None:
-        await _nameOurselves(session)
+        await nameOurselves(session)
+    if spec.xclient is not None and await _mayAnnounce(session, spec.xclient):
+        session.wire.offerXclient((*ATTRIBUTES, LOGIN) if spec.xclientLogin else ATTRIBUTES)
     session.changed()
+
+
+async def _mayAnnounce(session: Session, proxies: TableRef) -> bool:
+    """A table that cannot tell makes nobody trusted."""
+    try:
+        return await asDeferred(session.match(proxies, Service.NETADDR, session.peer))
+    except TableError as error:
+        session.note(f"XCLIENT is not offered: {error}")
+        return False
 
 
 async def _localUser(session: Session) -> str:
@@ -73,8 +86,11 @@ async def _localUser(session: Session) -> str:
     return user.name if user is not None else f"uid:{session.uid}"
 
 
-async def _nameOurselves(session: Session) -> None:
-    """A table that cannot tell costs nobody a session: the listener's own name is right, too."""
+async def nameOurselves(session: Session) -> None:
+    """By what name we are known where the peer has connected to.
+
+    A table that cannot tell costs nobody a session: the listener's own name is right, too.
+    """
     hostnames = session.profile.spec.hostnames
     assert hostnames is not None
     try:
