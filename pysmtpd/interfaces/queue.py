@@ -193,7 +193,8 @@ class StoredMessage:
 @dataclass(frozen=True, slots=True)
 class StoredPage:
     """
-    @ivar damaged: items of this page that cannot be read at all; the backend keeps them out of later pages.
+    @ivar damaged: items of this page that cannot be read at all; the backend keeps them out of later pages. Or of which a part is
+        missing: what is left of those is among C{messages}. Or what the storage as a whole has lost.
     """
 
     messages: tuple[StoredMessage, ...]
