@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, IntFlag
 from typing import NamedTuple
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId
+from pysmtpd.model.value import value
 
 
 class Notify(IntFlag):
@@ -28,7 +29,7 @@ class Agent(Enum):
     MDA = "mda"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Destination:
     """What expanding one RCPT gave, before it has an id: where a copy shall go.
 
@@ -39,6 +40,9 @@ class Destination:
     @ivar rule: C{file:line} of the rule that accepted it.
     @ivar ttl: seconds until it expires, or None for the queue's own.
     @ivar orcpt: RFC 3461 ORCPT as C{type;address}, decoded from xtext; empty: none given.
+    @ivar command: an expansion gave C{|command}: run this in place of the action's method, as C{user}; empty: none.
+    @ivar file: an expansion gave C{/path}: append to this mbox in place of the action's method, as C{user}; empty: none.
+    @ivar isForwarded: an alias, a virtual address or a .forward led here; for C{srs}.
     """
 
     recipient: Path
@@ -50,13 +54,16 @@ class Destination:
     ttl: float | None = None
     notify: Notify = Notify.UNSET
     orcpt: str = ""
+    command: str = ""
+    file: str = ""
+    isForwarded: bool = False
 
     def withParameters(self, notify: Notify, orcpt: str) -> Destination:
         """The same with the DSN parameters of its RCPT command."""
         return replace(self, notify=notify, orcpt=orcpt)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BodyRef:
     """Where a message's content lies. Only the queue that made it looks inside.
 
@@ -88,7 +95,7 @@ class Attempt(NamedTuple):
     since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnvelopeState:
     """The part of an envelope that changes. The queue stores it and never interprets it. Times are wall-clock seconds.
 
@@ -114,7 +121,7 @@ class EnvelopeState:
 MAX_ATTEMPTS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """
     @ivar created: wall-clock seconds.
@@ -128,7 +135,7 @@ class Envelope:
     state: EnvelopeState = EnvelopeState()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """
     @ivar created: wall-clock seconds of its acceptance.

@@ -8,6 +8,7 @@ ignores what it does not know. Lone surrogates, which undecodable input leaves i
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -143,6 +144,7 @@ def encodeEnvelope(envelope: Envelope) -> bytes:
     destination = envelope.destination
     recipient = destination.recipient
     original = destination.original
+    expanded = (destination.command, destination.file, destination.isForwarded)
     return _seal(
         envelope.id,
         (
@@ -159,6 +161,8 @@ def encodeEnvelope(envelope: Envelope) -> bytes:
             destination.ttl,
             int(destination.notify),
             destination.orcpt,
+            # Most mail goes where it was sent to.
+            *(expanded if any(expanded) else ()),
         ),
     )
 
@@ -183,13 +187,16 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
             ttl,
             notify,
             orcpt,
-            *_,
+            *expanded,
         ) = values
         recipient = Path(local, domain)
         # Most mail is not forwarded: one Path then serves as both.
         isSame = local == originalLocal and domain == originalDomain
         original = recipient if isSame else Path(originalLocal, originalDomain)
         destination = Destination(recipient, original, _AGENTS[agent], action, user, rule, ttl, _NOTIFY[notify], orcpt)
+        if expanded:
+            command, file, isForwarded = expanded[:3]
+            destination = replace(destination, command=command, file=file, isForwarded=isForwarded)
         return Envelope(envelope, destination, created, expires, state)
     except (TypeError, ValueError, KeyError) as error:
         raise Damaged(f"envelope record does not fit: {error}") from error

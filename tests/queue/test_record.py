@@ -72,7 +72,9 @@ messages = messageIds.flatmap(
 )
 notifications = st.integers(0, 15).map(Notify)
 destinations = st.builds(
-    Destination, paths, paths, st.sampled_from(Agent), text, text, text, st.none() | moment, notifications, text
+    Destination,
+    *(paths, paths, st.sampled_from(Agent), text, text, text, st.none() | moment, notifications, text),
+    *(text, text, st.booleans()),
 )
 states = st.builds(
     EnvelopeState,
