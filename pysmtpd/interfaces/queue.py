@@ -42,6 +42,10 @@ class SpoolError(Exception):
     """The spool cannot be opened: locked by another daemon, of a newer format, or damaged. The text says what to do."""
 
 
+class SpoolBusy(SpoolError):
+    """Another daemon has it."""
+
+
 @value
 class SetAside:
     """An item that could not be read.

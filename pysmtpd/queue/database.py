@@ -9,8 +9,8 @@ from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
 from pysmtpd.queue.changes import GONE, SETUP, changes, make
-from pysmtpd.queue.rescue import inspect, keep, kept, moveBodies
-from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
+from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
+from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
 DATABASE = "queue.db"
 FORMAT = 2
@@ -219,6 +219,10 @@ class Writer(Reader):
             raise
 
     def _openLocked(self) -> int:
+        # SQLite would only say that it is unable to open the database.
+        checkKinds(
+            self._disk, self._place, [f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal")], (BODIES, ASIDE)
+        )
         bodies = f"{self._place}/{BODIES}"
         # They are made after the database, so where they are, it was. A new one would have them all removed as debris.
         hadDatabase = isThere(self._disk, bodies)

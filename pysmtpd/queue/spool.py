@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pysmtpd.interfaces.platform import IDisk, IFile
-from pysmtpd.interfaces.queue import SpoolError
+from pysmtpd.interfaces.queue import SpoolBusy, SpoolError
 
 LOCK = "queue.lock"
 FORMAT = "queue.format"
@@ -34,6 +35,7 @@ def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...], newes
     @raise SpoolError: it is locked, newer, or not ours; nothing was touched.
     """
     try:
+        checkKinds(disk, directory, (LOCK, FORMAT, f"{FORMAT}.tmp"), ())
         isNew = _checkFormat(disk, directory, kind, traces, newest)
         if isNew:
             makeDurableDirectory(disk, directory)
@@ -54,7 +56,7 @@ def _lock(disk: IDisk, directory: str) -> IFile:
     try:
         return disk.lock(f"{directory}/{LOCK}")
     except BlockingIOError as error:
-        raise SpoolError(
+        raise SpoolBusy(
             f"the queue in {directory} is in use by another daemon ({error}); stop that one first"
         ) from error
 
@@ -96,6 +98,19 @@ def raiseFormat(disk: IDisk, directory: str, kind: str, version: int) -> None:
     temporary = f"{directory}/{FORMAT}.tmp"
     writeDurably(disk, temporary, f"{directory}/{FORMAT}", f"pysmtpd queue {kind} {version}\n".encode())
     disk.syncDirectory(directory)
+
+
+def checkKinds(disk: IDisk, directory: str, files: Sequence[str], directories: Sequence[str]) -> None:
+    """What is there must be what it should be; what is missing is made later.
+
+    @raise SpoolError: one is something else.
+    """
+    for names, kind in ((files, "file"), (directories, "directory")):
+        for name in names:
+            path = f"{directory}/{name}"
+            # A link may lead to another disk.
+            if isThere(disk, path) and (found := disk.stat(path).kind) not in (kind, "link"):
+                raise SpoolError(f"{path} should be a {kind} of the queue, but is a {found}: move it away")
 
 
 def makeDurableDirectory(disk: IDisk, path: str) -> None:
