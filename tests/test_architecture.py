@@ -103,8 +103,6 @@ WORLDLY = (
 BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complete"}
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
-    # One flag of send(2).
-    "pysmtpd.listen.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},
     "pysmtpd.testing": {"os", "random", "shutil", "tempfile", "pathlib"},

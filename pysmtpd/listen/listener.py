@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
 
-from pysmtpd.listen import direct
+from pysmtpd.interfaces import direct
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.neighbours import Neighbours
 from pysmtpd.listen.profile import Profile, listenerName, makeProfile

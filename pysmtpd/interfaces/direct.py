@@ -1,4 +1,4 @@
-"""Writing straight through to the socket.
+"""Writing straight through to the socket, for every room that speaks over one.
 
 Twisted's TCP transport buffers what is written and waits for the next turn of the reactor to send it: two changes of the poll set
 and one turn for each reply. When nothing is buffered the same octets can go at once. This file alone knows the transport's insides
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 _DONE = Failure(ConnectionDone())
 # Linux's MSG_MORE: the system keeps a last short segment for what follows, here the end of the connection.
 _MORE = 0x8000 if sys.platform == "linux" else 0
-_NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "fileno")
+_NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "_shouldShutdown")
 
 
 def canWriteDirectly(transport: Any) -> bool:
@@ -61,6 +61,8 @@ def close(transport: Any, data: bytes) -> bool:
     """
     if not write(transport, data, _MORE):
         return False
+    # Nobody else has this socket: closing it ends the connection without shutdown(2), too.
+    transport._shouldShutdown = False
     transport.connectionLost(_DONE)
     return True
 
