@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
@@ -35,7 +36,7 @@ PURE = (
     *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names"),
     *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.sts"),
+    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
@@ -78,6 +79,7 @@ REAL_WORLD = {
     "pysmtpd.privilege",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }
