@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.listen import direct
+from pysmtpd.interfaces import direct
 from pysmtpd.listen.session import Session
 from pysmtpd.listen.verbs import HANDLERS
 from pysmtpd.model.events import SessionTls
@@ -236,6 +236,12 @@ class ServerTransport:
             self._core.answer(reply)
             if not self._running:
                 self._pump()
+
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        self._core.offerXclient(attributes)
+
+    def moved(self, address: str) -> Reply | None:
+        return self._listener.moved(self, address)
 
     def hold(self, until: Deferred[object]) -> None:
         self._held = True

@@ -25,9 +25,6 @@ listen on 127.0.0.1 port @LOW@
 action "mail" maildir "@PLACE@/mail/Maildir" virtual { "@" = "mail" }
 action "daemon" maildir "@PLACE@/daemon/Maildir" virtual { "@" = "daemon" }
 action "root" maildir "@PLACE@/root/Maildir" virtual { "@" = "root" }
-table numbers { "joe" = "61234:61234:@PLACE@/joe", "null" = "0:0:/root" }
-action "numbers" maildir "@PLACE@/numbers/%{dest.user}" userbase <numbers>
-match from any for domain "numbers.test" action "numbers"
 match from any for domain "mail.test" action "mail"
 match from any for domain "daemon.test" action "daemon"
 match from any for domain "root.test" action "root"
@@ -221,47 +218,6 @@ class RootDaemonTests(SynchronousTestCase):
         (letter,) = waitFor("delivery", lambda: self.letters("mail"))
         self.assertTrue(letter.read_bytes().endswith(content.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
 
-    def test_forwardsAreReadAsTheirUsers(self) -> None:
-        home = self.place.path / "joe"
-        home.mkdir(mode=0o700)
-        os.chown(home, 61_234, 61_234)
-        forward = home / ".forward"
-        forward.write_text("a@mail.test\n")
-        os.chown(forward, 61_234, 61_234)
-        forward.chmod(0o600)
-        self.start()
-        self.send("joe@numbers.test")
-        waitFor("delivery", lambda: self.letters("mail"))
-        # What only root can read stays unread.
-        secret = self.place.path / "secret"
-        secret.write_text("a@mail.test\n")
-        secret.chmod(0o600)
-        forward.unlink()
-        forward.symlink_to(secret)
-        self.becomes(524)
-        self.assertIn("symbolic link", self.log())
-        forward.unlink()
-        os.link(secret, forward)
-        self.becomes(451)
-        self.assertIn("Permission denied", self.log())
-        os.mkfifo(self.place.path / "pipe")
-        os.chown(self.place.path / "pipe", 61_234, 61_234)
-        forward.unlink()
-        (self.place.path / "pipe").rename(forward)
-        self.becomes(524)
-        self.assertEqual(self.code("null@numbers.test"), 550)
-
-    def code(self, recipient: str) -> int:
-        try:
-            self.send(recipient)
-        except smtplib.SMTPRecipientsRefused as refused:
-            return int(refused.recipients[recipient][0])
-        return 250
-
-    def becomes(self, code: int) -> None:
-        """What was read of a .forward is believed for some seconds."""
-        waitFor(f"a {code}", lambda: self.code("joe@numbers.test") == code)
-
     def test_nothingIsDeliveredAsRoot(self) -> None:
         self.start()
         self.assertRaises(smtplib.SMTPRecipientsRefused, self.send, "a@root.test")
@@ -271,7 +227,7 @@ class RootDaemonTests(SynchronousTestCase):
     def test_theSpoolBelongsToTheDaemonsUser(self) -> None:
         self.start()
         spool = self.place.path / "spool"
-        self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o700))
+        self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o711))
         self.assertEqual({path.lstat().st_uid for path in spool.rglob("*")}, {pwd.getpwnam("nobody").pw_uid})
 
     def test_aHostThatIsKilled(self) -> None:
