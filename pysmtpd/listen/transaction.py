@@ -78,6 +78,8 @@ class OpenTransaction:
         self.accepted += 1
         if self.recipient is None:
             self.recipient = path
+        if notify and len(destinations) > 1:
+            notify = notify.ofCopies
         known = self._destinations
         for destination in destinations:
             if notify or orcpt:

@@ -221,7 +221,7 @@ class RootDaemonTests(SynchronousTestCase):
     def test_nothingIsDeliveredAsRoot(self) -> None:
         self.start()
         self.assertRaises(smtplib.SMTPRecipientsRefused, self.send, "a@root.test")
-        self.assertIn("nothing is done as root", self.log())
+        waitFor("the log", lambda: "nothing is done as root" in self.log())
         self.assertEqual(list((self.place.path / "root").iterdir()), [])
 
     def test_theSpoolBelongsToTheDaemonsUser(self) -> None:
