@@ -16,7 +16,8 @@ from zope.interface import implementer
 from pysmtpd import __version__
 from pysmtpd.backends import makeBackend
 from pysmtpd.bounce.service import Bouncer
-from pysmtpd.control.server import Control, ControlServer
+from pysmtpd.control.commands import Control
+from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
 from pysmtpd.interfaces import (
@@ -67,6 +68,7 @@ PATIENCE = 10.0
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
+LOCAL_SOCKET = "smtp.sock"
 
 
 def _noFiles(path: str) -> bytes:
@@ -149,7 +151,7 @@ class Daemon(Service):
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         self.router = Router(platform, decide, self._tables)
-        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime)
+        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -183,6 +185,8 @@ class Daemon(Service):
             self.report,
             settings.maxSessions,
             settings.descriptors,
+            self._tables,
+            f"{settings.spool}/{LOCAL_SOCKET}",
         )
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
