@@ -148,7 +148,7 @@ class Generator:
         chosen = self.random.sample(list(keys), self.random.randint(1, min(3, len(keys))))
         return self.braces([f"{self.text(key)}{arrow}{self.text(self.random.choice(values))}" for key in chosen], True)
 
-    def list(self, values: Sequence[str]) -> str:
+    def aList(self, values: Sequence[str]) -> str:
         """A list where a table is taken."""
         name = self.known("list")
         if name and self.chance(0.4):
@@ -159,7 +159,7 @@ class Generator:
             return self.text(self.random.choice(values))
         return self.listOf(values)
 
-    def map(self, keys: Sequence[str], values: Sequence[str]) -> str:
+    def aMap(self, keys: Sequence[str], values: Sequence[str]) -> str:
         name = self.known("map")
         if name and self.chance(0.5):
             self.use("table reference")
@@ -169,13 +169,13 @@ class Generator:
     def either(self, values: Sequence[str]) -> str:
         if self.chance(0.3) and not self.isOlder:
             self.use("map where a list or map is taken")
-            return self.map(values, ("x", "y"))
-        return self.list(values)
+            return self.aMap(values, ("x", "y"))
+        return self.aList(values)
 
     def regexOr(self, table: Callable[[Sequence[str]], str], values: Sequence[str]) -> str:
         if self.chance(0.25):
             self.use("regex")
-            return "regex " + self.list(("^a.*b$", "[[:alpha:]]+", "x|y", r"example\.org$"))
+            return "regex " + self.aList(("^a.*b$", "[[:alpha:]]+", "x|y", r"example\.org$"))
         return table(values)
 
     def table(self) -> None:
@@ -263,7 +263,7 @@ class Generator:
             self.lines.append(f"srs ttl {self.random.choice(('1d', '4d', '49h'))}")
         if self.ownWords and self.chance(0.4):
             self.use("srs domain")
-            self.lines.append(f"srs domain {self.list(('example.org', 'srs.example.org'))}")
+            self.lines.append(f"srs domain {self.aList(('example.org', 'srs.example.org'))}")
 
     def limits(self, names: Sequence[str], families: bool = False) -> str:
         said = [
@@ -385,7 +385,7 @@ class Generator:
         self.use(f"condition {condition}")
         table = ""
         if condition == "src":
-            table = self.regexOr(self.list, NETWORKS)
+            table = self.regexOr(self.aList, NETWORKS)
         elif condition in ("helo", "mail-from", "rcpt-to") or (condition in ("rdns", "auth") and self.chance(0.5)):
             table = self.regexOr(self.either, ADDRESSES)
         decisions = ["reject", "disconnect", "rewrite", "report"]
@@ -443,7 +443,7 @@ class Generator:
                 word = self.random.choice(("auth", "auth-optional"))
                 if self.chance(0.5):
                     self.use(f"{word} with a table")
-                    options.append(f"{word} {self.map(('ann', 'ben'), ('hash', 'other'))}")
+                    options.append(f"{word} {self.aMap(('ann', 'ben'), ('hash', 'other'))}")
                 else:
                     self.use(f"{word} of the system")
                     system = word
@@ -461,12 +461,12 @@ class Generator:
             (
                 self.useFilter,
                 lambda: f"hostname {self.text(self.random.choice(HOSTS))}",
-                lambda: f"hostnames {self.map(('192.0.2.1', '127.0.0.1'), HOSTS)}",
+                lambda: f"hostnames {self.aMap(('192.0.2.1', '127.0.0.1'), HOSTS)}",
                 lambda: "mask-src",
                 lambda: "no-dsn",
                 lambda: "received-auth",
                 lambda: f"tag {self.text(self.random.choice(('T', 'in side', 'x' * 32)))}",
-                lambda: f"senders {self.map(('ann',), ADDRESSES)}" + self.random.choice(("", " masquerade")),
+                lambda: f"senders {self.aMap(('ann',), ADDRESSES)}" + self.random.choice(("", " masquerade")),
                 self.proxy,
             ),
             5,
@@ -474,7 +474,7 @@ class Generator:
         if self.ownWords:
             options += self.some(
                 (
-                    lambda: f"xclient {self.list(NETWORKS)} xclient-login",
+                    lambda: f"xclient {self.aList(NETWORKS)} xclient-login",
                     lambda: "submission",
                     lambda: "bare-newline normalise",
                     lambda: "lmtp",
@@ -490,7 +490,7 @@ class Generator:
         self.use("proxy-v2")
         if self.ownWords:
             return self.random.choice(
-                ("proxy-v2", f"proxy-v2 from {self.list(NETWORKS)}", f"proxy from {self.list(NETWORKS)}")
+                ("proxy-v2", f"proxy-v2 from {self.aList(NETWORKS)}", f"proxy from {self.aList(NETWORKS)}")
             )
         return "proxy-v2"
 
@@ -550,8 +550,8 @@ class Generator:
         def options() -> list[str]:
             wrapper = self.known("wrapper")
             chosen = [
-                lambda: f"userbase {self.map(('ann', 'ben'), ('1000:1000:/home/ann',))}",
-                lambda: self.random.choice(("alias", "virtual")) + f" {self.map(('ann', 'ben', '@'), ADDRESSES)}",
+                lambda: f"userbase {self.aMap(('ann', 'ben'), ('1000:1000:/home/ann',))}",
+                lambda: self.random.choice(("alias", "virtual")) + f" {self.aMap(('ann', 'ben', '@'), ADDRESSES)}",
             ]
             if wrapper is not None:
                 chosen.append(lambda: f"wrapper {self.text(wrapper)}")
@@ -566,7 +566,7 @@ class Generator:
         self.use("action relay")
         options: list[Callable[[], str]] = [
             lambda: f"helo {self.text(self.random.choice(HOSTS))}",
-            lambda: f"helo-src {self.map(('192.0.2.1',), HOSTS)}",
+            lambda: f"helo-src {self.aMap(('192.0.2.1',), HOSTS)}",
             lambda: f"src {self.sourceTable()}",
             lambda: f"mail-from {self.text(self.random.choice(('ann@example.org', '@example.org', 'ann@')))}",
             lambda: "tls" + self.random.choice(("", " no-verify")),
@@ -588,13 +588,13 @@ class Generator:
         if hosts.startswith("host"):
             said.append(f"host {self.inlineHosts()}")
         elif hosts.startswith("domain"):
-            said.append(f"domain {self.map(DOMAINS, URLS)}")
+            said.append(f"domain {self.aMap(DOMAINS, URLS)}")
         elif hosts == "backup":
             said.append("backup")
         elif hosts:
             said.append(f"backup mx {self.text('mx2.example.org')}")
         if hosts.endswith("auth"):
-            said.append(f"auth {self.map(('ann', 'ben'), ('user:password',))}")
+            said.append(f"auth {self.aMap(('ann', 'ben'), ('user:password',))}")
         self.lines.append(f"action {self.text(self.fresh('action'))} relay {' '.join(said)}{self.ttl()}")
 
     def useSrs(self) -> str:
@@ -645,11 +645,11 @@ class Generator:
         self.use(f"from {word}")
         match word:
             case "src":
-                return f"from src {self.regexOr(self.list, NETWORKS)}"
+                return f"from src {self.regexOr(self.aList, NETWORKS)}"
             case "rdns T":
-                return f"from rdns {self.regexOr(self.list, DOMAINS)}"
+                return f"from rdns {self.regexOr(self.aList, DOMAINS)}"
             case "auth T":
-                return f"from auth {self.regexOr(self.list, ('ann', 'ben'))}"
+                return f"from auth {self.regexOr(self.aList, ('ann', 'ben'))}"
             case "mail-from":
                 return f"from mail-from {self.regexOr(self.either, ADDRESSES)}"
         return f"from {word}"
@@ -663,7 +663,7 @@ class Generator:
                 if macro and self.chance(0.5):
                     self.use("use of a macro")
                     return f"for domain ${macro}"
-                return f"for domain {self.regexOr(self.list, DOMAINS)}"
+                return f"for domain {self.regexOr(self.aList, DOMAINS)}"
             case "rcpt-to":
                 return f"for rcpt-to {self.regexOr(self.either, ADDRESSES)}"
         return f"for {word}"
@@ -677,8 +677,8 @@ class Generator:
             return predicate
 
         return [
-            said("tag", lambda: self.regexOr(self.list, ("T", "in"))),
-            said("helo", lambda: self.regexOr(self.list, DOMAINS)),
+            said("tag", lambda: self.regexOr(self.aList, ("T", "in"))),
+            said("helo", lambda: self.regexOr(self.aList, DOMAINS)),
             said("tls"),
             self.random.choice((said("auth"), said("auth", lambda: self.regexOr(self.either, ("ann", "ben"))))),
             said("mail-from", lambda: self.regexOr(self.either, ADDRESSES)),

@@ -139,6 +139,11 @@ def version(smtpd: str) -> str:
 
 Rule = Callable[[str, Verdict, Verdict], object]
 
+_OWN = re.compile(
+    r"(?<![\w-])(allow-(commands|local-mx)|auth-without-tls|backend|bare-newline|proxy|resolver|shell|submission|xclient(-login)?)"
+    r"(?![\w-])|proxy-v2\s+from|srs\s+domain|limit .*[0-9](ms|s|m|h|d|K|M|G|%)"
+)
+
 # Differences that are wanted, by their id in docs/differences.md.
 WANTED: dict[str, Rule] = {
     "table-backends": lambda text, our, their: (
@@ -154,10 +159,7 @@ WANTED: dict[str, Rule] = {
     "rule-twice": lambda text, our, their: their.isAccepted and "given twice in one rule" in our.said,
     "queue-key-stdin": lambda text, our, their: our.isAccepted and "invalid key for queue encryption" in their.said,
 }
-_OWN = re.compile(
-    r"(?<![\w-])(allow-(commands|local-mx)|auth-without-tls|backend|bare-newline|proxy|resolver|shell|submission|xclient(-login)?)"
-    r"(?![\w-])|proxy-v2\s+from|srs\s+domain|limit .*[0-9](ms|s|m|h|d|K|M|G|%)"
-)
+
 
 # What 7.8 takes and the older one does not, or the other way round, by the page that describes 7.8.
 OLDER: dict[str, Rule] = {
