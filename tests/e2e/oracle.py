@@ -153,6 +153,7 @@ WANTED: dict[str, Rule] = {
     "pki-names": lambda text, our, their: our.isAccepted and "pki name not found" in their.said,
     "own-words": lambda text, our, their: our.isAccepted and _OWN.search(text) and "syntax error" in their.said,
     "port-services": lambda text, our, their: "is not a port" in our.said or "invalid port" in their.said,
+    "include-alone": lambda text, our, their: their.isAccepted and re.search(r"^\s*include[^\n]*", text, re.MULTILINE),
     "limit-values": lambda text, our, their: (
         our.isAccepted and re.search(r"limit [^\n]*[\"']", text) and "syntax error" in their.said
     ),
@@ -207,7 +208,7 @@ def compare(smtpd: str, count: int, seed: int, record: str | None = None) -> Tal
     tally = Tally()
     isOlder = version(smtpd) < "7"
     place = Place()
-    recorded: list[tuple[str, bool]] = []
+    recorded: list[tuple[str, bool, str]] = []
     try:
         for text in cases(count, seed, tally, isOlder):
             filled = text.replace("@DIR@", str(place.path))
@@ -223,7 +224,8 @@ def compare(smtpd: str, count: int, seed: int, record: str | None = None) -> Tal
             else:
                 tally.excluded[name] += 1
             if record and name != "the machine":
-                recorded.append((text, their.isAccepted))
+                said = "" if their.isAccepted else their.said.replace(f"{place.path}/", "").split("\n")[0][:120]
+                recorded.append((text, their.isAccepted, said))
     finally:
         place.remove()
     if record:
