@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pysmtpd.config.command import parseCommand
 from pysmtpd.config.lexer import Kind, Lexer, Token
+from pysmtpd.config.parser import parse
 from pysmtpd.config.printer import quoted
 from pysmtpd.config.problem import Problems, oneOf
 from pysmtpd.config.words import RESERVED
@@ -98,6 +99,7 @@ class _Conversion:
         self._note = ""
         try:
             made = self._convert(reader, lines)
+            _check(made)
         except _Cannot as cannot:
             self._keep(lines, first + 1, str(cannot))
             return
@@ -570,6 +572,18 @@ _WORDS = """
     userbase verify via virtual
 """
 _OLD_WORDS = frozenset(_WORDS.split())
+
+
+def _check(made: Sequence[str]) -> None:
+    """
+    @raise _Cannot: today's grammar refuses it.
+    """
+    problems = Problems()
+    lexer = Lexer("", "\n".join(made) + "\n", _Macros(), set(), problems)
+    while (lexemes := lexer.nextLine()) is not None:
+        parse(lexemes, problems)
+    if found := problems.found():
+        raise _Cannot(f"today's language refuses it: {found[0].message}")
 
 
 def _written(token: Token) -> str:
