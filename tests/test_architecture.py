@@ -19,6 +19,7 @@ ROOMS = {
 EDGES = {
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
@@ -81,6 +82,7 @@ REAL_WORLD = {
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }
