@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -245,6 +244,12 @@ class ServerTransport:
             if not self._running:
                 self._pump()
 
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        self._core.offerXclient(attributes)
+
+    def moved(self, address: str) -> Reply | None:
+        return self._listener.moved(self, address)
+
     def hold(self, until: Deferred[object]) -> None:
         self._held = True
         until.addCallbacks(self._released, self.session.failed)
@@ -269,12 +274,7 @@ class ServerTransport:
         """Has the peer said more than we have read? When an idle session ends it has not, and need not be waited for."""
         if self._readPaused or self._core.buffered:
             return True
-        if not self._direct or self.session.tls is not None:
-            return False
-        try:
-            return bool(self.transport.socket.recv(1, MSG_PEEK))
-        except OSError:
-            return False
+        return self._direct and direct.hasUnread(self.transport)
 
     def finish(self) -> None:
         self._finish(False)
