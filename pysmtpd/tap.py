@@ -65,8 +65,8 @@ class Options(UsageOptions):
     longdesc = (
         "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
         "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
-        "or a port; 77 it is not permitted; 78 the configuration is wrong; "
-        "of -n also 72: the configuration is right, but this machine lacks something that it names, or has it open to everybody."
+        "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "
+        "lacks something that it names, or has it open to everybody."
     )
 
     optFlags = [
