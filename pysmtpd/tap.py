@@ -29,6 +29,7 @@ from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
+from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
@@ -62,7 +63,8 @@ class Options(UsageOptions):
     """The command line, of twistd's subcommand and of the console command alike."""
 
     longdesc = (
-        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
+        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another; "
+        "`pysmtpd makemap` and `pysmtpd newaliases` make the maps of tables of the backend db. "
         "Exit codes: 0 it ended in order; 1 it could not start; 2 wrong usage; 78 the configuration is wrong."
     )
 
@@ -355,6 +357,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from twisted.internet import reactor
 
         copyQueue(arguments[1:], reactor)
+        return
+    if arguments[:1] in (["makemap"], ["newaliases"]):
+        makeMap(arguments[0], arguments[1:])
         return
     options = Options()
     try:

@@ -19,6 +19,7 @@ ROOMS = {
 EDGES = {
     "pysmtpd.tap",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -38,7 +39,8 @@ PURE = (
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
-    *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
 )
 EFFECT_FREE = {
     *(
@@ -79,6 +81,7 @@ REAL_WORLD = {
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     *COMMAND_LINES,
 }
 WORLDLY = (

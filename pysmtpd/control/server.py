@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ from pysmtpd.interfaces import (
     IStat,
     NoSuchItem,
     QueueError,
+    TableError,
     asDeferred,
 )
 from pysmtpd.model.envelope import Envelope, Message
@@ -40,6 +42,8 @@ from pysmtpd.model.schedule import Status
 _MESSAGES = 64
 _FEW = 4
 _ENVELOPES = 100
+# Entries of a table that are wrong, as many as are told.
+_PROBLEMS = 20
 # Octets of an answer for what stands beside its rows.
 _HEAD = 2000
 
@@ -133,6 +137,9 @@ class Control:
 
     async def relays(self, cursor: str) -> dict[str, Any]:
         return _slice(self._routes.showRelays(), cursor)
+
+    async def tables(self, cursor: str) -> dict[str, Any]:
+        return _slice(self._operator.tableRows(), cursor)
 
     async def setAside(self, cursor: str) -> dict[str, Any]:
         return _slice([{"item": each.item, "reason": each.reason} for each in await self._queue.setAside()], cursor)
@@ -254,6 +261,19 @@ class Control:
             raise BadArgument(str(error)) from error
         self._report.happened(Commanded(command=word, detail=part))
         return {}
+
+    async def updateTable(self, table: str) -> dict[str, Any]:
+        try:
+            update = await self._operator.updateTable(table)
+        except KeyError as error:
+            known = ", ".join(str(row["table"]) for row in self._operator.tableRows()[:20]) or "none that has a name"
+            raise BadArgument(f"there is no table {table[:80]!r}; there are: {known}") from error
+        except TableError as error:
+            raise Unavailable(f"{error}; what the table held before still counts") from error
+        self._report.happened(Commanded(command="update table", detail=f"{table} ({update.entries})"))
+        row = asdict(update)
+        row["problems"] = row["problems"][:_PROBLEMS]
+        return {"update": row}
 
     async def log(self, verbose: bool) -> dict[str, Any]:
         self._operator.setVerbose(verbose)

@@ -52,6 +52,7 @@ from pysmtpd.interfaces.routing import (
     MxHost,
     Service,
     TableError,
+    TableUpdate,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
@@ -118,6 +119,7 @@ __all__ = [
     "StoredMessage",
     "StoredPage",
     "TableError",
+    "TableUpdate",
     "User",
     "Verdict",
     "Walked",

@@ -18,7 +18,7 @@ from pysmtpd.interfaces.delivery import IOutcomes, IRelease
 from pysmtpd.interfaces.queue import IBody, QueueError
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport, IStat
-from pysmtpd.interfaces.routing import AddressAnswer, IResolver, ITable, Lookup, MxAnswer, MxHost, Service
+from pysmtpd.interfaces.routing import AddressAnswer, IResolver, ITable, Lookup, MxAnswer, MxHost, Service, TableUpdate
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.config import Action, Config, Method, MtaLimits, RelayHost
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, Message
@@ -313,6 +313,8 @@ def _failed() -> Deferred[IBody]:
 
 @implementer(ITable)
 class Table:
+    allowsCommands = False
+
     def __init__(self, name: str, values: Mapping[str, str]) -> None:
         self.name = name
         self._values = values
@@ -326,8 +328,8 @@ class Table:
     def fetch(self, service: Service) -> Ready[str | None]:
         return next(iter(self._values), None)
 
-    def update(self) -> Deferred[None]:
-        return succeed(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return succeed(TableUpdate())
 
 
 @implementer(IOutcomes, IRelease, IReport, IStat)

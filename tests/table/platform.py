@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from pysmtpd.interfaces.platform import IFile, IPlatform, User
+from pysmtpd.interfaces.platform import FileStat, IFile, IPlatform, User
 
 
 class MemoryFile:
@@ -27,13 +27,27 @@ class MemoryFile:
 
 
 class MemoryDisk:
+    """
+    @ivar shared: paths of files that anybody may write.
+    """
+
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.shared: set[str] = set()
+
+    def stat(self, path: str) -> FileStat:
+        return FileStat(len(self._content(path)), 0.0, "file")
 
     def open(self, path: str) -> IFile:
+        return cast(IFile, MemoryFile(self._content(path)))
+
+    def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
+        return path not in self.shared
+
+    def _content(self, path: str) -> bytes:
         if path not in self.files:
             raise FileNotFoundError(2, "No such file or directory", path)
-        return cast(IFile, MemoryFile(self.files[path]))
+        return self.files[path]
 
 
 class Lanes:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.routing import ITable, Service, TableError
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
 from pysmtpd.model.config import BackendSpec, TableSpec
 from pysmtpd.table import file, static
 from pysmtpd.testing.contracts.table import TableContract
@@ -31,6 +31,7 @@ class SlowTable:
 
     def __init__(self, table: ITable, clock: Clock) -> None:
         self.name = table.name
+        self.allowsCommands = table.allowsCommands
         self.asked = 0
         self._table = table
         self._clock = clock
@@ -48,8 +49,8 @@ class SlowTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         return self._later(self._table.fetch(service))
 
-    def update(self) -> Deferred[None]:
-        return self._later(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return self._later(TableUpdate(1))
 
 
 class StaticTableTests(TableContract, SynchronousTestCase):
@@ -60,7 +61,10 @@ class StaticTableTests(TableContract, SynchronousTestCase):
         return staticTable(entries, isMap=True)
 
     def test_argument(self) -> None:
-        error = self.assertRaises(ValueError, static.make, "/etc/x", SmallPlatform().asPlatform, {})
+        """C{static:/path} is a file, as in OpenSMTPD; another argument is nothing."""
+        settings = {"spec": TableSpec("t", BackendSpec("static"))}
+        self.assertIsInstance(static.make("/etc/x", SmallPlatform().asPlatform, settings), file.FileTable)
+        error = self.assertRaises(ValueError, static.make, "x", SmallPlatform().asPlatform, settings)
         self.assertIn("file:/path", str(error))
 
 
@@ -99,7 +103,7 @@ class FileTableTests(TableContract, SynchronousTestCase):
 
     def test_readsInALane(self) -> None:
         self.makeTable("ann\n")
-        self.assertEqual(self.platform.workers.ran, ["tables"])
+        self.assertEqual(set(self.platform.workers.ran), {"tables"})
 
     def test_unreadTableCannotTell(self) -> None:
         table = file.make(PATH, self.platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
@@ -115,7 +119,11 @@ class FileTableTests(TableContract, SynchronousTestCase):
 
     def test_failedUpdateKeepsTheOldContent(self) -> None:
         table = self.makeTable("ann: ben\n")
-        for bad, reason in ((b"ann: ben\nben:\n", "line 2"), (b"\xff", "utf-8"), (None, "No such file")):
+        for bad, reason in (
+            (b"ann: ben\nben:\n", "line 2"),
+            (b"\n\xff", "line 2: it is not UTF-8"),
+            (None, "No such file"),
+        ):
             if bad is None:
                 del self.platform.disk.files[PATH]
             else:

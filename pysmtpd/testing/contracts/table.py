@@ -125,9 +125,12 @@ class TableContract(_Case):
         self.assertIsNone(self.answer(table.lookup(Service.ALIAS, "www.example.org")))
 
     def test_fetchTakesTurns(self) -> None:
-        table = self.makeList(["192.0.2.2", "192.0.2.1"])
-        fetched = [self.answer(table.fetch(Service.SOURCE)) for _ in range(4)]
-        self.assertEqual(fetched, ["192.0.2.1", "192.0.2.2"] * 2)
+        """Each in its turn, beginning anywhere."""
+        keys = [f"192.0.2.{n}" for n in range(1, 5)]
+        table = self.makeList(keys)
+        fetched = [self.answer(table.fetch(Service.SOURCE)) for _ in range(8)]
+        self.assertEqual(sorted(fetched[:4]), keys)
+        self.assertEqual(fetched[4:], fetched[:4])
 
     def test_emptyTable(self) -> None:
         table = self.makeList([])
