@@ -1,4 +1,4 @@
-"""C{pysmtpd makemap} and C{pysmtpd newaliases}: from a text file to the map that C{db:} reads. They work while the daemon runs, and need none."""
+"""C{pysmtpd makemap} and C{pysmtpd newaliases}: from a text file to the map that C{db:} reads. They need no daemon, and disturb none."""
 
 from __future__ import annotations
 
@@ -40,10 +40,8 @@ def makeMap(disk: IDisk, source: str, target: str, kind: str = "map", temporary:
     """
     temporary = temporary or f"{target}.new"
     try:
-        try:
-            disk.unlink(temporary)
-        except FileNotFoundError:
-            pass
+        # Made here, for SQLite would follow a link that lies in the place.
+        disk.create(temporary).close()
         writer = _write(disk, source, temporary, kind)
         # The content first, then the name.
         file = disk.open(temporary)
@@ -107,7 +105,8 @@ def _checked(entries: list[Entry], kind: str) -> list[Entry]:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"pysmtpd {program}",
-        description="Makes the map FILE.db of the text in FILE, for tables of the backend db. A running daemon uses it from its next question on.",
+        description="Makes the map FILE.db of the text in FILE, for tables of the backend db. "
+        "A running daemon uses it from its next question on.",
         epilog="Exit codes: 0 the map was made; 1 it was not, and what was there is untouched; 2 wrong usage.",
     )
     if program == "makemap":
@@ -144,8 +143,6 @@ def main(program: str, arguments: Sequence[str]) -> None:
         _fail(program, f"none of {', '.join(ALIASES)} is there; name the file")
     source = os.path.abspath(source)
     target = os.path.abspath(options.output or f"{source}.db")
-    # Until it has the rights of its source nobody else reads it; what came of another call at the same time is another file.
-    os.umask(0o077)
     temporary = f"{target}.new-{os.getpid()}"
     try:
         writer = makeMap(_Disk(source), source, target, options.kind, temporary)

@@ -16,7 +16,8 @@ from zope.interface import implementer
 from pysmtpd import __version__
 from pysmtpd.backends import makeBackend
 from pysmtpd.bounce.service import Bouncer
-from pysmtpd.control.server import Control, ControlServer
+from pysmtpd.control.commands import Control
+from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
 from pysmtpd.interfaces import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from twisted.internet.defer import Deferred
@@ -15,6 +14,7 @@ from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import Service
+from pysmtpd.model.value import value
 
 __all__ = [
     "AddressAnswer",
@@ -35,7 +35,7 @@ class TableError(Exception):
     """A table cannot answer now: a temporary failure, never a wrong answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TableUpdate:
     """What reading a table's source again has found.
 
@@ -114,13 +114,13 @@ class Lookup(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MxHost:
     preference: int
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MxAnswer:
     """
     @ivar hosts: sorted by preference. A null MX (RFC 7505) is one host with an empty name.
@@ -134,7 +134,7 @@ class MxAnswer:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AddressAnswer:
     """
     @ivar addresses: IPv6 and IPv4, textual.

@@ -1,4 +1,4 @@
-"""Tables in files made by C{pysmtpd makemap}: of any size, for a few pages of memory. Each question is one look into the file, in a lane."""
+"""Tables in files made by C{pysmtpd makemap}: of any size, for a few pages of memory. Each question is a look into the file, in a lane."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Map:
                 return file.get(key) is not None or (parsed is not None and file.holdsNetwork(*parsed))
             case Service.REGEX:
                 if self._patterns is None:
-                    self._patterns = Patterns(file.keys())
+                    self._patterns = Patterns(file.patterns())
                 return self._patterns.match(key)
         return file.get(key) is not None
 
@@ -96,6 +96,11 @@ class _Map:
         if key is not None:
             checkValue(service, key)
         return key
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def update(self) -> TableUpdate:
         before = 0 if self._file is None else self._file.size
@@ -127,6 +132,10 @@ class DbTable:
 
     def update(self) -> Deferred[TableUpdate]:
         return self._ask(self._map.update)
+
+    def close(self) -> Deferred[None]:
+        """Let go of the file; the next question opens it again."""
+        return self._ask(self._map.close)
 
     def _ask(self, work: Callable[..., T], *values: Any) -> Deferred[T]:
         return Deferred.fromCoroutine(self._asked(work, *values))

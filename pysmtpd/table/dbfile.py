@@ -1,7 +1,8 @@
 """The file that C{pysmtpd makemap} writes and C{db:} reads: a SQLite database, which any SQLite shell can look into.
 
-C{entry (key, value)} holds the keys in lower case; C{network (width, length, number)} those that are networks, by their prefix; C{glob (pattern)}
-those that must be tried one by one; C{about (name, value)} says what kind of file it is.
+C{entry (key, value)} holds the keys in lower case; C{network (width, length, number)} those that are networks, by their prefix;
+C{glob (pattern)} those that must be tried one by one; C{written (key, original)} those that may be patterns which mean something else in
+lower case; C{about (name, value)} says what kind of file it is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entry (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE network (width INTEGER, length INTEGER, number BLOB, PRIMARY KEY (width, length, number)) WITHOUT ROWID;
 CREATE TABLE glob (pattern TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE written (key TEXT PRIMARY KEY, original TEXT NOT NULL) WITHOUT ROWID;
 """
 _BATCH = 10_000
 
@@ -52,14 +54,18 @@ class MapWriter:
         @raise sqlite3.Error:
         """
         rows: dict[str, str] = {}
-        for key, value, line in entries:
-            key = key.lower()
+        written: dict[str, str] = {}
+        for original, value, line in entries:
+            key = original.lower()
+            if key != original and "\\" in key:
+                written[key] = original
             if key in rows or self._isThere(key):
                 self.duplicates.append(f"line {line}: {key}")
             else:
                 self.size += 1
             rows[key] = value
         self._many("INSERT OR REPLACE INTO entry VALUES (?, ?)", rows.items())
+        self._many("INSERT OR REPLACE INTO written VALUES (?, ?)", written.items())
         networks = [parseNetwork(key) for key in rows if key[:1] in "[0123456789abcdef:i"]
         self._many(
             "INSERT OR REPLACE INTO network VALUES (?, ?, ?)",
@@ -92,7 +98,6 @@ class MapWriter:
         about = {"format": FORMAT, "entries": str(self.size), "stars": " ".join(self._tails)}
         self._many("INSERT INTO about VALUES (?, ?)", about.items())
         self._database.execute("COMMIT")
-        self._database.execute("ANALYZE")
         self._database.close()
 
     def close(self) -> None:
@@ -161,9 +166,10 @@ class MapFile:
                     return True
         return False
 
-    def keys(self) -> list[str]:
-        """All of them, sorted."""
-        return [row[0] for row in self._database.execute("SELECT key FROM entry ORDER BY key")]
+    def patterns(self) -> list[str]:
+        """All keys, as they were written, sorted."""
+        original = "SELECT coalesce(original, key) FROM entry LEFT JOIN written USING (key) ORDER BY key"
+        return [row[0] for row in self._database.execute(original)]
 
     def keyAt(self, place: int) -> str | None:
         """The key at a place of the sorted ones."""

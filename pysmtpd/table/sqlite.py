@@ -65,7 +65,7 @@ class _Session:
         if len(data) > MAX_SIZE:
             raise ValueError(f"it has more than {MAX_SIZE} octets")
         queries = parseQueries(data, self._path)
-        self._close()
+        self.close()
         self._queries = queries
         for query in [*queries.lookups.values(), *queries.fetches.values()]:
             self._rows(query, "", isTried=True)
@@ -79,7 +79,7 @@ class _Session:
         # A file that was renamed into its place is another one; one that was written to is not.
         identity = self._disk.identity(path)[:2]
         if self._connection is None or identity != self._identity:
-            self._close()
+            self.close()
             connection = self._disk.database(path, readOnly=True)
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
             connection.execute("PRAGMA query_only = ON")
@@ -88,7 +88,7 @@ class _Session:
             self._identity = self._disk.identity(path)[:2]
         return self._connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self._lists = {}
         if self._connection is not None:
             self._connection.close()
@@ -248,6 +248,10 @@ class SqliteTable:
 
     def update(self) -> Deferred[TableUpdate]:
         return self._ask(self._session.update)
+
+    def close(self) -> Deferred[None]:
+        """Let go of the database; the next question connects again."""
+        return self._ask(self._session.close)
 
     def _ask(self, work: Callable[..., T], *values: Any) -> Deferred[T]:
         return Deferred.fromCoroutine(self._asked(work, *values))

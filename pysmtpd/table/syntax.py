@@ -16,7 +16,8 @@ MAX_LINE = 65_536
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?=[ \t:]|\Z)')
 _KEY = re.compile(r"\[[^\]]*\][^\s:]*|[^\s:]+")
-_SEPARATOR = re.compile(r"[ \t]*(:?)[ \t]*")
+# A colon at the key; one that stands alone; or blanks. In "key :include:/path" the colon is the value's.
+_SEPARATOR = re.compile(r"(:|[ \t]+:(?=[ \t]|\Z))?[ \t]*")
 # What begins an entry though it stands farther in: "key:" and a blank. Nothing that a value of aliases(5) may begin with.
 _INDENTED = re.compile(r"""[^\s:,"|/\\]+:(?=[ \t]|\Z)""")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)")

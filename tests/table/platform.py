@@ -84,9 +84,9 @@ class MemoryUsers:
 
 
 class SmallPlatform:
-    def __init__(self) -> None:
+    def __init__(self, disk: Any = None) -> None:
         self.clock = Clock()
-        self.disk = MemoryDisk()
+        self.disk = MemoryDisk() if disk is None else disk
         self.workers = Lanes(self.clock)
         self.users = MemoryUsers()
         self.random = Random(1)
