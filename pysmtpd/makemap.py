@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import sqlite3
@@ -41,14 +42,10 @@ def makeMap(disk: IDisk, source: str, target: str, kind: str = "map", temporary:
     temporary = temporary or f"{target}.new"
     try:
         # Made here, for SQLite would follow a link that lies in the place.
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(temporary)
         disk.create(temporary).close()
         writer = _write(disk, source, temporary, kind)
-        # The content first, then the name.
-        file = disk.open(temporary)
-        try:
-            file.sync()
-        finally:
-            file.close()
         disk.rename(temporary, target)
         disk.syncDirectory(os.path.dirname(target) or "/")
     except (OSError, sqlite3.Error) as error:

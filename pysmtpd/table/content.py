@@ -44,7 +44,7 @@ class Content:
 
     __slots__ = (
         *("_all", "_canonical", "_faults", "_globs", "_keys", "_labels", "_mailAll", "_mailGlobs", "_mailLabels"),
-        *("_mailTails", "_mask", "_name", "_networks", "_order", "_patterns", "_raw", "_shards", "_tails"),
+        *("_mailTails", "_mask", "_name", "_networks", "_order", "_others", "_patterns", "_raw", "_shards", "_tails"),
         *("globs", "octets", "problems", "size"),
     )
 
@@ -73,6 +73,7 @@ class Content:
         self._labels = builder.labels
         self._tails = tuple(builder.tails)
         self._globs = tuple(builder.globs)
+        self._others = self._all or bool(self._tails or self._globs)
         self._mailAll = "@" in builder.shards[self._place("@")]
         self._mailLabels = builder.mailLabels
         self._mailTails = tuple(builder.mailTails)
@@ -115,8 +116,11 @@ class Content:
         if service is _DOMAIN:
             keys = self._keys
             if keys is not None:
-                return key in keys or (self._labels and not keys.isdisjoint(starred(key))) or self._isPattern(key)
-            return self._holds(key) or (self._labels and any(map(self._holds, starred(key)))) or self._isPattern(key)
+                if key in keys or (self._labels and not keys.isdisjoint(starred(key))):
+                    return True
+            elif self._holds(key) or (self._labels and any(map(self._holds, starred(key)))):
+                return True
+            return self._others and self._isPattern(key)
         if service is _MAILADDR:
             return self._matchAddress(key)
         if service is _REGEX:

@@ -39,7 +39,8 @@ class MapWriter:
 
     def __init__(self, disk: IDisk, path: str) -> None:
         self._database = disk.database(path)
-        self._database.execute("PRAGMA journal_mode = MEMORY")
+        # Said, for all rests on it: what is committed is synced, so only the name has to follow.
+        self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("BEGIN")
         for statement in _SCHEMA.split(";"):
             if statement.strip():

@@ -12,12 +12,12 @@ from pysmtpd.table.syntax import Reader
 
 LANE = "tables"
 MAX_SIZE = 1 << 30
-MAX_ENTRIES = 20_000_000
 
 # Octets of one piece: some milliseconds of work.
 _PIECE = 32_768
 # A guess that is on the safe side: more parts than needed cost little.
 _OCTETS_OF_ENTRY = 16
+_LARGE = 1 << 24
 
 T = TypeVar("T")
 
@@ -50,16 +50,23 @@ class Reading:
         if self._file is None or self._builder is None:
             self._open()
             return True
-        piece = self._file.read(_PIECE)
-        self._size += len(piece)
-        if self._size > MAX_SIZE:
-            raise ValueError(f"it has more than {MAX_SIZE} octets")
-        entries = self._reader.feed(piece) if piece else self._reader.finish()
-        self._builder.add(entries)
+        try:
+            piece = self._file.read(_PIECE)
+            self._size += len(piece)
+            if self._size > MAX_SIZE:
+                raise ValueError(f"it has more than {MAX_SIZE} octets")
+            self._builder.add(self._reader.feed(piece) if piece else self._reader.finish())
+        except BaseException:
+            self._file.close()
+            raise
+        if not piece:
+            self._file.close()
         return bool(piece)
 
     def _open(self) -> None:
-        size = self._disk.stat(self._path).size
+        found = self._disk.stat(self._path)
+        # How large it is behind a link is not told; parts that are not needed cost little.
+        size = _LARGE if found.kind == "link" else found.size
         self._file = self._disk.open(self._path)
         self.isTrusted = self._disk.isWritableOnlyBy(self._file, self._path, self._users)
         self._builder = Builder(self._path, self._services, size // _OCTETS_OF_ENTRY)
@@ -68,10 +75,6 @@ class Reading:
         """All was read."""
         assert self._builder is not None
         return Content.of(self._builder)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 async def read(platform: IPlatform, path: str, services: Collection[Service]) -> tuple[Content, bool]:
@@ -82,11 +85,8 @@ async def read(platform: IPlatform, path: str, services: Collection[Service]) ->
     """
     users = (0, platform.users.me().uid)
     reading = Reading(platform.disk, path, services, users)
-    try:
-        await inSlices(platform, reading.step)
-        return await platform.workers.run(LANE, reading.finish), reading.isTrusted
-    finally:
-        await platform.workers.run(LANE, reading.close)
+    await inSlices(platform, reading.step)
+    return await platform.workers.run(LANE, reading.finish), reading.isTrusted
 
 
 async def compare(platform: IPlatform, old: Content | None, new: Content) -> TableUpdate:

@@ -64,12 +64,16 @@ class _Session:
             file.close()
         if len(data) > MAX_SIZE:
             raise ValueError(f"it has more than {MAX_SIZE} octets")
-        queries = parseQueries(data, self._path)
+        old, self._queries = self._queries, parseQueries(data, self._path)
         self.close()
-        self._queries = queries
-        for query in [*queries.lookups.values(), *queries.fetches.values()]:
-            self._rows(query, "", isTried=True)
-        return TableUpdate(globs=0)
+        try:
+            for query in [*self._queries.lookups.values(), *self._queries.fetches.values()]:
+                self._rows(query, "", isTried=True)
+        except (OSError, sqlite3.Error, TableError):
+            self._queries = old
+            self.close()
+            raise
+        return TableUpdate()
 
     def _connected(self) -> sqlite3.Connection:
         if self._queries is None:

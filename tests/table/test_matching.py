@@ -51,19 +51,19 @@ sizes = st.sampled_from([0, 3 * SHARD, 100 * SHARD])
 
 
 class OracleTests(SynchronousTestCase):
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=200)
     @given(st.lists(names, max_size=6), asked, sizes)
     def test_domains(self, keys: list[str], name: str, expected: int) -> None:
         found = content(keys, expected).match(Service.DOMAIN, name)
         self.assertIs(found, matches(keys, Service.DOMAIN, name))
 
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=200)
     @given(st.lists(mailKeys, max_size=6), asked, sizes)
     def test_addresses(self, keys: list[str], address: str, expected: int) -> None:
         found = content(keys, expected).match(Service.MAILADDR, address)
         self.assertIs(found, matches(keys, Service.MAILADDR, address))
 
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=200)
     @given(st.lists(networks, max_size=6), st.one_of(addresses, st.sampled_from(["local", "x", ""])), sizes)
     def test_networks(self, keys: list[str], address: str, expected: int) -> None:
         found = content(keys, expected).match(Service.NETADDR, address)
