@@ -71,6 +71,7 @@ PATIENCE = 10.0
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
+LOCAL_SOCKET = "smtp.sock"
 
 
 def _noFiles(path: str) -> bytes:
@@ -120,7 +121,10 @@ def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
 
 @implementer(IOperator)
 class Daemon(Service):
-    """The whole daemon as one service."""
+    """The whole daemon as one service.
+
+    @ivar trouble: what kept it from starting.
+    """
 
     _log = Logger()
 
@@ -133,6 +137,7 @@ class Daemon(Service):
         self._stopping: Deferred[None] | None = None
         self._startedAt = platform.clock.seconds()
         self._ready = False
+        self.trouble: BaseException | None = None
 
         self.report = Bus(platform.wallTime)
         for observer in settings.observers:
@@ -157,7 +162,7 @@ class Daemon(Service):
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         self.router = Router(platform, decide, self._tables)
-        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime)
+        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -191,6 +196,8 @@ class Daemon(Service):
             self.report,
             settings.maxSessions,
             settings.descriptors,
+            self._tables,
+            f"{settings.spool}/{LOCAL_SOCKET}",
         )
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
@@ -216,6 +223,7 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
+            self.trouble = failure.value
             if not failure.check(*_EXPECTED):
                 # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
                 self._log.failure("The daemon cannot start", failure=failure)

@@ -34,6 +34,7 @@ from pysmtpd.interfaces.queue import (
     NoSuchItem,
     QueueError,
     SetAside,
+    SpoolBusy,
     SpoolError,
     StoredMessage,
     StoredPage,
@@ -53,6 +54,8 @@ from pysmtpd.interfaces.routing import (
     Service,
     TableError,
     TableUpdate,
+    TextAnswer,
+    TlsaAnswer,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
@@ -115,11 +118,14 @@ __all__ = [
     "Service",
     "SetAside",
     "Space",
+    "SpoolBusy",
     "SpoolError",
     "StoredMessage",
     "StoredPage",
     "TableError",
     "TableUpdate",
+    "TextAnswer",
+    "TlsaAnswer",
     "User",
     "Verdict",
     "Walked",

@@ -61,6 +61,12 @@ class RealDisk(RealFiles):
             # Of a file's address all is quoted that SQLite would take for something else.
             place = f"file:{quote(path)}?mode=ro"
             return sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
+        # Nobody else's to read, whatever the process's umask is; the journal beside it gets the same mode from SQLite.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def identity(self, path: str) -> tuple[int, ...]:
