@@ -55,6 +55,7 @@ from pysmtpd.interfaces.routing import (
     MxHost,
     Service,
     TableError,
+    TableUpdate,
     TextAnswer,
     TlsaAnswer,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "StoredMessage",
     "StoredPage",
     "TableError",
+    "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
     "User",
