@@ -25,6 +25,7 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import SessionId
+from pysmtpd.model.question import Service
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.table import static
@@ -75,6 +76,9 @@ def measure(what: str, run: Callable[[], None], count: int) -> None:
     print(f"{what:44}{median(times) * 1e6:8.1f} us")
 
 
+SERVICES = {"domain": Service.DOMAIN, "address": Service.MAILADDR, "net": Service.NETADDR}
+
+
 def entries(kind: str, part: int) -> Iterator[str]:
     """One table's share: domains and addresses of 50 tables, 20,000 each, or networks, 10,000 each."""
     for number in range(part * 50_000, (part + 1) * 50_000 if kind != "net" else part * 50_000 + 10_000):
@@ -104,8 +108,11 @@ def large() -> None:
     tables: dict[str, ITable] = {}
     for name, spec in config.tables.items():
         found = next((each for each in kinds if name == f"{each[0]}{each[1]}"), None)
-        keys = spec.entries if found is None else ((key, "") for key in entries(*found))
-        tables[name] = StaticTable(name, keys)
+        keys = spec.entries if found is None else tuple((key, "") for key in entries(*found))
+        services = () if found is None else (SERVICES[found[0]],)
+        tables[name] = static.make(
+            "", cast(IPlatform, platform), {"spec": replace(spec, entries=keys), "services": services}
+        )
     gc.freeze()
     router = Router(cast(IPlatform, platform), decide, lambda config: tables)
     session = TRANSACTION.session
@@ -131,7 +138,8 @@ def large() -> None:
         for number in range(misses)
     ]
     users = {to.local: "ann" for to, _ in cases}
-    tables["aliases"] = StaticTable("aliases", users.items())
+    aliases = replace(config.tables["aliases"], entries=tuple(users.items()))
+    tables["aliases"] = static.make("", cast(IPlatform, platform), {"spec": aliases})
     random.shuffle(cases)
     for to, sent in cases:
         # The first who matches asks for the user.
