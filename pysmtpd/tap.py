@@ -34,6 +34,7 @@ from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
+from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
@@ -46,6 +47,7 @@ from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Daemon, Settings, build
+from pysmtpd.table.regex import checkPattern
 from pysmtpd.tls.certificates import Certificates
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
@@ -65,7 +67,8 @@ class Options(UsageOptions):
 
     longdesc = (
         "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another, "
-        "`pysmtpd convert` turns a configuration of OpenSMTPD before 6.4 into today's. "
+        "`pysmtpd convert` turns a configuration of OpenSMTPD before 6.4 into today's; "
+        "`pysmtpd makemap` and `pysmtpd newaliases` make the maps of tables of the backend db. "
         "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
         "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "
         "lacks something that it names, or has it open to everybody."
@@ -156,7 +159,17 @@ def environment(platform: IPlatform) -> Environment:
         localAddresses=platform.localAddresses(),
         interfaces=interfaces,
         resolve=resolveHost,
+        regexFault=regexFault,
     )
+
+
+def regexFault(expression: str) -> str:
+    """Why it is no regular expression that a table may hold; empty: it is one."""
+    try:
+        checkPattern(expression)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def raiseDescriptors() -> int:
@@ -411,6 +424,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if arguments[:1] == ["convert"]:
         convertFile(arguments[1:])
+        return
+    if arguments[:1] in (["makemap"], ["newaliases"]):
+        makeMap(arguments[0], arguments[1:])
+        return
     options = Options()
     try:
         options.parseOptions(arguments)

@@ -21,6 +21,7 @@ EDGES = {
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -41,7 +42,8 @@ PURE = (
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
-    *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
 )
 EFFECT_FREE = {
     *(
@@ -84,6 +86,7 @@ REAL_WORLD = {
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     *COMMAND_LINES,
 }
 WORLDLY = (
