@@ -7,8 +7,9 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO, cast
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TextIO, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
@@ -24,12 +25,14 @@ from twisted.python.usage import UsageError
 
 from pysmtpd import __version__
 from pysmtpd.backends import NoSuchBackend
+from pysmtpd.checking import checkSyntax, examine, notes, tell
 from pysmtpd.config.environment import Environment
-from pysmtpd.config.load import load
+from pysmtpd.config.load import Reading
+from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
-from pysmtpd.model.config import Config
+from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
@@ -41,6 +44,7 @@ from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Daemon, Settings, build
+from pysmtpd.tls.certificates import Certificates
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
@@ -64,10 +68,16 @@ class Options(UsageOptions):
 
     longdesc = (
         "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
-        "Exit codes: 0 it ended in order; 1 it could not start; 2 wrong usage; 78 the configuration is wrong."
+        "Exit codes: 0 it ended in order; 1 it could not start; 2 wrong usage; 78 the configuration is wrong; "
+        "of -n also 72: the configuration is right, but this machine lacks something that it names, or has it open to everybody."
     )
 
-    optFlags = [["check", "n", "Check the configuration file and exit."]]
+    optFlags = [
+        ["check", "n", "Check the configuration file and exit; everything that is wrong is told in one run."],
+        ["syntax", None, "With -n: check the language alone, and not what this machine has."],
+        ["print", None, "With -n: print the configuration as it was understood, every default and macro resolved."],
+        ["verbose", "v", "With -n: the same as --print."],
+    ]
     optParameters = [
         ["file", "f", DEFAULT_CONFIGURATION, "The configuration file, in the language of smtpd.conf(5)."],
         ["spool", None, DEFAULT_SPOOL, "Directory of the queue and of the control socket; made if it is not there."],
@@ -103,15 +113,15 @@ class Options(UsageOptions):
     opt_P = opt_pause
 
     def postOptions(self) -> None:
+        if not self["check"] and (self["syntax"] or self["print"] or self["verbose"]):
+            raise UsageError("--syntax, --print and -v go with -n")
         if self["log"] not in ("text", "json", "none"):
             raise UsageError(f"--log takes text, json or none, not {self['log']!r}")
 
 
-def loadConfig(options: Options, platform: IPlatform) -> Config:
-    """
-    @raise ConfigErrors: everything that is wrong with the file.
-    """
-    return load(options["file"], readFile, environment(platform), options.defines)
+def readConfig(options: Options, platform: IPlatform) -> Reading:
+    """The configuration, and all that is wrong with it."""
+    return Reading(options["file"], readFile, environment(platform), options.defines)
 
 
 def readFile(path: str) -> str:
@@ -257,15 +267,17 @@ def _make(options: Options, reactor: Any) -> IService:
     network = cast("INetwork", PrivilegedNetwork(reactor, helper)) if helper is not None else None
     quicken(reactor)
     platform = RealPlatform(reactor, network, isRoot)
-    try:
-        config = loadConfig(options, platform)
-    except ConfigErrors as error:
-        raise UsageError(str(error)) from error
+    reading = readConfig(options, platform)
     spool = os.path.abspath(options["spool"])
     if options["check"]:
-        _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
-        print(f"{options['file']}: configuration OK")
-        sys.exit(0)
+        _check(options, platform, reading, spool)
+    try:
+        reading.problems.raiseIfAny()
+    except ConfigErrors as error:
+        raise UsageError(str(error)) from error
+    config = reading.config()
+    if missing := notes(config):
+        raise UsageError("\n".join(missing))
     descriptors = raiseDescriptors()
     kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
     console = _Console(options["log"], platform)
@@ -304,6 +316,37 @@ def _make(options: Options, reactor: Any) -> IService:
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
         ) from error
     return _Whole(daemon, console.close, privileged)
+
+
+def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) -> NoReturn:
+    """C{-n}: tell all there is to tell, and exit.
+
+    @raise UsageError: a backend cannot be used.
+    """
+    if options["syntax"]:
+        checkSyntax(reading)
+    examine(reading, pkiFaults)
+    if problems := reading.problems.found():
+        tell(problems, reading.problems.warnings)
+    config = reading.config()
+    _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
+    for note in notes(config):
+        print(f"note: {note}", file=sys.stderr)
+    if options["print"] or options["verbose"]:
+        sys.stdout.write(printed(config))
+    else:
+        print(f"{options['file']}: configuration OK")
+    sys.exit(0)
+
+
+def pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
+    """Why certificates and keys cannot be used, by the names of their pkis."""
+    return {
+        name: [
+            fault.removeprefix(f"{spec.where}: ") for fault in Certificates({name: spec}, readOctets, time.time).faults
+        ]
+        for name, spec in pki.items()
+    }
 
 
 def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:

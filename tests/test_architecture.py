@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
@@ -36,7 +37,7 @@ PURE = (
     *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
     *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.sts"),
+    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
@@ -79,6 +80,7 @@ REAL_WORLD = {
     "pysmtpd.privilege",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }

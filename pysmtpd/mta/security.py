@@ -11,7 +11,7 @@ from enum import Enum, IntEnum
 
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.tlsa import DOMAIN_ISSUED, Presented, Tlsa
-from pysmtpd.mta.sts import Mode, StsPolicy
+from pysmtpd.mta.policy.sts import Mode, StsPolicy
 
 
 class Level(IntEnum):

@@ -37,6 +37,8 @@ from pysmtpd.interfaces import (
     Ready,
     Service,
     TableError,
+    TextAnswer,
+    TlsaAnswer,
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.model.address import Path
@@ -189,6 +191,12 @@ class FakeResolver:
         raise NotImplementedError
 
     def addresses(self, host: str, family: str = "") -> Deferred[AddressAnswer]:
+        raise NotImplementedError
+
+    def tlsa(self, host: str, port: int) -> Deferred[TlsaAnswer]:
+        raise NotImplementedError
+
+    def text(self, name: str) -> Deferred[TextAnswer]:
         raise NotImplementedError
 
     def ptr(self, address: str) -> Deferred[Sequence[str]]:

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.tlsa import Presented, Tlsa
+from pysmtpd.mta.policy.sts import Mode, StsPolicy
 from pysmtpd.mta.security import (
     Barred,
     Dane,
@@ -27,7 +28,6 @@ from pysmtpd.mta.security import (
     missing,
     satisfies,
 )
-from pysmtpd.mta.sts import Mode, StsPolicy
 from tests.tls.authority import Authority, newKey
 
 RECORD = Tlsa(3, 1, 1, bytes(32))

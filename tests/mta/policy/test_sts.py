@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.mta.sts import MAX_AGE, MAX_PATTERNS, MAX_POLICY, BadPolicy, Mode, StsPolicy, parsePolicy, parseRecord
+from pysmtpd.mta.policy.sts import (
+    MAX_AGE,
+    MAX_PATTERNS,
+    MAX_POLICY,
+    BadPolicy,
+    Mode,
+    StsPolicy,
+    parsePolicy,
+    parseRecord,
+)
 
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mx1.example.org\r\nmx: *.Backup.example.org\r\nmax_age: 604800\r\n"
 
