@@ -179,7 +179,9 @@ class Daemon(Service):
             self.router,
             self.queue,
             self.certificates,
-            Authenticator(platform, self._tables),
+            Authenticator(
+                platform, self._tables, system=settings.helper.password if settings.helper is not None else None
+            ),
             self.resolver,
             settings.filter,
             self.report,

@@ -32,11 +32,12 @@ from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
-from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
 from pysmtpd.platform.turns import quicken
+from pysmtpd.privilege import password
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
@@ -357,6 +358,7 @@ def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
         daemon = build(platform, config, settings)
     except NoSuchBackend as error:
         raise UsageError(str(error)) from error
+    _checkSystem(config)
     if daemon.certificates.faults:
         raise UsageError("\n".join(daemon.certificates.faults))
     return daemon
@@ -385,7 +387,34 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     files = {
         (pki.name, part): path for pki in config.pki.values() for part, path in (("cert", pki.cert), ("key", pki.key))
     }
-    return lambda: separate(helper, user, addresses, files)
+    files |= {(ca.name, "ca"): ca.cert for ca in config.ca.values()}
+    return lambda: separate(helper, user, addresses, files, asksSystem(config))
+
+
+def asksSystem(config: Config) -> bool:
+    """Does a listener check passwords of the system's users?"""
+    return any(_asksSystem(spec) for spec in config.listeners)
+
+
+def _asksSystem(spec: ListenerSpec) -> bool:
+    return spec.auth is not AuthMode.NONE and spec.authTable is None
+
+
+def _checkSystem(config: Config) -> None:
+    """
+    @raise UsageError: a listener wants to check passwords of the system's users, and we cannot.
+    """
+    for spec in config.listeners:
+        if not _asksSystem(spec):
+            continue
+        if os.geteuid() != 0:
+            raise UsageError(
+                f"{spec.where}: auth without a table asks the system for its users' passwords, which needs root: "
+                "start the daemon as root, or name a table"
+            )
+        missing = password.missing()
+        if missing:
+            raise UsageError(f"{spec.where}: auth without a table asks the system for its users' passwords: {missing}")
 
 
 # Why the daemon could not start; the exit code tells.

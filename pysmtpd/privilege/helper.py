@@ -1,6 +1,6 @@
 """The root helper: the only part of a running daemon that is root. It is asked by the unprivileged daemon, and trusts it in nothing.
 
-It knows three verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
+It knows four verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
 no mail and no configuration. It ends when the daemon hangs up.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pysmtpd.privilege import wire
+from pysmtpd.privilege import password, wire
 from pysmtpd.privilege.drop import becomeUser, hardenProcess
 
 # Delivery hosts at one time, whatever the daemon asks for.
@@ -43,17 +43,20 @@ class Terms:
     """What is allowed, for the life of the helper.
 
     @ivar addresses: address and port of what may be bound.
-    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}.
+    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
+    @ivar passwords: the system's passwords may be checked: a listener of the configuration wants it.
     """
 
     addresses: frozenset[tuple[str, int]]
     files: dict[tuple[str, str], str]
+    passwords: bool = False
 
     @classmethod
     def fromValues(cls, values: dict[str, Any]) -> Terms:
         return cls(
             frozenset((str(address), int(port)) for address, port in values["addresses"]),
             {(str(name), str(part)): str(path) for name, part, path in values["files"]},
+            values.get("passwords") is True,
         )
 
 
@@ -68,10 +71,12 @@ class Helper:
         self._terms = terms
         self._serve = serve
         self._hosts = 0
+        self._checks: set[int] = set()
         self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int]] = {
             "bind": self._bind,
             "file": self._file,
             "host": self._host,
+            "password": self._password,
         }
 
     def run(self) -> None:
@@ -168,15 +173,47 @@ class Helper:
         theirs.close()
         return ours
 
+    def _password(self, values: dict[str, Any]) -> socket.socket:
+        """A connection to a child that checks one password of the system, as root, and ends."""
+        if not self._terms.passwords:
+            raise Refused("no listener of the configuration asks the system")
+        if len(self._checks) >= password.MAX_CHECKS:
+            raise Refused("too many passwords are being checked")
+        ours, theirs = socket.socketpair()
+        # No child may end unseen between its birth and its entry here.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        try:
+            child = os.fork()
+            if not child:
+                self._checkInChild(theirs)
+            self._checks.add(child)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            theirs.close()
+        return ours
+
+    def _checkInChild(self, connection: socket.socket) -> NoReturn:
+        """Never returns."""
+        status = 1
+        try:
+            _alone(connection)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            _bound(resource.RLIMIT_CORE, 0)
+            os.environ.clear()
+            os.environ["PATH"] = PATH
+            password.serve(connection)
+            status = 0
+        finally:
+            os._exit(status)
+
     def _inChild(self, user: pwd.struct_passwd, groups: list[int], connection: socket.socket) -> NoReturn:
         """Never returns. From here on nothing is root's."""
         status = 1
         try:
-            # With them the other end of its own connection: the daemon's hanging up must be noticed.
-            os.closerange(3, connection.fileno())
-            os.closerange(connection.fileno() + 1, _DESCRIPTORS)
-            os.setsid()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _alone(connection)
             for limit, most in _LIMITS:
                 _bound(limit, most)
             becomeUser(user.pw_uid, user.pw_gid, groups)
@@ -193,10 +230,22 @@ class Helper:
 
     def _reap(self, *signalled: object) -> None:
         try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                self._hosts -= 1
+            while child := os.waitpid(-1, os.WNOHANG)[0]:
+                if child in self._checks:
+                    self._checks.discard(child)
+                else:
+                    self._hosts -= 1
         except ChildProcessError:
             return
+
+
+def _alone(connection: socket.socket) -> None:
+    """In a new child: nothing of the helper's but this connection. With the rest goes the other end of the child's own connection: the
+    daemon's hanging up must be noticed."""
+    os.closerange(3, connection.fileno())
+    os.closerange(connection.fileno() + 1, _DESCRIPTORS)
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _bound(limit: int, most: int) -> None:

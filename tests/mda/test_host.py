@@ -152,6 +152,7 @@ class HostTests(SynchronousTestCase):
                 "pysmtpd.privilege.__main__",
                 "pysmtpd.privilege.drop",
                 "pysmtpd.privilege.helper",
+                "pysmtpd.privilege.password",
                 "pysmtpd.privilege.wire",
             ],
         )
