@@ -31,6 +31,7 @@ from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
+from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
@@ -55,11 +56,6 @@ KEPT_DESCRIPTORS = 512
 # What the daemon has open before its first session, and then some.
 OWN_DESCRIPTORS = 32
 
-# Exit codes, of sysexits.h where it has one.
-EX_FAILED = 1
-EX_USAGE = 2
-EX_CONFIG = 78
-
 # Thresholds of the three generations; Python's own are 700, 10, 10.
 COLLECT = (20_000, 20, 50)
 
@@ -69,8 +65,9 @@ class Options(UsageOptions):
 
     longdesc = (
         "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
-        "Exit codes: 0 it ended in order; 1 it could not start; 2 wrong usage; 78 the configuration is wrong; "
-        "of -n also 72: the configuration is right, but this machine lacks something that it names, or has it open to everybody."
+        "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
+        "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "
+        "lacks something that it names, or has it open to everybody."
     )
 
     optFlags = [
@@ -213,7 +210,8 @@ class _Whole(MultiService):
             try:
                 privileged()
             except (PrivilegeError, HelperFailed, OSError) as error:
-                sys.exit(f"pysmtpd: root's rights cannot be left behind: {error}")
+                print(f"pysmtpd: root's rights cannot be left behind: {error}", file=sys.stderr)
+                sys.exit(EX_PRIVILEGE)
         super().privilegedStartService()
 
     def startService(self) -> None:
@@ -233,6 +231,14 @@ class _Whole(MultiService):
         return stopped.addCallback(lambda _: self._close())
 
 
+class _Unfit(UsageError):
+    """The configuration is right, but what it needs cannot be had."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 def makeService(options: Options) -> IService:
     """What twistd asks for.
 
@@ -244,7 +250,7 @@ def makeService(options: Options) -> IService:
         service = _make(options, reactor)
     except UsageError as error:
         print(f"pysmtpd: {error}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
+        sys.exit(error.code if isinstance(error, _Unfit) else EX_CONFIG)
     # twistd itself ends with 0 whenever the reactor has.
     atexit.register(_exitFailed)
     return service
@@ -254,7 +260,7 @@ def _exitFailed() -> None:
     if _failed:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(EX_FAILED)
+        os._exit(_failed[0])
 
 
 def _make(options: Options, reactor: Any) -> IService:
@@ -286,7 +292,7 @@ def _make(options: Options, reactor: Any) -> IService:
     def ended(why: str) -> None:
         if why:
             print(f"pysmtpd: {why}", file=sys.stderr)
-            _failed.append(why)
+            _failed.append(exitCode(daemon.trouble))
         reactor.stop()
 
     settings = Settings(
@@ -311,10 +317,10 @@ def _make(options: Options, reactor: Any) -> IService:
         else:
             privileged = _leaveRoot(options, config, helper, platform, spool)
     except PrivilegeError as error:
-        raise UsageError(str(error)) from error
+        raise _Unfit(str(error), EX_PRIVILEGE) from error
     except OSError as error:
-        raise UsageError(
-            f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
+        raise _Unfit(
+            f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool", EX_SPOOL
         ) from error
     return _Whole(daemon, console.close, privileged)
 
@@ -417,8 +423,8 @@ def _checkSystem(config: Config) -> None:
             raise UsageError(f"{spec.where}: auth without a table asks the system for its users' passwords: {missing}")
 
 
-# Why the daemon could not start; the exit code tells.
-_failed: list[str] = []
+# The exit code, if the daemon could not start.
+_failed: list[int] = []
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -445,7 +451,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
-    sys.exit(EX_FAILED if _failed else 0)
+    sys.exit(_failed[0] if _failed else 0)
 
 
 def _beginLogging(stream: TextIO) -> None:

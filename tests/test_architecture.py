@@ -107,7 +107,7 @@ BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complet
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
     # Flags of send(2), an option of getsockopt(2).
-    "pysmtpd.listen.direct": {"socket"},
+    "pysmtpd.interfaces.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},
     "pysmtpd.testing": {"os", "random", "shutil", "tempfile", "pathlib"},
