@@ -55,6 +55,7 @@ from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
+from pysmtpd.tls.renewal import Renewal
 
 PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
@@ -85,6 +86,7 @@ class Settings:
     @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
+    @ivar opened: called once every port is open.
     @ivar setVerbose: makes the logs verbose or brief.
     @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
     @ivar hosts: text of the system's hosts file.
@@ -100,6 +102,7 @@ class Settings:
     grace: float = GRACE
     observers: tuple[Callable[[float, Event], None], ...] = ()
     ended: Callable[[str], None] = lambda why: None
+    opened: Callable[[], None] = lambda: None
     setVerbose: Callable[[bool], None] = lambda verbose: None
     readFile: Callable[[str], bytes] = _noFiles
     hosts: str = ""
@@ -156,6 +159,7 @@ class Daemon(Service):
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         self.router = Router(platform, decide, self._tables)
         self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
+        self.renewal = Renewal(platform, lambda: self.certificates, settings.readFile, self.report)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -238,6 +242,8 @@ class Daemon(Service):
         for part in self._settings.paused:
             self.pause(part)
         self.listeners.start()
+        self.renewal.start()
+        self._settings.opened()
         self.controlServer.start()
         self._ready = True
         self.dispatcher.start()
@@ -268,7 +274,7 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"queue": self.queue.stop, "resolver": self.resolver.close},
+            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:

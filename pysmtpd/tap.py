@@ -138,6 +138,29 @@ def readOctets(path: str) -> bytes:
         return file.read()
 
 
+def reader(helper: Helper | None, config: Config) -> Callable[[str], bytes]:
+    """How certificates and keys are read: by ourselves; once root's rights are gone, those of the start by the helper.
+
+    @param config: that of the start.
+    """
+    known = {path: (pki.name, part) for pki in config.pki.values() for part, path in _pkiFiles(pki)}
+    known |= {ca.cert: (ca.name, "ca") for ca in config.ca.values()}
+
+    def read(path: str) -> bytes:
+        if helper is None or not helper.isAlive or path not in known:
+            return readOctets(path)
+        try:
+            return helper.readFile(*known[path])
+        except HelperFailed as error:
+            raise OSError(0, str(error)) from error
+
+    return read
+
+
+def _pkiFiles(pki: PkiSpec) -> tuple[tuple[str, str], ...]:
+    return (("cert", pki.cert), ("key", pki.key))
+
+
 def _hosts() -> str:
     try:
         return readFile("/etc/hosts")
@@ -304,7 +327,7 @@ def _make(options: Options, reactor: Any) -> IService:
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
         setVerbose=console.setVerbose,
-        readFile=readOctets,
+        readFile=reader(helper, config),
         hosts=_hosts(),
         helper=helper,
     )
@@ -390,9 +413,7 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     prepareSpool(spool, user.pw_uid, user.pw_gid)
     helper.workers = platform.workers
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
-    files = {
-        (pki.name, part): path for pki in config.pki.values() for part, path in (("cert", pki.cert), ("key", pki.key))
-    }
+    files = {(pki.name, part): path for pki in config.pki.values() for part, path in _pkiFiles(pki)}
     files |= {(ca.name, "ca"): ca.cert for ca in config.ca.values()}
     return lambda: separate(helper, user, addresses, files, asksSystem(config))
 

@@ -84,15 +84,26 @@ class Certificates:
         sni = (connection.get_servername() or b"").decode("ascii", "replace")
         return establishedFacts(connection, sni)
 
-    def take(self, pki: Pki) -> None:
-        """This one was read anew and has no faults: handshakes from now on use it. Those under way, and sessions, keep the old one."""
+    def take(self, pki: Pki) -> bool:
+        """This one was read anew and has no faults: handshakes from now on use it. Those under way, and sessions, keep the old one.
+
+        @return: it is another than before.
+        """
+        old = self._loaded.get(pki.spec.name)
+        if old is not None and old.chain == pki.chain:
+            return False
         self._loaded[pki.spec.name] = pki
         self._contexts.clear()
+        return True
 
-    def takeAuthorities(self, authorities: Authorities) -> None:
+    def takeAuthorities(self, authorities: Authorities) -> bool:
         """As C{take}."""
+        old = self._authorities.get(authorities.spec.name)
+        if old is not None and old.certificates == authorities.certificates:
+            return False
         self._authorities[authorities.spec.name] = authorities
         self._contexts.clear()
+        return True
 
     @property
     def faults(self) -> Sequence[str]:
