@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
@@ -32,11 +32,12 @@ from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
-from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
+from pysmtpd.interfaces import HelperFailed, IPlatform
 from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
+from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify
 from pysmtpd.platform.turns import quicken
 from pysmtpd.privilege import password
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
@@ -215,9 +216,14 @@ class _Whole(MultiService):
     """The daemon, and the mail log that outlives it by a moment."""
 
     def __init__(
-        self, daemon: Service, close: Callable[[], Deferred[None]], privileged: Callable[[], None] | None
+        self,
+        daemon: Service,
+        close: Callable[[], Deferred[None]],
+        privileged: Callable[[], None] | None,
+        stopping: Callable[[], None],
     ) -> None:
         """
+        @param stopping: tells whoever watches over us that we end on purpose.
         @param privileged: what root does before anything starts; it is not root's process any more then.
         """
         super().__init__()
@@ -225,6 +231,7 @@ class _Whole(MultiService):
         self._daemon = daemon
         self._close = close
         self._privileged = privileged
+        self._stopping = stopping
 
     def privilegedStartService(self) -> None:
         """Leave root's rights behind, if there are any. twistd calls this after it has become a daemon, before the reactor runs."""
@@ -250,6 +257,7 @@ class _Whole(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""
+        self._stopping()
         stopped: Deferred[None] = super().stopService()
         return stopped.addCallback(lambda _: self._close())
 
@@ -294,7 +302,11 @@ def _make(options: Options, reactor: Any) -> IService:
     if options["user"] and not isRoot:
         raise UsageError("--user is for root; the daemon runs as whoever else starts it")
     helper = Helper(reactor) if isRoot else None
-    network = cast("INetwork", PrivilegedNetwork(reactor, helper)) if helper is not None else None
+    network: Any = PrivilegedNetwork(reactor, helper) if helper is not None else None
+    handed = inherited(os.environ, os.getpid()) if not options["check"] else None
+    if handed:
+        network = ActivatedNetwork(network or reactor, reactor, handed)
+    manager = os.environ.pop("NOTIFY_SOCKET", "")
     quicken(reactor)
     platform = RealPlatform(reactor, network, isRoot)
     reading = readConfig(options, platform)
@@ -326,6 +338,7 @@ def _make(options: Options, reactor: Any) -> IService:
         descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
+        opened=lambda: _opened(manager, handed),
         setVerbose=console.setVerbose,
         readFile=reader(helper, config),
         hosts=_hosts(),
@@ -345,7 +358,16 @@ def _make(options: Options, reactor: Any) -> IService:
         raise _Unfit(
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool", EX_SPOOL
         ) from error
-    return _Whole(daemon, console.close, privileged)
+    return _Whole(daemon, console.close, privileged, lambda: notify("STOPPING=1", manager))
+
+
+def _opened(manager: str, handed: Inherited | None) -> None:
+    """Every port is open: the service manager may start who waits for us."""
+    for name in handed.names if handed is not None else ():
+        print(
+            f"warning: nothing in the configuration listens on the socket {name} that we were handed", file=sys.stderr
+        )
+    notify("READY=1", manager)
 
 
 def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) -> NoReturn:

@@ -26,7 +26,7 @@ EDGES = {
     "pysmtpd.testing",
     "pysmtpd.__main__",
 }
-COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.wire"}
+COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.enqueue", "pysmtpd.control.wire"}
 
 PURE = (
     *("pysmtpd.model", "pysmtpd.smtp", "pysmtpd.ruleset"),
