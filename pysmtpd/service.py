@@ -35,6 +35,7 @@ from pysmtpd.interfaces import (
     ResolverSettings,
     SpoolError,
     TableError,
+    TableUpdate,
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.mda.agent import MdaAgent
@@ -50,9 +51,12 @@ from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
+from pysmtpd.router.forwards import HelperForwards, LaneForwards
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
+from pysmtpd.table.keeper import Keeper
+from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 from pysmtpd.tls.renewal import Renewal
@@ -145,9 +149,13 @@ class Daemon(Service):
         self.stat: IStat = makeBackend("stat", config.statBackend, platform, {})
         self.report.subscribe(Counting(self.stat))
 
+        services = servicesOf(config)
         self.tables: Mapping[str, ITable] = {
-            name: makeBackend("table", spec.backend, platform, {"spec": spec}) for name, spec in config.tables.items()
+            name: makeBackend("table", spec.backend, platform, {"spec": spec, "services": services.get(name, ())})
+            for name, spec in config.tables.items()
         }
+        self.keeper = Keeper(platform)
+        self.keeper.take(config.tables, self.tables)
         self.scheduler: IScheduler = makeBackend(
             "scheduler", config.schedulerBackend, platform, {"limits": config.scheduler}
         )
@@ -157,7 +165,8 @@ class Daemon(Service):
         self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
-        self.router = Router(platform, decide, self._tables)
+        forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
+        self.router = Router(platform, decide, self._tables, forwards=forwards, report=self.report)
         self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
         self.renewal = Renewal(platform, lambda: self.certificates, settings.readFile, self.report)
 
@@ -231,9 +240,9 @@ class Daemon(Service):
         return Deferred.fromCoroutine(work).addErrback(failed)
 
     async def _start(self) -> None:
-        for name, table in self.tables.items():
+        for name in self.tables:
             try:
-                await table.update()
+                await self.keeper.update(name)
             except TableError as error:
                 who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
                 raise TableError(f"table {name}: {error}{who}") from error
@@ -324,6 +333,14 @@ class Daemon(Service):
     def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
         """See L{IOperator.resumeEnvelopes}."""
         return self.dispatcher.resumeEnvelopes(envelopes)
+
+    def tableRows(self) -> Sequence[Mapping[str, object]]:
+        """See L{IOperator.tableRows}."""
+        return self.keeper.show()
+
+    def updateTable(self, name: str) -> Deferred[TableUpdate]:
+        """See L{IOperator.updateTable}."""
+        return self.keeper.update(name)
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

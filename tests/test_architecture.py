@@ -19,7 +19,9 @@ ROOMS = {
 EDGES = {
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -40,7 +42,8 @@ PURE = (
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
-    *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
 )
 EFFECT_FREE = {
     *(
@@ -81,7 +84,9 @@ REAL_WORLD = {
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     *COMMAND_LINES,
 }
 WORLDLY = (

@@ -39,7 +39,6 @@ UNBUILT: Mapping[str, Finder] = {
     "queue encryption": _said("queue encryption"),
     "admd": _said("admd"),
     "bounce": _said("bounce"),
-    "srs": lambda config: [config.srs.where] if config.srs else [],
     "mta max-deferred": _said("mta max-deferred"),
     "mta limit for domain": _said("mta limit for domain"),
     "mda wrapper": _said("mda wrapper"),
@@ -47,8 +46,6 @@ UNBUILT: Mapping[str, Finder] = {
     "table allow-commands": lambda config: [spec.where for spec in config.tables.values() if spec.allowCommands],
     "action mbox": _actions(lambda action: action.method is Method.MBOX),
     "action mda": _actions(lambda action: action.method is Method.MDA),
-    "action forward-only": _actions(lambda action: action.method is Method.FORWARD_ONLY),
-    "action expand-only": _actions(lambda action: action.method is Method.EXPAND_ONLY),
     "action maildir junk": _actions(lambda action: action.junk),
     "action wrapper": _actions(lambda action: action.wrapper),
     "action userbase": _actions(lambda action: action.userbase),
@@ -60,7 +57,6 @@ UNBUILT: Mapping[str, Finder] = {
     "relay backup": _actions(lambda action: action.isBackup),
     "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
     "relay domain": _actions(lambda action: action.domainTable),
-    "relay srs": _actions(lambda action: action.srs),
     "match regex": _regexes,
 }
 

@@ -1,6 +1,6 @@
 """The root helper: the only part of a running daemon that is root. It is asked by the unprivileged daemon, and trusts it in nothing.
 
-It knows four verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
+It knows five verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
 no mail and no configuration. It ends when the daemon hangs up.
 """
 
@@ -17,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pysmtpd.privilege import password, wire
+from pysmtpd.privilege import wire
 from pysmtpd.privilege.drop import becomeUser, hardenProcess
+from pysmtpd.privilege.forward import ForwardVerb, ReadTrusted
+from pysmtpd.privilege.password import PasswordVerb
 
 # Delivery hosts at one time, whatever the daemon asks for.
 MAX_HOSTS = 64
@@ -63,20 +65,25 @@ class Terms:
 class Helper:
     """Answers one daemon."""
 
-    def __init__(self, connection: socket.socket, terms: Terms, serve: Callable[[socket.socket, str], object]) -> None:
+    def __init__(
+        self, connection: socket.socket, terms: Terms, serve: Callable[[socket.socket, str], object], read: ReadTrusted
+    ) -> None:
         """
         @param serve: what a delivery host does, with its connection and its user's home; it is called as that user.
+        @param read: how a .forward is read; it is called as its user.
         """
         self._connection = connection
         self._terms = terms
         self._serve = serve
         self._hosts = 0
-        self._checks: set[int] = set()
+        self._forward = ForwardVerb(read)
+        self._password = PasswordVerb(terms.passwords)
         self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int]] = {
             "bind": self._bind,
             "file": self._file,
             "host": self._host,
-            "password": self._password,
+            "forward": self._forward.start,
+            "password": self._password.start,
         }
 
     def run(self) -> None:
@@ -99,7 +106,7 @@ class Helper:
             if act is None:
                 raise Refused("there is no such verb")
             given = act(values)
-        except (Refused, OSError) as error:
+        except (Refused, ValueError, OSError) as error:
             code = (error.errno or 0) if isinstance(error, OSError) else 0
             text = (error.strerror if isinstance(error, OSError) else None) or str(error)
             wire.send(self._connection, {"refused": text[:500], "errno": code})
@@ -173,47 +180,15 @@ class Helper:
         theirs.close()
         return ours
 
-    def _password(self, values: dict[str, Any]) -> socket.socket:
-        """A connection to a child that checks one password of the system, as root, and ends."""
-        if not self._terms.passwords:
-            raise Refused("no listener of the configuration asks the system")
-        if len(self._checks) >= password.MAX_CHECKS:
-            raise Refused("too many passwords are being checked")
-        ours, theirs = socket.socketpair()
-        # No child may end unseen between its birth and its entry here.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        try:
-            child = os.fork()
-            if not child:
-                self._checkInChild(theirs)
-            self._checks.add(child)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            theirs.close()
-        return ours
-
-    def _checkInChild(self, connection: socket.socket) -> NoReturn:
-        """Never returns."""
-        status = 1
-        try:
-            _alone(connection)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            _bound(resource.RLIMIT_CORE, 0)
-            os.environ.clear()
-            os.environ["PATH"] = PATH
-            password.serve(connection)
-            status = 0
-        finally:
-            os._exit(status)
-
     def _inChild(self, user: pwd.struct_passwd, groups: list[int], connection: socket.socket) -> NoReturn:
         """Never returns. From here on nothing is root's."""
         status = 1
         try:
-            _alone(connection)
+            # With them the other end of its own connection: the daemon's hanging up must be noticed.
+            os.closerange(3, connection.fileno())
+            os.closerange(connection.fileno() + 1, _DESCRIPTORS)
+            os.setsid()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for limit, most in _LIMITS:
                 _bound(limit, most)
             becomeUser(user.pw_uid, user.pw_gid, groups)
@@ -231,21 +206,14 @@ class Helper:
     def _reap(self, *signalled: object) -> None:
         try:
             while child := os.waitpid(-1, os.WNOHANG)[0]:
-                if child in self._checks:
-                    self._checks.discard(child)
+                if child in self._forward.children:
+                    self._forward.children.discard(child)
+                elif child in self._password.children:
+                    self._password.children.discard(child)
                 else:
                     self._hosts -= 1
         except ChildProcessError:
             return
-
-
-def _alone(connection: socket.socket) -> None:
-    """In a new child: nothing of the helper's but this connection. With the rest goes the other end of the child's own connection: the
-    daemon's hanging up must be noticed."""
-    os.closerange(3, connection.fileno())
-    os.closerange(connection.fileno() + 1, _DESCRIPTORS)
-    os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _bound(limit: int, most: int) -> None:
@@ -256,7 +224,7 @@ def _bound(limit: int, most: int) -> None:
     resource.setrlimit(limit, (most, most))
 
 
-def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]) -> None:
+def run(connection: socket.socket, serve: Callable[[socket.socket, str], object], read: ReadTrusted) -> None:
     """The helper's life, in a fresh interpreter, as root: take the terms, say that we are ready, answer until the daemon has ended."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE"):
         # A terminal's or a service manager's signals go to all processes; ours is over when the daemon's is.
@@ -271,6 +239,6 @@ def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]
     # What user look-ups load, they load before there is a child.
     grp.getgrgid(0)
     pwd.getpwuid(0)
-    helper = Helper(connection, Terms.fromValues(first[0]), serve)
+    helper = Helper(connection, Terms.fromValues(first[0]), serve, read)
     wire.send(connection, {})
     helper.run()
