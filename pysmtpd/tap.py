@@ -414,8 +414,9 @@ def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
     except NoSuchBackend as error:
         raise UsageError(str(error)) from error
     _checkSystem(config)
-    if daemon.certificates.faults:
-        raise UsageError("\n".join(daemon.certificates.faults))
+    faults = daemon.certificates.faults or daemon.certificates.faultsOf(config)
+    if faults:
+        raise UsageError("\n".join(faults))
     return daemon
 
 

@@ -19,7 +19,7 @@ _MOST = 1024
 
 
 class Inherited:
-    """Listening sockets that were opened before we were started.
+    """Listening TCP sockets that were opened before we were started. Others are closed: our UNIX sockets lie in the spool.
 
     @ivar names: how the service manager calls those that nobody has taken yet, with their addresses.
     """
@@ -44,11 +44,11 @@ class Inherited:
     @property
     def names(self) -> list[str]:
         """See the class."""
-        return [f"{name} ({address or 'any'} {port})" for (address, port), (_, name) in self._sockets.items()]
+        return [f"{name} ({address} {port})" for (address, port), (_, name) in self._sockets.items()]
 
     def take(self, address: str, port: int) -> int | None:
         """The socket that listens there, once; None: there is none."""
-        found = self._sockets.pop((canonicalIp(address) or address, port), None)
+        found = self._sockets.pop((canonicalIp(address), port), None)
         return None if found is None else found[0]
 
 
@@ -65,15 +65,14 @@ def inherited(environment: MutableMapping[str, str], processId: int) -> Inherite
 
 
 def _keyOf(descriptor: int) -> tuple[str, int] | None:
-    """Where it listens; None: it is no listening stream socket."""
+    """Where it listens; None: it is no listening TCP socket."""
     try:
         with socket.socket(fileno=os.dup(descriptor)) as found:
             isListening = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if found.type != socket.SOCK_STREAM or not isListening:
+            isTcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
+            if not isTcp or not isListening:
                 return None
             name = found.getsockname()
-            if found.family == socket.AF_UNIX:
-                return (os.fsdecode(name), 0)
             return (canonicalIp(str(name[0])), int(name[1]))
     except OSError:
         return None
@@ -96,16 +95,6 @@ class ActivatedNetwork(proxyForInterface(INetwork, "_network")):  # type: ignore
         descriptor = self._inherited.take(interface, port)
         if descriptor is None:
             opened: IListeningPort = self._inner.listenTCP(port, factory, backlog=backlog, interface=interface)
-            return opened
-        return self._adopt(descriptor, factory)
-
-    def listenUNIX(
-        self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
-    ) -> IListeningPort:
-        """As the reactor's; who may use a socket that was handed to us has been settled."""
-        descriptor = self._inherited.take(os.fsdecode(address), 0)
-        if descriptor is None:
-            opened: IListeningPort = self._inner.listenUNIX(address, factory, backlog, mode, wantPID)
             return opened
         return self._adopt(descriptor, factory)
 

@@ -21,6 +21,7 @@ from tests.e2e.support import (
     checkReach,
     environment,
     freePort,
+    needsRoot,
     run,
     running,
     waitFor,
@@ -53,7 +54,7 @@ class LocalSocketTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         letter = self.daemon.letters(1)["ann@example.net"].decode()
         for pattern in (
-            r"\nReceived: from localhost \(local\)\n\tby \S+ with ESMTP id \w+\n\tfor <ann@example.net>;",
+            r"\nReceived: from localhost \(local user \w+\)\n\tby \S+ with ESMTP id \w+\n\tfor <ann@example.net>;",
             r"\nDate: ",
             r"\nMessage-ID: <\w{16}@",
             r"\nFrom: Cron Daemon <\S+@\S+>\n",
@@ -300,3 +301,70 @@ class SystemdTests(SynchronousTestCase):
             finally:
                 process.kill()
                 process.wait()
+
+
+class RootTests(SynchronousTestCase):
+    """What only a daemon that root has started can do."""
+
+    USER = "pysmtpdtest"
+
+    def setUp(self) -> None:
+        needsRoot("it makes a user and asks PAM")
+        if shutil.which("useradd", path=environment()["PATH"]) is None:
+            raise SkipTest("there is no useradd here")
+        run("useradd", "--no-create-home", self.USER)
+        self.addCleanup(run, "userdel", self.USER)
+        subprocess.run(["chpasswd"], input=f"{self.USER}:s3cret".encode(), check=True, env=environment())
+
+    def test_theSystemsUsers(self) -> None:
+        configuration = """
+            pki mx.test cert "@PLACE@/cert.pem" key "@PLACE@/key.pem"
+            listen on 127.0.0.1 port @PORT@ tls pki mx.test auth-optional
+            action "sink" maildir "@PLACE@/Maildir" virtual { "@" = "mail" }
+            match auth from any for any action "sink"
+            match from socket for any action "sink"
+        """
+
+        def prepare(place: Path) -> None:
+            certificate(place)
+
+        with running(configuration, "--user", "nobody", prepare=prepare, asRoot=True) as daemon:
+            shutil.chown(daemon.place, "mail")
+
+            def login(password: str) -> str:
+                return run(
+                    *("swaks", "-s", "127.0.0.1", "-p", str(daemon.port), "-tls", "-au", self.USER, "-ap", password),
+                    *("-f", "a@example.org", "-t", "b@example.net", "-q", "AUTH"),
+                    isOk=False,
+                )
+
+            self.assertIn("235 2.7.0", login("s3cret"))
+            self.assertIn("535 5.7.8", login("wrong"))
+            run("usermod", "--expiredate", "1", self.USER)
+            self.assertIn("535 5.7.8", login("s3cret"))
+
+            # Any user may send by the local socket, and is known there.
+            words = ["setpriv", f"--reuid={self.USER}", "--regid=nogroup", "--clear-groups"]
+            command = [sys.executable, "-m", "pysmtpd.control.cli", "-s", str(daemon.spool / "control.sock"), "enqueue"]
+            done = subprocess.run(
+                [*words, *command, "b@example.net"],
+                input=b"Subject: x\n\nhello\n",
+                capture_output=True,
+                env=environment(),
+                check=False,
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            (row,) = daemon.events("message")
+            self.assertTrue(row["from"].startswith(f"{self.USER}@"), row)
+
+    def test_withoutRoot(self) -> None:
+        """It does not start, and says what it needs."""
+        place = Place()
+        self.addCleanup(place.remove)
+        certificate(place.path)
+        text = 'pki mx.test cert "@PLACE@/cert.pem" key "@PLACE@/key.pem"\nlisten on 127.0.0.1 port @PORT@ tls pki mx.test auth\n'
+        daemon = Daemon(place.path, text + SINK)
+        daemon.launch()
+        assert daemon.process is not None
+        self.assertNotEqual(daemon.process.wait(30), 0)
+        self.assertIn("needs root", daemon.errors.read_text())

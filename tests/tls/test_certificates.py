@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from dataclasses import replace
 from typing import Any
 
 from cryptography.x509 import load_pem_x509_certificate
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.tls import ICertificates
-from pysmtpd.model.config import CaSpec, PkiSpec
+from pysmtpd.model.config import CaSpec, Config, ListenerSpec, PkiSpec, TlsMode
 from pysmtpd.model.decision import Where
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.certificates import Certificates
@@ -360,3 +361,17 @@ class ClientTests(Case):
         for word in ("default", "secure", "compat", "legacy", "HIGH:!aNULL"):
             self.shaken(self.here.serverContext(["mail"], ciphers=word))
         self.assertRaises(LookupError, self.here.serverContext, ["mail"], ciphers="NO-SUCH-CIPHER")
+
+    def test_listeners(self) -> None:
+        """What cannot be done is told before it is needed."""
+        plain = ListenerSpec("lo", ("127.0.0.1",), 25, where=Where("smtpd.conf", 7))
+        good = replace(plain, tls=TlsMode.STARTTLS, pki=("mail",))
+        for spec, found in [
+            (plain, []),
+            (good, []),
+            (replace(good, ciphers="NO-SUCH"), ["smtpd.conf:7: there are no ciphers 'NO-SUCH'"]),
+            (replace(good, verifyClient=True, ca="unknown"), ["smtpd.conf:7: no such ca: unknown"]),
+        ]:
+            self.assertEqual(self.here.faultsOf(Config("smtpd.conf", "mx", listeners=(spec,))), found)
+        wrong = Config("smtpd.conf", "mx", listeners=(plain, good), ciphers="NO-SUCH")
+        self.assertEqual(len(self.here.faultsOf(wrong)), 1)
