@@ -49,6 +49,7 @@ from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Daemon, Settings, build
+from pysmtpd.table.regex import checkPattern
 from pysmtpd.tls.certificates import Certificates
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
@@ -183,7 +184,17 @@ def environment(platform: IPlatform) -> Environment:
         localAddresses=platform.localAddresses(),
         interfaces=interfaces,
         resolve=resolveHost,
+        regexFault=regexFault,
     )
+
+
+def regexFault(expression: str) -> str:
+    """Why it is no regular expression that a table may hold; empty: it is one."""
+    try:
+        checkPattern(expression)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def raiseDescriptors() -> int:

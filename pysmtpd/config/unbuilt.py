@@ -23,14 +23,6 @@ def _actions(condition: Callable[[Action], object]) -> Finder:
     return lambda config: [action.where for action in config.actions.values() if condition(action)]
 
 
-def _regexes(config: Config) -> list[Where]:
-    return [
-        rule.where
-        for rule in config.rules
-        if any(condition.table and condition.table.regex for condition in rule.conditions)
-    ]
-
-
 # What stands in the configuration, and where it does.
 UNBUILT: Mapping[str, Finder] = {
     "proc": lambda config: [spec.where for spec in config.procs.values()],
@@ -57,7 +49,6 @@ UNBUILT: Mapping[str, Finder] = {
     "relay backup": _actions(lambda action: action.isBackup),
     "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
     "relay domain": _actions(lambda action: action.domainTable),
-    "match regex": _regexes,
 }
 
 
