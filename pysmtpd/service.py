@@ -169,7 +169,9 @@ class Daemon(Service):
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
         )
-        self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
+        self.mda = MdaAgent(
+            platform, self.hosts, self.queue, self._config, lambda: self.tables, self.dispatcher, self.stat
+        )
         agents |= {Kind.MTA: self.mta, Kind.MDA: self.mda}
         self.listeners = Listeners(
             platform,

@@ -340,7 +340,8 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     files = {
         (pki.name, part): path for pki in config.pki.values() for part, path in (("cert", pki.cert), ("key", pki.key))
     }
-    return lambda: separate(helper, user, addresses, files)
+    hasIds = any(action.userbase is not None for action in config.actions.values())
+    return lambda: separate(helper, user, addresses, files, hasIds)
 
 
 # Why the daemon could not start; the exit code tells.

@@ -34,7 +34,7 @@ PURE = (
     *("pysmtpd.control.rows", "pysmtpd.control.schema"),
     *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names"),
     *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
-    *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
+    *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
@@ -68,7 +68,7 @@ EFFECT_FREE = {
         "operator",
         "re",
     ),
-    *("string", "struct", "textwrap", "types", "typing", "unicodedata", "zlib"),
+    *("json", "string", "struct", "textwrap", "types", "typing", "unicodedata", "zlib"),
 }
 EFFECTS = {"open", "now", "today", "utcnow", "uuid", "uuid4", "random", "print", "input"}
 

@@ -21,6 +21,7 @@ from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
 from pysmtpd.interfaces import HelperFailed, IHelper, INetwork, IWorkers
+from pysmtpd.model.task import Account
 from pysmtpd.privilege import wire
 
 # Seconds for an answer; looking up a user may ask a directory on the network.
@@ -88,11 +89,14 @@ class Helper:
         self._isStopped = False
         self.workers: IWorkers | None = None
 
-    def start(self, addresses: Iterable[tuple[str, int]], files: Mapping[tuple[str, str], str]) -> None:
+    def start(
+        self, addresses: Iterable[tuple[str, int]], files: Mapping[tuple[str, str], str], hasIds: bool = False
+    ) -> None:
         """Start the helper. Root does this, before there are threads.
 
         @param addresses: all that may ever be bound.
         @param files: paths of all that may ever be read, by pki name and C{cert} or C{key}.
+        @param hasIds: delivery hosts may be asked for by ids that a C{userbase} table gave.
         @raise HelperFailed: it does not start.
         """
         self._addresses = frozenset(addresses)
@@ -118,6 +122,7 @@ class Helper:
         terms = {
             "addresses": sorted(self._addresses),
             "files": sorted((name, part, path) for (name, part), path in files.items()),
+            "hasIds": hasIds,
         }
         self._exchange(terms)
 
@@ -157,14 +162,27 @@ class Helper:
         with open(self._ask("file", pki=pki, part=part), "rb") as file:
             return file.read()
 
-    def host(self, user: str, protocol: IProtocol) -> Deferred[None]:
+    def host(self, account: Account, protocol: IProtocol) -> Deferred[None]:
         """See L{IHelper.host}."""
         if self.workers is None:
             return fail(HelperFailed("the helper has not been started"))
-        return self.workers.run(LANE, self._askForHost, user).addCallback(self._connect, protocol)
+        return self.workers.run(LANE, self._askForHost, account).addCallback(self._connect, protocol)
 
-    def _askForHost(self, user: str) -> int:
-        return self._ask("host", user=user)
+    def _askForHost(self, account: Account) -> int:
+        if account.isNumeric:
+            return self._ask("ids", uid=account.uid, gid=account.gid)
+        return self._ask("host", user=account.name)
+
+    def mailbox(self, user: str) -> Deferred[None]:
+        """See L{IHelper.mailbox}."""
+        if self.workers is None:
+            return fail(HelperFailed("the helper has not been started"))
+        return self.workers.run(LANE, self._makeMailbox, user)
+
+    def _makeMailbox(self, user: str) -> None:
+        answer, _ = self._exchange({"verb": "mailbox", "user": user})
+        if answer:
+            raise HelperFailed(str(answer.get("refused")))
 
     def _connect(self, descriptor: int, protocol: IProtocol) -> None:
         factory: Any = Factory.forProtocol(lambda: protocol)

@@ -10,6 +10,7 @@ from pysmtpd.model.config import Config
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.stat.null import NullStat
+from pysmtpd.testing.platform import SimulatedPlatform
 from tests.mda.fakes import CONTENT, FakeQueue, Fates, HeldHosts, config, delivery
 
 FULL = Reply(452, "Mailbox storage is full", "4.2.2")
@@ -24,7 +25,8 @@ class AgentTestCase(SynchronousTestCase):
 
     def agent(self, settings: Config | None = None, hostname: str = "mail.example.org") -> MdaAgent:
         chosen = settings or config()
-        return MdaAgent(self.hosts, self.queue, lambda: chosen, self.fates, NullStat(), hostname)
+        platform = SimulatedPlatform(hostname=hostname)
+        return MdaAgent(platform, self.hosts, self.queue, lambda: chosen, dict, self.fates, NullStat())
 
 
 class OutcomeTests(AgentTestCase):
@@ -40,30 +42,31 @@ class OutcomeTests(AgentTestCase):
         """The sender and the recipient go on top; the name is the envelope's own, fit for a file."""
         self.agent(hostname="a/b:c").deliver(delivery(1, "bob"), self.fates)
         _, task, _ = self.hosts.pending[0]
-        self.assertEqual(task["prefix"], b"Return-Path: <sender@example.net>\r\nDelivered-To: bob@example.org\r\n")
-        self.assertEqual(task["path"], "~/Maildir")
-        self.assertEqual(task["name"], "1700000000.E000000000000000100000000.a\\057b\\072c")
+        self.assertEqual(task.prefix, b"Return-Path: <sender@example.net>\r\nDelivered-To: bob@example.org\r\n")
+        self.assertEqual(task.path, "~/Maildir")
+        self.assertEqual(task.name, "1700000000.E000000000000000100000000.a\\057b\\072c")
 
     def test_theNameIsTheSameAtEachTry(self) -> None:
         agent = self.agent()
         for _ in range(2):
             agent.deliver(delivery(1, "bob"), self.fates)
-        self.assertEqual(len({task["name"] for _, task, _ in self.hosts.pending}), 1)
+        self.assertEqual(len({task.name for _, task, _ in self.hosts.pending}), 1)
 
     def test_anotherMaildir(self) -> None:
         self.agent().deliver(delivery(1, "bob", action="elsewhere"), self.fates)
-        self.assertEqual(self.hosts.pending[0][1]["path"], "/srv/mail")
+        self.assertEqual(self.hosts.pending[0][1].path, "/srv/mail")
 
     def test_aMaildirForEachAddress(self) -> None:
         self.agent().deliver(delivery(1, "bob+lists", action="named"), self.fates)
-        self.assertEqual(self.hosts.pending[0][1]["path"], "/srv/example.org/bob")
+        self.assertEqual(self.hosts.pending[0][1].path, "/srv/example.org/bob")
 
     def test_noNameLeadsUp(self) -> None:
         for name in ("..", "."):
             self.agent().deliver(delivery(1, name, action="named"), self.fates)
-        self.assertEqual(self.hosts.pending, [])
-        self.assertEqual(self.fates.results(), [Result.PERMANENT] * 2)
-        self.assertEqual(self.fates.outcomes[0].reply.enhanced, "5.1.3")
+        self.assertEqual(
+            [(task.path, task.beneath) for _, task, _ in self.hosts.pending],
+            [("/srv/example.org/::", "/srv"), ("/srv/example.org/:", "/srv")],
+        )
 
     def test_refusals(self) -> None:
         self.agent().deliver(delivery(1, "bob", "carol"), self.fates)

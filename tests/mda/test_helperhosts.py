@@ -11,6 +11,7 @@ from pysmtpd.interfaces import DeliveryRefused, QueueError
 from pysmtpd.mda.helperhosts import IDLE, PATIENCE, WHOLE, HelperHosts
 from pysmtpd.mda.wire import Answer, Status
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.task import Account
 from pysmtpd.testing.platform import SimulatedPlatform
 from tests.mda.fakes import FakeBody, FakeHelper
 from tests.mda.test_hosts import FULL, task
@@ -27,7 +28,7 @@ class HelperHostsTestCase(SynchronousTestCase):
         self.hosts = HelperHosts(self.platform, self.helper, self.maxHosts)
 
     def deliver(self, user: str, name: str = "letter", body: FakeBody | None = None) -> Deferred[str]:
-        return self.hosts.deliver(user, task(name), body or FakeBody())
+        return self.hosts.deliver(Account(user), task(name), body or FakeBody())
 
     def pass_(self, seconds: float = 1.0) -> None:
         self.platform.timeline.run(seconds)

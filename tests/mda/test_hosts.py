@@ -10,14 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from pysmtpd.interfaces import DeliveryRefused, QueueError
 from pysmtpd.mda.hosts import WHOLE, LaneHosts
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.task import Account, MaildirTask
 from pysmtpd.testing.platform import SimulatedPlatform
 from tests.mda.fakes import FakeBody
 
 FULL = Reply(452, "No room", "4.3.1")
 
 
-def task(name: str = "letter", path: str = "~/Maildir") -> dict[str, object]:
-    return {"method": "maildir", "path": path, "name": name, "prefix": b"Return-Path: <>\r\n"}
+def task(name: str = "letter", path: str = "~/Maildir") -> MaildirTask:
+    return MaildirTask(path, name, b"Return-Path: <>\r\n")
 
 
 class LaneHostsTests(SynchronousTestCase):
@@ -28,7 +29,7 @@ class LaneHostsTests(SynchronousTestCase):
         self.hosts = LaneHosts(self.platform, lanes=2)
 
     def deliver(self, name: str = "letter", body: FakeBody | None = None, user: str = "") -> Deferred[str]:
-        return self.hosts.deliver(user or self.me.name, task(name), body or FakeBody())
+        return self.hosts.deliver(Account(user or self.me.name), task(name), body or FakeBody())
 
     def pass_(self, seconds: float = 10.0) -> None:
         self.platform.timeline.run(seconds)
