@@ -19,6 +19,7 @@ ROOMS = {
 EDGES = {
     "pysmtpd.tap",
     "pysmtpd.copying",
+    "pysmtpd.mda.__main__",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -76,6 +77,7 @@ EFFECTS = {"open", "now", "today", "utcnow", "uuid", "uuid4", "random", "print",
 REAL_WORLD = {
     "pysmtpd.platform",
     "pysmtpd.privilege",
+    "pysmtpd.mda.__main__",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.copying",

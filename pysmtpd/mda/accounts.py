@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pysmtpd.interfaces import DeliveryRefused, IPlatform, ITable, TableError, User, asDeferred
 from pysmtpd.model.config import Action, Config
+from pysmtpd.model.envelope import Destination
 from pysmtpd.model.question import Service
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.task import Account
@@ -28,15 +29,17 @@ class Accounts:
         self._tables = tables
         self._known: dict[str, tuple[User, float]] = {}
 
-    async def find(self, config: Config, action: Action, user: str, needsHome: bool) -> Account:
+    async def find(self, config: Config, action: Action, destination: Destination, needsHome: bool) -> Account:
         """
-        @param user: the destination's; empty: the daemon's own.
         @param needsHome: an account of the system is asked for its home, too.
         @raise DeliveryRefused: there is none, or it cannot be told now.
         """
-        name = user or self._platform.users.me().name
+        name, me = destination.user, self._platform.users.me().name
+        # What an alias gives, and no action's user has, runs as the daemon's own: no table has a say in that.
+        isOurs = not name or (name == me and bool(destination.command or destination.file))
+        name = name or me
         base = action.userbase
-        if user and base is not None and user != action.user:
+        if base is not None and name != action.user and not isOurs:
             spec = config.tables.get(base.name)
             if spec is None or spec.backend.name != "getpwnam":
                 return await self._inTable(base.name, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ from pysmtpd.model.schedule import Delivery
 
 # Octets of a message in which the loop check looks for the header.
 HEAD = 65_536
+
+# A fresh interpreter that takes nothing from the environment and sees no installed packages.
+_RUN = "import sys; sys.path.append(sys.argv[1]); from pysmtpd.mda.__main__ import main; sys.exit(main(sys.argv[2:]))"
+_PROGRAM = (sys.executable, "-I", "-S", "-c", _RUN, __file__.rpartition("/pysmtpd/")[0])
 
 DELIVERED = Reply(250, "Delivered", "2.1.5")
 LOOP = Reply(554, "Mail loops: it has been delivered to this address before", "5.4.6")
@@ -247,8 +252,8 @@ class MdaAgent:
             self._finish(job, Result.LOOP, LOOP, "")
             return
         body.rewind()
-        account = await self._accounts.find(config, action, destination.user, needsHome(config, action, destination))
-        letter = Letter(job.message, job.envelope, account, head, self._platform.wallTime(), self._hostname)
+        account = await self._accounts.find(config, action, destination, needsHome(config, action, destination))
+        letter = Letter(job.message, job.envelope, account, head, self._platform.wallTime(), self._hostname, _PROGRAM)
         task = plan(config, action, letter)
         where = "" if task is None else await self._hosts.deliver(account, task, body)
         self._finish(job, Result.DELIVERED, DELIVERED, where)

@@ -42,6 +42,7 @@ class Letter:
     @ivar head: the beginning of the content.
     @ivar now: wall-clock seconds.
     @ivar hostname: fit for a file's name.
+    @ivar program: the words that run L{pysmtpd.mda.__main__}.
     """
 
     message: Message
@@ -50,6 +51,7 @@ class Letter:
     head: bytes
     now: float
     hostname: str
+    program: tuple[str, ...] = ()
 
 
 def method(action: Action, destination: Destination) -> Method:
@@ -82,7 +84,7 @@ def plan(config: Config, action: Action, letter: Letter) -> Task | None:
             return _mbox(letter, destination.file) if destination.file != NOWHERE else None
         if action.method is Method.MDA and action.command is not None:
             return _command(config, _wrapped(config, action, _words(action.command)), letter)
-        if action.wrapper:
+        if action.wrapper and action.method in (Method.MAILDIR, Method.MBOX):
             return _command(config, _wrapped(config, action, _own(config, action, letter)), letter)
         if action.method is Method.MAILDIR:
             return _maildir(config, action, letter)
@@ -184,8 +186,16 @@ def _words(command: Command) -> tuple[str, ...]:
 
 
 def _own(config: Config, action: Action, letter: Letter) -> tuple[str, ...]:
-    """The command that does what the action's method does, for a wrapper."""
-    raise ValueError("a wrapper goes around a command")
+    """The command that does what the action's method does, for a wrapper. See L{pysmtpd.mda.__main__}."""
+    if action.method is Method.MBOX:
+        mbox = _mbox(letter, _mailbox(letter.envelope.destination.user))
+        words: tuple[str, ...] = ("mbox", mbox.path, mbox.fromLine)
+    else:
+        task = _maildir(config, action, letter)
+        make = "make" if task.isFolderMade else ""
+        words = ("maildir", task.path, task.name, task.beneath, task.folder, make)
+    # They are finished: nothing in them is a format specifier any more.
+    return tuple(word.replace("%", "%%") for word in (*letter.program, *words))
 
 
 def _wrapped(config: Config, action: Action, words: Sequence[str]) -> tuple[str, ...]:

@@ -163,6 +163,20 @@ class CommandTests(PlanTestCase):
         )
         self.assertIn('"w"', self.fault(action))
 
+    def test_aWrapperAroundAMailbox(self) -> None:
+        """Our own program stands for the method."""
+        wrappers = {"w": Command(("/bin/w", "%{mda}"))}
+        maildir = Action("a", Method.MAILDIR, path="/srv/50%%/%{dest.user:strip}", wrapper="w", junk=True)
+        self.assertEqual(
+            self.command(maildir, wrappers=wrappers, head=SPAM).argv[:4],
+            ("/bin/w", "maildir", "/srv/50%/bob", "1700000000.E000000000000000100000000.mx"),
+        )
+        self.assertEqual(self.command(maildir, wrappers=wrappers, head=SPAM).argv[4:], ("/srv/50%", "Junk", "make"))
+        mbox = self.command(Action("a", Method.MBOX, wrapper="w"), wrappers=wrappers)
+        self.assertEqual(
+            mbox.argv, ("/bin/w", "mbox", "/var/mail/bob", "From Ann@example.net Thu Jan  1 00:00:00 2026")
+        )
+
     def test_aNodesCommand(self) -> None:
         """As the user wrote it; the action's wrapper is not for it."""
         for action in (Action("a", Method.MAILDIR), Action("a", Method.MDA, wrapper="w", command=Command(("x",)))):
