@@ -16,7 +16,8 @@ from zope.interface import implementer
 from pysmtpd import __version__
 from pysmtpd.backends import makeBackend
 from pysmtpd.bounce.service import Bouncer
-from pysmtpd.control.server import Control, ControlServer
+from pysmtpd.control.commands import Control
+from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
 from pysmtpd.interfaces import (
@@ -67,6 +68,7 @@ PATIENCE = 10.0
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
+LOCAL_SOCKET = "smtp.sock"
 
 
 def _noFiles(path: str) -> bytes:
@@ -116,7 +118,10 @@ def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
 
 @implementer(IOperator)
 class Daemon(Service):
-    """The whole daemon as one service."""
+    """The whole daemon as one service.
+
+    @ivar trouble: what kept it from starting.
+    """
 
     _log = Logger()
 
@@ -129,6 +134,7 @@ class Daemon(Service):
         self._stopping: Deferred[None] | None = None
         self._startedAt = platform.clock.seconds()
         self._ready = False
+        self.trouble: BaseException | None = None
 
         self.report = Bus(platform.wallTime)
         for observer in settings.observers:
@@ -149,7 +155,7 @@ class Daemon(Service):
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         self.router = Router(platform, decide, self._tables)
-        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime)
+        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -185,6 +191,8 @@ class Daemon(Service):
             self.report,
             settings.maxSessions,
             settings.descriptors,
+            self._tables,
+            f"{settings.spool}/{LOCAL_SOCKET}",
         )
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
@@ -210,6 +218,7 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
+            self.trouble = failure.value
             if not failure.check(*_EXPECTED):
                 # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
                 self._log.failure("The daemon cannot start", failure=failure)

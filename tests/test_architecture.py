@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     "pysmtpd.mda.__main__",
     "pysmtpd.privilege.__main__",
@@ -35,8 +36,9 @@ PURE = (
     *("pysmtpd.control.rows", "pysmtpd.control.schema"),
     *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names"),
     *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
+    *("pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
+    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
@@ -80,6 +82,7 @@ REAL_WORLD = {
     "pysmtpd.mda.__main__",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }
@@ -105,7 +108,7 @@ WORLDLY = (
 BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complete"}
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
-    # One flag of send(2).
+    # Flags of send(2), an option of getsockopt(2).
     "pysmtpd.listen.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},

@@ -35,6 +35,7 @@ from pysmtpd.interfaces.queue import (
     NoSuchItem,
     QueueError,
     SetAside,
+    SpoolBusy,
     SpoolError,
     StoredMessage,
     StoredPage,
@@ -53,6 +54,8 @@ from pysmtpd.interfaces.routing import (
     MxHost,
     Service,
     TableError,
+    TextAnswer,
+    TlsaAnswer,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
@@ -116,10 +119,13 @@ __all__ = [
     "Service",
     "SetAside",
     "Space",
+    "SpoolBusy",
     "SpoolError",
     "StoredMessage",
     "StoredPage",
     "TableError",
+    "TextAnswer",
+    "TlsaAnswer",
     "User",
     "Verdict",
     "Walked",

@@ -64,6 +64,15 @@ def checkFormat(text: str, isWrapper: bool = False) -> None:
                 raise ValueError(f"{found.group()} has two slices")
 
 
+def checkPath(text: str) -> None:
+    """
+    @raise ValueError: L{expandPath} could never take it.
+    """
+    checkFormat(text)
+    if usesDirectory(text.lower().removeprefix("%{user.directory}/").removeprefix("~/")):
+        raise ValueError("%{user.directory} is a whole path: it can only begin one")
+
+
 def expandWord(word: str, values: Mapping[str, str], strip: Strip) -> str:
     """One word of a command.
 

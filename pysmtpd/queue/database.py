@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
-from pysmtpd.queue.changes import SETUP, changes, make
-from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, removeIfThere
+from pysmtpd.queue.changes import GONE, SETUP, changes, make
+from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
+from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
 DATABASE = "queue.db"
+FORMAT = 2
+"""Since 2 a message knows how many envelopes it came with, and those that are finished leave a mark as long as others are not."""
 BODIES = "bodies"
 
 CHECKPOINT_OCTETS = 8 * 1024 * 1024
@@ -24,11 +27,14 @@ VACUUM_FLOOR_PAGES = 16_384
 VACUUM_STEP_PAGES = 256
 """When more than this floor, and more than half of the file, is unused, each checkpoint gives some pages back to the file system."""
 
+BUSY_MILLISECONDS = 30_000
+"""How long a statement waits for somebody who looks into the database."""
+
 _PAGE_OCTETS = 4096
 
 # Content has a table of its own: a walk reads the small records only. State is the only column that changes.
 _SCHEMA = (
-    "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT)",
+    "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT, envelopes INTEGER)",
     "CREATE INDEX aside ON message (id) WHERE aside IS NOT NULL",
     "CREATE TABLE body (message INTEGER PRIMARY KEY, content BLOB)",
     "CREATE TABLE envelope (message INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, state BLOB,"
@@ -40,7 +46,7 @@ _SCHEMA = (
 
 def _connect(disk: IDisk, place: str) -> sqlite3.Connection:
     connection = disk.database(f"{place}/{DATABASE}")
-    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     connection.execute("PRAGMA synchronous = FULL")
     # Only the checkpointer moves the journal.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -79,7 +85,9 @@ class Reader:
         if found is None:
             return None
         rows = execute("SELECT number, record, state FROM envelope WHERE message = ? ORDER BY number", (message,))
-        envelopes = tuple((envelopeId(message, number), record, state or b"") for number, record, state in rows)
+        envelopes = tuple(
+            (envelopeId(message, number), record, state or b"") for number, record, state in rows if record != GONE
+        )
         return StoredMessage(message, found[0], envelopes)
 
     def body(self, message: MessageId) -> bytes | tuple[IFile, int] | None:
@@ -96,7 +104,7 @@ class Reader:
     def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
         last = MessageId((1 << 63) - 1)
         try:
-            return self._page(after, last, limit)
+            return self._page(after, last, limit).messages
         except sqlite3.DatabaseError:
             # An operator wants to see what is left.
             while True:
@@ -108,34 +116,44 @@ class Reader:
     def walk(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
         """Messages above C{after} up to C{last}."""
         try:
-            messages = self._page(after, last, limit)
+            return self._page(after, last, limit)
         except sqlite3.DatabaseError:
             return self._walkSingly(after, last, limit)
-        cursor = formatMessageId(messages[-1].id) if len(messages) == limit else None
-        return StoredPage(messages, cursor)
 
-    def _page(self, after: int, last: int, limit: int) -> tuple[StoredMessage, ...]:
+    def _page(self, after: int, last: int, limit: int) -> StoredPage:
         execute = self._connection.execute
         # One transaction: the envelopes are those of the same moment.
         execute("BEGIN")
         try:
             heads = execute(
-                "SELECT id, record FROM message WHERE id > ? AND id <= ? AND aside IS NULL ORDER BY id LIMIT ?",
+                "SELECT id, record, envelopes FROM message WHERE id > ? AND id <= ? AND aside IS NULL ORDER BY id LIMIT ?",
                 (after, last, limit),
             ).fetchall()
             if not heads:
-                return ()
-            envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _ in heads}
+                return StoredPage((), None)
+            envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _, _ in heads}
+            finished = dict.fromkeys(envelopes, 0)
             for message, number, record, state in execute(
                 "SELECT message, number, record, state FROM envelope WHERE message BETWEEN ? AND ?"
                 " ORDER BY message, number",
                 (heads[0][0], heads[-1][0]),
             ):
-                if message in envelopes:
+                if message not in envelopes:
+                    continue
+                if record != GONE:
                     envelopes[message].append((envelopeId(message, number), record, state or b""))
+                else:
+                    finished[message] += 1
         finally:
             execute("ROLLBACK")
-        return tuple(StoredMessage(MessageId(id), record, tuple(envelopes[id])) for id, record in heads)
+        messages = tuple(StoredMessage(MessageId(id), record, tuple(envelopes[id])) for id, record, _ in heads)
+        damaged = tuple(
+            _vanished(id, count - len(envelopes[id]) - finished[id], count)
+            for id, _, count in heads
+            if count is not None and len(envelopes[id]) + finished[id] < count and envelopes[id]
+        )
+        cursor = formatMessageId(messages[-1].id) if len(messages) == limit else None
+        return StoredPage(messages, cursor, damaged)
 
     def _walkSingly(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
         """Something on this page of the database is damaged: find out which messages it costs."""
@@ -146,18 +164,28 @@ class Reader:
         damaged: list[SetAside] = []
         for (id,) in ids:
             try:
-                stored = self.load(MessageId(id))
+                page = self._page(id - 1, id, 1)
             except sqlite3.DatabaseError as error:
                 damaged.append(SetAside(formatMessageId(MessageId(id)), f"the database is damaged here: {error}"))
             else:
-                if stored is not None:
-                    found.append(stored)
+                found += page.messages
+                damaged += page.damaged
         cursor = formatMessageId(MessageId(ids[-1][0])) if len(ids) == limit else None
         return StoredPage(tuple(found), cursor, tuple(damaged))
 
     def setAside(self) -> tuple[SetAside, ...]:
         rows = self._connection.execute("SELECT id, aside FROM message WHERE aside IS NOT NULL ORDER BY id")
-        return tuple(SetAside(formatMessageId(MessageId(id)), reason) for id, reason in rows)
+        asides = tuple(SetAside(formatMessageId(MessageId(id)), reason) for id, reason in rows)
+        return (*kept(self._disk, self._place), *asides)
+
+
+def _vanished(message: int, missing: int, count: int) -> SetAside:
+    """The others of that message go on."""
+    return SetAside(
+        formatMessageId(MessageId(message)),
+        f"{missing} of its {count} envelopes vanished from the database, of which nobody knows whether they were delivered; the others "
+        "go on, then what is left of the message is set aside. The mail log of its coming in names its recipients",
+    )
 
 
 class Writer(Reader):
@@ -169,13 +197,18 @@ class Writer(Reader):
         # Messages whose content is a file; few, and known from the directory at open.
         self._inFiles: set[int] = set()
         self._sinceCheckpoint = 0
+        self._loss: SetAside | None = None
+
+    def loss(self) -> SetAside | None:
+        """What this start has found lost, and kept aside."""
+        return self._loss
 
     def open(self) -> int:
         """
         @return: the highest message id that may ever have been used.
         @raise SpoolError:
         """
-        self._lock = claim(self._disk, self._place, "sqlite", (DATABASE,))
+        self._lock = claim(self._disk, self._place, "sqlite", (DATABASE,), FORMAT)
         try:
             return self._openLocked()
         except (OSError, sqlite3.Error) as error:
@@ -186,18 +219,29 @@ class Writer(Reader):
             raise
 
     def _openLocked(self) -> int:
+        # SQLite would only say that it is unable to open the database.
+        checkKinds(
+            self._disk, self._place, [f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal")], (BODIES, ASIDE)
+        )
         bodies = f"{self._place}/{BODIES}"
         # They are made after the database, so where they are, it was. A new one would have them all removed as debris.
         hadDatabase = isThere(self._disk, bodies)
         if hadDatabase and not isThere(self._disk, f"{self._place}/{DATABASE}"):
             raise SpoolError(self._lost("there is none"))
+        journal = f"{self._place}/{DATABASE}-wal"
+        hadJournal = isThere(self._disk, journal) and self._disk.stat(journal).size > 0
+        found = inspect(self._disk, self._place, DATABASE) if hadJournal and hadDatabase else None
+        if found is not None:
+            self._loss = keep(self._disk, self._place, DATABASE, found)
         # The database must not be readable by others, whatever the directory's mode.
         self._disk.append(f"{self._place}/{DATABASE}").close()
         super().open()
         execute = self._connection.execute
         if execute("SELECT 1 FROM sqlite_schema WHERE name = 'reserved'").fetchone() is None:
             if hadDatabase:
-                raise SpoolError(self._lost("it is empty"))
+                raise SpoolError(
+                    self._lost("it is empty" if self._loss is None else f"it is empty, for {self._loss.reason}")
+                )
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
@@ -207,11 +251,14 @@ class Writer(Reader):
             execute("COMMIT")
         else:
             execute("PRAGMA journal_mode = WAL")
+            self._upgrade()
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
         makeDurableDirectory(self._disk, bodies)
         for statement in SETUP:
             execute(statement)
         self._removeDebris()
+        if hadJournal:
+            self._startJournalAnew()
         # A hand, or a bad disk, may have left nothing or nonsense there.
         (ceiling,) = execute("SELECT max(ceiling) FROM reserved WHERE typeof(ceiling) = 'integer'").fetchone()
         (highest,) = execute("SELECT max(id) FROM message").fetchone()
@@ -223,7 +270,23 @@ class Writer(Reader):
             f"or move {BODIES} away to begin with an empty queue"
         )
 
+    def _upgrade(self) -> None:
+        """From format 1. Its messages stay without a count."""
+        execute = self._connection.execute
+        if execute("SELECT 1 FROM pragma_table_info('message') WHERE name = 'envelopes'").fetchone() is None:
+            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
+            execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
+
+    def _startJournalAnew(self) -> None:
+        """What a crash left behind the last commit must not be taken for a damaged commit when there is another crash."""
+        execute = self._connection.execute
+        # Somebody else may be reading. Then it is done some other time.
+        execute("PRAGMA busy_timeout = 0")
+        execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+
     def _removeDebris(self) -> None:
+        unnamed: list[str] = []
         directory = f"{self._place}/{BODIES}"
         for name in self._disk.listDirectory(directory):
             try:
@@ -232,9 +295,14 @@ class Writer(Reader):
                 message = MessageId(0)
             query = "SELECT 1 FROM body WHERE message = ? AND content IS NULL"
             if self._connection.execute(query, (message,)).fetchone() is None:
-                removeIfThere(self._disk, f"{directory}/{name}")
+                unnamed.append(name)
             else:
                 self._inFiles.add(message)
+        if unnamed and self._loss is not None:
+            moveBodies(self._disk, directory, unnamed, f"{self._place}/{self._loss.item}")
+            return
+        for name in unnamed:
+            removeIfThere(self._disk, f"{directory}/{name}")
 
     def close(self) -> None:
         super().close()

@@ -12,8 +12,9 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.control.amp import BadArgument
+from pysmtpd.control.commands import Control
 from pysmtpd.control.schema import PAGE
-from pysmtpd.control.server import MOST_CONNECTIONS, Control, ControlServer
+from pysmtpd.control.server import MOST_CONNECTIONS, ControlServer
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, EnvelopeState, Message
 from pysmtpd.model.facts import SessionFacts, Transaction
@@ -111,7 +112,7 @@ class CursorTests(SynchronousTestCase):
         self.house = House()
 
     def pages(self, word: str) -> list[list[Any]]:
-        method = getattr(self.house.control, word)
+        method = self.house.control.command(word)
         pages, cursor = [], ""
         while True:
             answer = self.successResultOf(Deferred.fromCoroutine(method(cursor=cursor)))
@@ -121,15 +122,15 @@ class CursorTests(SynchronousTestCase):
                 return pages
 
     def test_whatIsNoCursor(self) -> None:
-        for word in ("queue", "relays"):
+        for word in ("Queue", "Relays"):
             for cursor in ("x", "-1", "1/2/3", "0x10", "1_0", " 1", "f" * 17, "9" * 400, "1/-3", "\u0661"):
-                asked = Deferred.fromCoroutine(getattr(self.house.control, word)(cursor=cursor))
+                asked = Deferred.fromCoroutine(self.house.control.command(word)(cursor=cursor))
                 self.failureResultOf(asked, BadArgument)
 
     def test_everyRowOnceWhateverTheSizes(self) -> None:
         for recipients in (1, 1000, 3, 1, 700, 1, 1, 1):
             self.house.shelf.add(recipients, "250 " + "x" * 300)
-        pages = self.pages("queue")
+        pages = self.pages("Queue")
         rows = [row["evpid"] for page in pages for row in page]
         self.assertEqual(len(rows), 1708)
         self.assertEqual(rows, sorted(dict.fromkeys(rows)))
@@ -139,12 +140,12 @@ class CursorTests(SynchronousTestCase):
     def test_aPageOfManyRecipientsReadsFewMessages(self) -> None:
         for _ in range(20):
             self.house.shelf.add(1000)
-        answer = self.successResultOf(Deferred.fromCoroutine(self.house.control.queue(cursor="")))
+        answer = self.successResultOf(Deferred.fromCoroutine(self.house.control.command("Queue")(cursor="")))
         self.assertTrue(answer["cursor"])
         self.assertEqual(self.house.shelf.asked, [4])
 
     def test_listsAtHand(self) -> None:
-        self.assertEqual(sum(map(len, self.pages("relays"))), 1000)
+        self.assertEqual(sum(map(len, self.pages("Relays"))), 1000)
 
     def test_anAnswerFitsIntoItsBox(self) -> None:
         id = self.house.shelf.add(1000, "450 " + "x" * 1000)

@@ -74,7 +74,7 @@ class ChildTests(TestCase):
             content += chunk
         body.close()
         self.assertTrue(content.endswith(large))
-        self.assertEqual(await daemon.control.remove("all"), {"count": 2})
+        self.assertEqual(await daemon.control.command("Remove")("all"), {"count": 2})
         while await deferToThread(self.queue):
             pass
         await daemon.stopService()

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.model.specifiers import MDA, NAMES, checkFormat, expandPath, expandWord, expandWords, usesDirectory
+from pysmtpd.model.specifiers import (
+    MDA,
+    NAMES,
+    checkFormat,
+    checkPath,
+    expandPath,
+    expandWord,
+    expandWords,
+    usesDirectory,
+)
 
 VALUES = dict.fromkeys(NAMES, "x") | {
     "dest": "Ann+Lists@example.org",
@@ -139,7 +148,10 @@ class PathTests(SynchronousTestCase):
     def test_whatFails(self) -> None:
         for text in ("/srv/%{sender}", "/srv/.%{sender}/x", "/srv/%{sender}.%{sender}.", "%{sender}/x", "%{sender}"):
             self.assertRaises(ValueError, path, text, sender="")
-        self.assertRaises(ValueError, path, "/srv/%{user.directory}")
+        for text in ("/srv/%{user.directory}", "%{user.directory}x/y", "~/%{user.directory}"):
+            self.assertRaises(ValueError, path, text)
+            self.assertRaises(ValueError, checkPath, text)
+        checkPath("%{user.directory}/%{dest}")
         self.assertRaises(ValueError, path, "%{dest.user}/x")
 
     @given(
