@@ -50,6 +50,7 @@ from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
+from pysmtpd.router.forwards import HelperForwards, LaneForwards
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
@@ -154,7 +155,8 @@ class Daemon(Service):
         self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
-        self.router = Router(platform, decide, self._tables)
+        forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
+        self.router = Router(platform, decide, self._tables, forwards=forwards, report=self.report)
         self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)

@@ -30,6 +30,7 @@ from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
+from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
@@ -63,7 +64,8 @@ class Options(UsageOptions):
     """The command line, of twistd's subcommand and of the console command alike."""
 
     longdesc = (
-        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
+        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another, "
+        "`pysmtpd convert` turns a configuration of OpenSMTPD before 6.4 into today's. "
         "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
         "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "
         "lacks something that it names, or has it open to everybody."
@@ -408,6 +410,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         copyQueue(arguments[1:], reactor)
         return
+    if arguments[:1] == ["convert"]:
+        convertFile(arguments[1:])
     options = Options()
     try:
         options.parseOptions(arguments)

@@ -19,6 +19,7 @@ ROOMS = {
 EDGES = {
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
     "pysmtpd.mda.__main__",
     "pysmtpd.privilege.__main__",
@@ -83,6 +84,7 @@ REAL_WORLD = {
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }
@@ -109,7 +111,7 @@ BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complet
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
     # Flags of send(2), an option of getsockopt(2).
-    "pysmtpd.listen.direct": {"socket"},
+    "pysmtpd.interfaces.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},
     "pysmtpd.testing": {"os", "random", "shutil", "tempfile", "pathlib"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from pysmtpd.model.action import Action, Method
+from pysmtpd.model.action import Action
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Where
 from pysmtpd.model.listener import AuthMode, ListenerSpec
@@ -47,7 +47,6 @@ UNBUILT: Mapping[str, Finder] = {
     "admd": _said("admd"),
     "bounce": _said("bounce"),
     "smtp ciphers": _said("smtp ciphers"),
-    "srs": lambda config: [config.srs.where] if config.srs else [],
     "mta max-deferred": _said("mta max-deferred"),
     "mta limit for domain": _said("mta limit for domain"),
     "ca": lambda config: [spec.where for spec in config.ca.values()],
@@ -65,9 +64,6 @@ UNBUILT: Mapping[str, Finder] = {
     "listen proxy": _listeners(lambda spec: spec.proxy),
     "listen xclient": _listeners(lambda spec: spec.xclient),
     "listen submission": _listeners(lambda spec: spec.submission and spec.port not in _SUBMISSION_PORTS),
-    "action forward-only": _actions(lambda action: action.method is Method.FORWARD_ONLY),
-    "action expand-only": _actions(lambda action: action.method is Method.EXPAND_ONLY),
-    "action userbase": _actions(lambda action: action.userbase),
     "relay helo-src": _actions(lambda action: action.heloTable),
     "relay pki": _actions(lambda action: action.pki),
     "relay ca": _actions(lambda action: action.ca),
@@ -76,7 +72,6 @@ UNBUILT: Mapping[str, Finder] = {
     "relay backup": _actions(lambda action: action.isBackup),
     "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
     "relay domain": _actions(lambda action: action.domainTable),
-    "relay srs": _actions(lambda action: action.srs),
     "match regex": _regexes,
 }
 

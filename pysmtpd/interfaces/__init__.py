@@ -45,7 +45,9 @@ from pysmtpd.interfaces.ready import Ready, asDeferred, whenReady
 from pysmtpd.interfaces.reporting import IReport, IReportBus, IStat
 from pysmtpd.interfaces.routing import (
     AddressAnswer,
+    ForwardRefused,
     IAuthenticator,
+    IForwardReader,
     IResolver,
     IRouter,
     ITable,
@@ -67,6 +69,7 @@ __all__ = [
     "DeliveryRefused",
     "Durability",
     "FileStat",
+    "ForwardRefused",
     "HelperFailed",
     "IAgent",
     "IAuthenticator",
@@ -84,6 +87,7 @@ __all__ = [
     "IDisk",
     "IFile",
     "IFilter",
+    "IForwardReader",
     "IHelper",
     "IMailbox",
     "INetwork",

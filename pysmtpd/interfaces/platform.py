@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTCP, IReactorTime, IReactorUDP, IReactorUNIX
 from zope.interface import Attribute, Interface
 
+from pysmtpd.model.question import UserInfo
 from pysmtpd.model.task import Account, Exit, Task
 
 T = TypeVar("T")
@@ -122,6 +123,19 @@ class IDisk(Interface):
     def beneath(root: str) -> IDisk:
         """The same file system, for paths below C{root} only: no symbolic link is followed there. It may have no more than the part of
         L{IDisk} that makes, moves and removes files."""
+
+    def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        """The whole of a plain file in a directory, if nobody but C{owners} (and root) could have written it.
+
+        File and directory belong to one of them and are not writable by group or others; the file is no symbolic link. That is looked
+        at on what is open, so nothing can be put in its place.
+
+        @param owners: user ids.
+        @param most: octets that it may have.
+        @raise NotADirectoryError: there is no such directory.
+        @raise FileNotFoundError: there is no such file in it.
+        @raise PermissionError: with EPERM: others could have written it.
+        """
 
     def syncDirectory(path: str) -> None:
         """Its entries survive a power cut once this returned."""
@@ -257,6 +271,14 @@ class IHelper(Interface):
         """Make the system's mailbox of a user of the system, if it is not there.
 
         @raise HelperFailed: it cannot be had.
+        """
+
+    def forward(user: UserInfo, protocol: IProtocol) -> Deferred[None]:
+        """Read the C{.forward} of a user, as that user, and connect the protocol to whom reads it.
+
+        What comes is one JSON object, then the end: C{text} (octets as Latin-1; null: there is none), or C{refused} and C{errno}.
+
+        @raise HelperFailed: it is not read; never for root.
         """
 
 

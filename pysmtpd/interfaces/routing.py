@@ -13,13 +13,15 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import Transaction
-from pysmtpd.model.question import Service
+from pysmtpd.model.question import Service, UserInfo
 from pysmtpd.model.tlsa import Tlsa
 from pysmtpd.model.value import value
 
 __all__ = [
     "AddressAnswer",
+    "ForwardRefused",
     "IAuthenticator",
+    "IForwardReader",
     "IResolver",
     "IRouter",
     "ITable",
@@ -41,6 +43,10 @@ class ITable(Interface):
     """One table. Keys are text, in lower case where the service ignores case (the front does that)."""
 
     name: str = Attribute("Its name in the configuration.")
+    allowsCommands: bool = Attribute(
+        "What it gives may name commands, files and includes: nobody but root and the daemon's user could have written it, or the "
+        "configuration says so."
+    )
 
     def match(service: Service, key: str) -> Ready[bool]:
         """Does any entry match (domain, netaddr, mailaddr, string, regex)?
@@ -72,6 +78,21 @@ class IRouter(Interface):
 
     def expand(config: Config, path: Path, transaction: Transaction) -> Ready[Decision]:
         """Never fails: what cannot be answered becomes a decision with a 4xx refusal."""
+
+
+class ForwardRefused(Exception):
+    """There is a C{.forward}, and it must not be used: it is a link, or others could have written it. The text says why."""
+
+
+class IForwardReader(Interface):
+    """Reads the C{.forward} of users, as these users: with their rights and no others."""
+
+    def read(user: UserInfo) -> Deferred[str | None]:
+        """The text of the file; None: there is none.
+
+        @raise ForwardRefused: it must not be used.
+        @raise OSError: it cannot be told now: the home is away or does not answer, the file is too large, too many are being read.
+        """
 
 
 class IAuthenticator(Interface):

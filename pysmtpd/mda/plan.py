@@ -150,9 +150,15 @@ def _maildir(config: Config, action: Action, letter: Letter) -> MaildirTask:
 
 
 def _maildirPath(config: Config, action: Action, letter: Letter) -> tuple[str, str]:
-    return expandPath(
+    path, beneath = expandPath(
         action.path or "~/Maildir", _values(letter), lambda local: untagged(local, config.subAddressDelimiter)
     )
+    account = letter.account
+    if account.isNumeric and path.startswith("~/"):
+        # The host knows ids only.
+        home = account.home.rstrip("/")
+        return home + path[1:], (home or "/") if beneath == "~" else home + beneath[1:] if beneath else ""
+    return path, beneath
 
 
 def _folder(tag: str) -> str:

@@ -26,7 +26,7 @@ from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.gather import Gathering
-from pysmtpd.mta.keys import Target
+from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.task import Part, Task, group
@@ -111,7 +111,9 @@ class MtaAgent:
             return
         config = self._config()
         self._directory.adopt(config)
-        parts: dict[tuple[str, str], Part] = {}
+        parts: dict[tuple[str, str, str], Part] = {}
+        plain = message.transaction.sender
+        said = str(plain)
         for envelope in delivery.envelopes:
             place = self._directory.place(envelope.destination)
             if isinstance(place, Reply):
@@ -119,10 +121,14 @@ class MtaAgent:
                 self._tell(outcomes, [_outcome(envelope, result, place)])
                 continue
             relay, action = place
-            name = (action.name, relay.name)
+            sender = said
+            if action.mailFrom is not None or action.srs:
+                wallTime = self._platform.wallTime()
+                sender = str(finalSender(config, action, plain, envelope.destination, wallTime))
+            name = (action.name, relay.name, sender)
             part = parts.get(name)
             if part is None:
-                parts[name] = Part(message, relay, action, [envelope], outcomes)
+                parts[name] = Part(message, relay, action, [envelope], outcomes, sender)
             else:
                 part.envelopes.append(envelope)
         room = max(1, config.mta.taskHiwat)

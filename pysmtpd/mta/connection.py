@@ -12,6 +12,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pysmtpd.interfaces import direct
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
@@ -19,7 +20,6 @@ from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionO
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
-from pysmtpd.mta.direct import sendNow
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.security import Facts, Level
 from pysmtpd.mta.task import Part, Task, outgoing
@@ -113,6 +113,7 @@ class Connection(Protocol):
         self._tls: TlsFacts | None = None
         self._core: ClientCore | None = None
         self._connected = False
+        self._direct = False
         self._lost = False
         self._gone = False
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
@@ -152,6 +153,7 @@ class Connection(Protocol):
             transport.abortConnection()
             return
         self._connected = True
+        self._direct = direct.canWriteDirectly(transport)
         key = self.target.key
         if key.port:
             transport.setTcpNoDelay(True)
@@ -321,7 +323,10 @@ class Connection(Protocol):
     def _flush(self) -> None:
         data = cast(ClientCore, self._core).output()
         if data:
-            sendNow(self.transport, data)
+            if self._direct:
+                direct.write(self.transport, data)
+            else:
+                cast(Any, self.transport).write(data)
 
     def _rest(self) -> None:
         """Something happened: wait anew."""

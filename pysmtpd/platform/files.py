@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from pysmtpd.platform.beneath import FilesBeneath
 from pysmtpd.platform.file import RealFile, syncDirectory
 from pysmtpd.platform.mailbox import openMailbox
+from pysmtpd.platform.trusted import readTrusted
 
 if TYPE_CHECKING:
     from pysmtpd.interfaces.platform import IDisk, IFile, IMailbox
@@ -47,6 +49,9 @@ class RealFiles:
 
     def _opened(self, path: str, flags: int, mode: int) -> IFile:
         return cast("IFile", RealFile(os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, mode)))
+
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        return readTrusted(directory, name, owners, most)
 
     def syncDirectory(self, path: str) -> None:
         syncDirectory(path)

@@ -21,6 +21,7 @@ from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
 from pysmtpd.interfaces import HelperFailed, IHelper, INetwork, IWorkers
+from pysmtpd.model.question import UserInfo
 from pysmtpd.model.task import Account
 from pysmtpd.privilege import wire
 
@@ -183,6 +184,15 @@ class Helper:
         answer, _ = self._exchange({"verb": "mailbox", "user": user})
         if answer:
             raise HelperFailed(str(answer.get("refused")))
+
+    def forward(self, user: UserInfo, protocol: IProtocol) -> Deferred[None]:
+        """See L{IHelper.forward}."""
+        if self.workers is None:
+            return fail(HelperFailed("the helper has not been started"))
+        return self.workers.run(LANE, self._askForForward, user).addCallback(self._connect, protocol)
+
+    def _askForForward(self, user: UserInfo) -> int:
+        return self._ask("forward", user=user.name, uid=user.uid, gid=user.gid, home=user.home)
 
     def _connect(self, descriptor: int, protocol: IProtocol) -> None:
         factory: Any = Factory.forProtocol(lambda: protocol)

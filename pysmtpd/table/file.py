@@ -25,8 +25,9 @@ _CHUNK = 1 << 20
 class FileTable:
     """Before its first C{update} has ended it can tell nothing (L{TableError}); a failing one keeps what was read before."""
 
-    def __init__(self, name: str, path: str, platform: IPlatform) -> None:
+    def __init__(self, name: str, path: str, platform: IPlatform, allowsCommands: bool = False) -> None:
         self.name = name
+        self.allowsCommands = allowsCommands
         self._path = path
         self._platform = platform
         self._content: Content | None = None
@@ -83,4 +84,4 @@ def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Fil
     if not argument.startswith("/"):
         raise ValueError("the path of a table is absolute: file:/path")
     spec: TableSpec = settings["spec"]
-    return FileTable(spec.name, argument, platform)
+    return FileTable(spec.name, argument, platform, spec.allowCommands)

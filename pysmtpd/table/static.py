@@ -24,6 +24,11 @@ class StaticTable(Content):
         super().__init__(entries)
         self.name = name
 
+    @property
+    def allowsCommands(self) -> bool:
+        """The configuration itself says what stands in it."""
+        return True
+
     def update(self) -> Deferred[None]:
         return succeed(None)
 

@@ -27,6 +27,8 @@ child = BackendMaker("queue", "child", "child:BACKEND", "tests.daemon.seams.make
 class SlowTable:
     """It knows C{example.org} and C{joe@example.org}, and takes its time to say so."""
 
+    allowsCommands = True
+
     def __init__(self, platform: IPlatform, name: str, seconds: float) -> None:
         self.name = name
         self._clock = platform.clock
@@ -51,6 +53,8 @@ class SlowTable:
 @implementer(ITable)
 class BrokenTable(SlowTable):
     """Its server is away."""
+
+    allowsCommands = True
 
     def _later(self, answer: Any) -> Deferred[Any]:
         def fail() -> None:

@@ -30,6 +30,9 @@ from tests.e2e.test_privilege import RootDaemonTestCase, children, status
 USER = "games"
 MAILBOX = Path("/var/mail") / USER
 
+# Nobody's in the system.
+UID = 54_321
+
 CONFIGURATION = f"""
 mda limit command-timeout 1s
 mda wrapper "mark" "@PLACE@/mark '%{{sender}}' %{{mda}}"
@@ -42,6 +45,11 @@ action "shell" mda shell "exit $LOCAL" virtual {{ "@" = "{USER}" }}
 action "late" mda "/bin/sleep 60" virtual {{ "@" = "{USER}" }}
 action "gone" mda "/no/such/program" virtual {{ "@" = "{USER}" }}
 action "marked" maildir "@PLACE@/{USER}/Maildir" wrapper "mark" virtual {{ "@" = "{USER}" }}
+table people {{ ann = "{UID}:{UID}:@PLACE@/ann" }}
+action "piped" maildir user {USER} alias {{ piped = "|@PLACE@/command 'a b'", "file" = "@PLACE@/{USER}/file", needs = "|a > b" }}
+action "people" maildir userbase <people>
+match from any for domain "piped.test" action "piped"
+match from any for domain "people.test" action "people"
 match from any for domain "mbox.test" action "mbox"
 match from any for domain "command.test" action "command"
 match from any for domain "shell.test" action "shell"
@@ -249,6 +257,19 @@ class CommandTests(LocalTestCase):
         self.assertTrue(stored.startswith(b"Return-Path: <a@client.test>\nDelivered-To: Ann+x@command.test\n"))
         self.assertTrue(stored.endswith(b"\nSubject: test\n\nHello.\n"))
 
+    def test_nodes(self) -> None:
+        """What an alias gives runs as the action's user."""
+        self.start()
+        self.send("piped@piped.test", "file@piped.test")
+        waitFor("deliveries", lambda: len(self.outcomes("Ok")) == 2)
+        self.assertEqual((self.home / "arguments").read_text(), "a b\n")
+        stored = self.home / "file"
+        self.assertTrue(stored.read_bytes().startswith(b"From a@client.test "))
+        self.assertEqual(stored.owner(), USER)
+        with self.assertRaises(smtplib.SMTPRecipientsRefused):
+            self.send("needs@piped.test")
+        self.assertIn("needs a shell", self.log())
+
     def test_exits(self) -> None:
         self.start()
         self.send("0@shell.test")
@@ -343,7 +364,7 @@ class NoRootTests(LocalTestCase):
 class IdTests(LocalTestCase):
     def test_idsThatTheSystemDoesNotKnow(self) -> None:
         """What a userbase gives: a uid and gid without a name."""
-        uid = next(uid for uid in range(54_321, 60_000) if not _isKnown(uid))
+        uid = UID
         helper = Helper(MemoryReactor())
         helper.start([], {}, hasIds=True)
         self.addCleanup(helper.stop)
@@ -361,10 +382,18 @@ class IdTests(LocalTestCase):
             assert told is not None
             self.assertIn("refused", told[0])
 
-
-def _isKnown(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
+    def test_userbase(self) -> None:
+        """Without an entry in the system's table of users, down to the .forward of a user."""
+        home = self.place.path / "ann"
+        home.mkdir()
+        forward = home / ".forward"
+        forward.write_text("\\ann, \"|/bin/sh -c 'id -u > who'\"\n")
+        for path in (home, forward):
+            os.chown(path, UID, UID)
+        self.start()
+        self.send("ann@people.test")
+        waitFor("both attempts", lambda: len(re.findall(" mda delivery ", self.log())) == 2)
+        self.assertEqual(len(self.outcomes("Ok")), 2, self.log())
+        (stored,) = self.letters("ann")
+        self.assertEqual((stored.stat().st_uid, stored.stat().st_gid), (UID, UID))
+        self.assertEqual((home / "who").read_text(), f"{UID}\n")

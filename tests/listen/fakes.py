@@ -325,6 +325,8 @@ class FakeTable:
     @ivar isSlow: answers come when C{answer} is called.
     """
 
+    allowsCommands = False
+
     def __init__(self, name: str, entries: Mapping[str, str]) -> None:
         self.name = name
         self.entries = dict(entries)

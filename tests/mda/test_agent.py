@@ -43,6 +43,7 @@ class PeopleTable:
     """
 
     name = "people"
+    allowsCommands = False
 
     def __init__(self) -> None:
         self.value: str | None = "5000:5001:/srv/bob/"

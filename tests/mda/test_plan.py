@@ -19,6 +19,7 @@ SPAM = b"Subject: x\r\nX-Spam-Flag: YES\r\n\r\nx"
 
 class PlanTestCase(SynchronousTestCase):
     sender = Path("Ann", "example.net")
+    account = Account("bob", home="/home/bob")
 
     def plan(
         self, action: Action, recipient: str = "bob+lists", head: bytes = CONTENT, wrappers: Any = None, **more: Any
@@ -33,8 +34,7 @@ class PlanTestCase(SynchronousTestCase):
             **more,
         )
         envelope = replace(given.envelopes[0], destination=destination)
-        account = Account("bob", home="/home/bob")
-        return plan(config, action, Letter(message, envelope, account, head, NOW, "mx"))
+        return plan(config, action, Letter(message, envelope, self.account, head, NOW, "mx"))
 
     def fault(self, *values: Any, **more: Any) -> str:
         return str(self.assertRaises(ConfigurationFault, self.plan, *values, **more))
@@ -73,6 +73,18 @@ class MaildirTests(PlanTestCase):
     def test_specifiers(self) -> None:
         task = self.maildir(path="/srv/%{dest.domain:lowercase}/%{user.username[0]}/%{dest.user:strip}")
         self.assertEqual((task.path, task.beneath), ("/srv/example.org/b/bob", "/srv"))
+
+    def test_theHomeThatATableGives(self) -> None:
+        for home, start in (("/srv/bo%b", "/srv/bo%b"), ("/", "")):
+            self.account = Account("bob", 5000, 5000, home)
+            for path, expected, beneath in [
+                ("", f"{start}/Maildir", ""),
+                ("~/%{dest.domain}", f"{start}/Example.org", home),
+                ("~/x/%{dest.domain}", f"{start}/x/Example.org", f"{start}/x"),
+                ("/x", "/x", ""),
+            ]:
+                task = self.maildir(path=path)
+                self.assertEqual((task.path, task.beneath), (expected, beneath))
 
     def test_whatCannotBe(self) -> None:
         self.assertIn("%{dest.user[50]}", self.fault(Action("a", Method.MAILDIR, path="/srv/%{dest.user[50]}")))

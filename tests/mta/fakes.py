@@ -333,6 +333,8 @@ def _failed() -> Deferred[IBody]:
 
 @implementer(ITable)
 class Table:
+    allowsCommands = True
+
     def __init__(self, name: str, values: Mapping[str, str]) -> None:
         self.name = name
         self._values = values

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -271,6 +271,9 @@ class CrashDisk:
     def open(self, path: str) -> IFile:
         self.tick(False)
         return _File(self, self._node(path), path)
+
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        return self.open(f"{directory}/{name}").read(most)
 
     def syncDirectory(self, path: str) -> None:
         self.tick(True)

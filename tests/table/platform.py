@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, cast
 
@@ -29,11 +29,20 @@ class MemoryFile:
 class MemoryDisk:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.error: OSError | None = None
 
     def open(self, path: str) -> IFile:
         if path not in self.files:
             raise FileNotFoundError(2, "No such file or directory", path)
         return cast(IFile, MemoryFile(self.files[path]))
+
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        if self.error is not None:
+            raise self.error
+        octets = self.open(f"{directory}/{name}").read(most + 1)
+        if len(octets) > most:
+            raise OSError(27, "File too large", name)
+        return octets
 
 
 class Lanes:
@@ -63,7 +72,8 @@ class MemoryUsers:
         self.asked.append(name)
         if self.failing:
             raise OSError("the directory is down")
-        return User(name, 1000, 1000, f"/home/{name}") if name in self.names else None
+        uid = 1000 if name == "me" else 1001
+        return User(name, uid, uid, f"/home/{name}") if name in self.names else None
 
     def me(self) -> User:
         return User("me", 1000, 1000, "/home/me")
@@ -77,6 +87,9 @@ class SmallPlatform:
         self.users = MemoryUsers()
         self.random = Random(1)
         self.hostname = "mx.example.org"
+
+    def wallTime(self) -> float:
+        return 1e9 + self.clock.seconds()
 
     @property
     def asPlatform(self) -> IPlatform:

@@ -29,6 +29,8 @@ def staticTable(entries: Sequence[tuple[str, str]], isMap: bool = False) -> ITab
 class SlowTable:
     """Answers like another table, 50 ms later."""
 
+    allowsCommands = True
+
     def __init__(self, table: ITable, clock: Clock) -> None:
         self.name = table.name
         self.asked = 0
