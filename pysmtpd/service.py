@@ -35,6 +35,7 @@ from pysmtpd.interfaces import (
     ResolverSettings,
     SpoolError,
     TableError,
+    TableUpdate,
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.mda.agent import MdaAgent
@@ -54,6 +55,8 @@ from pysmtpd.router.forwards import HelperForwards, LaneForwards
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
+from pysmtpd.table.keeper import Keeper
+from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 
@@ -143,9 +146,13 @@ class Daemon(Service):
         self.stat: IStat = makeBackend("stat", config.statBackend, platform, {})
         self.report.subscribe(Counting(self.stat))
 
+        services = servicesOf(config)
         self.tables: Mapping[str, ITable] = {
-            name: makeBackend("table", spec.backend, platform, {"spec": spec}) for name, spec in config.tables.items()
+            name: makeBackend("table", spec.backend, platform, {"spec": spec, "services": services.get(name, ())})
+            for name, spec in config.tables.items()
         }
+        self.keeper = Keeper(platform)
+        self.keeper.take(config.tables, self.tables)
         self.scheduler: IScheduler = makeBackend(
             "scheduler", config.schedulerBackend, platform, {"limits": config.scheduler}
         )
@@ -229,9 +236,9 @@ class Daemon(Service):
         return Deferred.fromCoroutine(work).addErrback(failed)
 
     async def _start(self) -> None:
-        for name, table in self.tables.items():
+        for name in self.tables:
             try:
-                await table.update()
+                await self.keeper.update(name)
             except TableError as error:
                 who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
                 raise TableError(f"table {name}: {error}{who}") from error
@@ -320,6 +327,14 @@ class Daemon(Service):
     def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
         """See L{IOperator.resumeEnvelopes}."""
         return self.dispatcher.resumeEnvelopes(envelopes)
+
+    def tableRows(self) -> Sequence[Mapping[str, object]]:
+        """See L{IOperator.tableRows}."""
+        return self.keeper.show()
+
+    def updateTable(self, name: str) -> Deferred[TableUpdate]:
+        """See L{IOperator.updateTable}."""
+        return self.keeper.update(name)
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

@@ -22,6 +22,7 @@ EDGES = {
     "pysmtpd.converting",
     "pysmtpd.copying",
     "pysmtpd.mda.__main__",
+    "pysmtpd.makemap",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -42,7 +43,8 @@ PURE = (
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
-    *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
 )
 EFFECT_FREE = {
     *(
@@ -86,6 +88,7 @@ REAL_WORLD = {
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     *COMMAND_LINES,
 }
 WORLDLY = (

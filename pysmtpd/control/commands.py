@@ -9,6 +9,7 @@ from pysmtpd.control.daemon import DaemonCommands
 from pysmtpd.control.queue import QueueCommands
 from pysmtpd.control.routes import RouteCommands
 from pysmtpd.control.schema import COMMANDS
+from pysmtpd.control.tables import TableCommands
 from pysmtpd.interfaces import IBody, IOperator, IQueue, IReport, IRoutes, IScheduler, IStat
 
 Run: TypeAlias = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
@@ -30,7 +31,12 @@ class Control:
         report: IReport,
     ) -> None:
         self._queue = QueueCommands(operator, queue, scheduler, routes, report)
-        families = (self._queue, RouteCommands(routes), DaemonCommands(operator, scheduler, stat, report))
+        families = (
+            self._queue,
+            RouteCommands(routes),
+            TableCommands(operator, report),
+            DaemonCommands(operator, scheduler, stat, report),
+        )
         self._commands = {name: _find(families, name) for name in COMMANDS if name != CONTENT}
 
     def command(self, name: str) -> Run:

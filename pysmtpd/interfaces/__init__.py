@@ -56,6 +56,7 @@ from pysmtpd.interfaces.routing import (
     MxHost,
     Service,
     TableError,
+    TableUpdate,
     TextAnswer,
     TlsaAnswer,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "StoredMessage",
     "StoredPage",
     "TableError",
+    "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
     "User",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
@@ -171,10 +171,21 @@ class IDisk(Interface):
         @raise BlockingIOError: another process holds it; its message names the process id if that is known.
         """
 
-    def database(path: str) -> sqlite3.Connection:
+    def database(path: str, readOnly: bool = False) -> sqlite3.Connection:
         """A SQLite database in autocommit mode (C{isolation_level=None}), usable from any one thread at a time.
 
         A simulated disk answers with one whose commits survive its power cuts only if C{synchronous} was at least FULL.
+
+        @param readOnly: nothing is made or changed; without a file it raises L{sqlite3.OperationalError}.
+        """
+
+    def identity(path: str) -> tuple[int, ...]:
+        """Other numbers as soon as another file has taken the place (the first two), or as the file was written to. Follows links."""
+
+    def isWritableOnlyBy(file: IFile, path: str, users: Collection[int]) -> bool:
+        """Can nobody but these users have written what is read from C{file}, which was opened as C{path}, or have put it there?
+
+        Its owner and mode are those of the open file; of all directories above it, links resolved, too.
         """
 
 

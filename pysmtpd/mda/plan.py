@@ -150,9 +150,10 @@ def _maildir(config: Config, action: Action, letter: Letter) -> MaildirTask:
 
 
 def _maildirPath(config: Config, action: Action, letter: Letter) -> tuple[str, str]:
-    path, beneath = expandPath(
-        action.path or "~/Maildir", _values(letter), lambda local: untagged(local, config.subAddressDelimiter)
-    )
+    path, beneath = (action.path or "~/Maildir").rstrip("/"), ""
+    if "%" in path:
+        # Not for the usual path: values cost time.
+        path, beneath = expandPath(path, _values(letter), lambda local: untagged(local, config.subAddressDelimiter))
     account = letter.account
     if account.isNumeric and path.startswith("~/"):
         # The host knows ids only.

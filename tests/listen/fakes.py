@@ -37,6 +37,7 @@ from pysmtpd.interfaces import (
     Ready,
     Service,
     TableError,
+    TableUpdate,
     TextAnswer,
     TlsaAnswer,
 )
@@ -344,8 +345,8 @@ class FakeTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         return None
 
-    def update(self) -> Deferred[None]:
-        return succeed(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return succeed(TableUpdate(len(self.entries)))
 
     def answer(self) -> None:
         for waiting, answer in self._waiting:

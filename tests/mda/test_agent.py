@@ -10,7 +10,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pysmtpd.interfaces import ITable, QueueError, Ready, Service, TableError
+from pysmtpd.interfaces import ITable, QueueError, Ready, Service, TableError, TableUpdate
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.model.config import Action, BackendSpec, Command, Config, Method, TableRef, TableSpec
 from pysmtpd.model.outcome import Result
@@ -61,7 +61,7 @@ class PeopleTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         raise NotImplementedError
 
-    def update(self) -> Deferred[None]:
+    def update(self) -> Deferred[TableUpdate]:
         raise NotImplementedError
 
 

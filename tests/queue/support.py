@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any
 
@@ -338,7 +338,13 @@ class CrashDisk:
         self.locks[path] = 1
         return file
 
-    def database(self, path: str) -> sqlite3.Connection:
+    def identity(self, path: str) -> tuple[int, ...]:
+        return (hash(path),)
+
+    def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
+        return True
+
+    def database(self, path: str, readOnly: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self._real}/{path.replace('/', '_')}", isolation_level=None, factory=_MortalConnection
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pysmtpd.config import Environment, load
+from pysmtpd.interfaces import TableError
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
@@ -98,7 +99,10 @@ class World:
             case AskMatch(table, service, key):
                 return self.contents[table].match(service, key)
             case AskLookup(table, service, key):
-                return self.contents[table].lookup(service, key)
+                try:
+                    return self.contents[table].lookup(service, key)
+                except TableError as error:
+                    return TempFail(str(error))
 
     def decide(self, rcpt: str, sent: Transaction | None = None) -> Decision:
         deciding = decide(self.config, path(rcpt), sent or transaction())

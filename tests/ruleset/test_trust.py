@@ -266,7 +266,7 @@ class UserbaseTests(SynchronousTestCase):
         for name in ("cid", "dora"):
             world = self.world()
             self.assertEqual(world.goes(f"{name}@example.org"), ["451 4.3.0"])
-            self.assertIn("uid:gid:home", world.decide(f"{name}@example.org").faults[0])
+            self.assertIn("uid:gid:home", world.decide(f"{name}@example.org").reason)
 
     def test_theSystemsUsersAreNotIn(self) -> None:
         self.assertEqual(self.world().goes("eve@example.org"), ["550 5.1.1"])
