@@ -42,11 +42,13 @@ from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
-from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event, PolicyFailed
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.mta.policy.https import PolicyFetcher
+from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
@@ -94,6 +96,7 @@ class Settings:
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
     @ivar codec: how queued content is stored.
+    @ivar authorities: certificates in PEM form that vouch for other hosts; empty: the system's.
     @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
     """
 
@@ -110,6 +113,7 @@ class Settings:
     filter: IFilter | None = None
     codec: IContentCodec | None = None
     helper: IHelper | None = None
+    authorities: bytes = b""
 
 
 def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -169,6 +173,14 @@ class Daemon(Service):
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
+        tls = ClientContexts(settings.authorities)
+        self.policies = StsPolicies(
+            platform,
+            self.resolver,
+            PolicyFetcher(platform, self.resolver, tls).fetch,
+            f"{settings.spool}/mta-sts.json",
+            lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
+        )
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -178,8 +190,9 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
-            ClientContexts(),
+            tls,
             grace=settings.grace,
+            policies=self.policies,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -244,6 +257,7 @@ class Daemon(Service):
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
+        await self.policies.load()
         self.listeners.start()
         self.controlServer.start()
         self._ready = True

@@ -30,14 +30,6 @@ def _listeners(condition: Callable[[ListenerSpec], object]) -> Finder:
     return lambda config: [spec.where for spec in config.listeners if condition(spec)]
 
 
-def _regexes(config: Config) -> list[Where]:
-    return [
-        rule.where
-        for rule in config.rules
-        if any(condition.table and condition.table.regex for condition in rule.conditions)
-    ]
-
-
 # What stands in the configuration, and where it does.
 UNBUILT: Mapping[str, Finder] = {
     "proc": lambda config: [spec.where for spec in config.procs.values()],
@@ -78,7 +70,6 @@ UNBUILT: Mapping[str, Finder] = {
     "relay backup": _actions(lambda action: action.isBackup),
     "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
     "relay domain": _actions(lambda action: action.domainTable),
-    "match regex": _regexes,
 }
 
 

@@ -252,6 +252,19 @@ class ConnectionTls(Event):
 
 
 @value
+class PolicyFailed(Event):
+    """The MTA-STS policy of a domain could not be had; what was known of it stays.
+
+    @ivar domain: empty: it is about all of them.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "policy-failed"
+    domain: str
+    reason: str
+
+
+@value
 class ConnectionClosed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "disconnected"
