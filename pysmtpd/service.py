@@ -61,6 +61,7 @@ from pysmtpd.table.keeper import Keeper
 from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
+from pysmtpd.tls.renewal import Renewal
 
 PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
@@ -91,6 +92,7 @@ class Settings:
     @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
+    @ivar opened: called once every port is open.
     @ivar setVerbose: makes the logs verbose or brief.
     @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
     @ivar hosts: text of the system's hosts file.
@@ -107,6 +109,7 @@ class Settings:
     grace: float = GRACE
     observers: tuple[Callable[[float, Event], None], ...] = ()
     ended: Callable[[str], None] = lambda why: None
+    opened: Callable[[], None] = lambda: None
     setVerbose: Callable[[bool], None] = lambda verbose: None
     readFile: Callable[[str], bytes] = _noFiles
     hosts: str = ""
@@ -169,6 +172,7 @@ class Daemon(Service):
         forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
         self.router = Router(platform, decide, self._tables, forwards=forwards, report=self.report)
         self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
+        self.renewal = Renewal(platform, lambda: self.certificates, settings.readFile, self.report)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -205,7 +209,9 @@ class Daemon(Service):
             self.router,
             self.queue,
             self.certificates,
-            Authenticator(platform, self._tables),
+            Authenticator(
+                platform, self._tables, system=settings.helper.password if settings.helper is not None else None
+            ),
             self.resolver,
             settings.filter,
             self.report,
@@ -259,6 +265,8 @@ class Daemon(Service):
             self.pause(part)
         await self.policies.load()
         self.listeners.start()
+        self.renewal.start()
+        self._settings.opened()
         self.controlServer.start()
         self._ready = True
         self.dispatcher.start()
@@ -289,7 +297,7 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"queue": self.queue.stop, "resolver": self.resolver.close},
+            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:

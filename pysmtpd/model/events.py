@@ -309,6 +309,28 @@ class ListenerOpened(Event):
 
 
 @value
+class CertificateTaken(Event):
+    """The files of a certificate have changed: new handshakes use it.
+
+    @ivar name: C{pki NAME} or C{ca NAME}.
+    """
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "certificate-taken"
+    name: str
+
+
+@value
+class CertificateKept(Event):
+    """The files of a certificate have changed and cannot be used: the one from before stays."""
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "certificate-kept"
+    name: str
+    reason: str
+
+
+@value
 class QueueLoaded(Event):
     """The walk over the queue at start has come to its end."""
 
