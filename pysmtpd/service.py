@@ -201,7 +201,9 @@ class Daemon(Service):
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
         )
-        self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
+        self.mda = MdaAgent(
+            platform, self.hosts, self.queue, self._config, lambda: self.tables, self.dispatcher, self.stat
+        )
         agents |= {Kind.MTA: self.mta, Kind.MDA: self.mda}
         self.listeners = Listeners(
             platform,
@@ -263,7 +265,7 @@ class Daemon(Service):
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
-        await self.policies.load()
+        self.policies.load()
         self.listeners.start()
         self.renewal.start()
         self._settings.opened()

@@ -453,7 +453,8 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
     files = {(pki.name, part): path for pki in config.pki.values() for part, path in _pkiFiles(pki)}
     files |= {(ca.name, "ca"): ca.cert for ca in config.ca.values()}
-    return lambda: separate(helper, user, addresses, files, asksSystem(config))
+    hasIds = any(action.userbase is not None for action in config.actions.values())
+    return lambda: separate(helper, user, addresses, files, asksSystem(config), hasIds)
 
 
 def asksSystem(config: Config) -> bool:

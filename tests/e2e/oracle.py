@@ -144,6 +144,8 @@ _OWN = re.compile(
     r"(?![\w-])|proxy-v2\s+from|srs\s+domain|limit .*[0-9](ms|s|m|h|d|K|M|G|%)"
 )
 
+_INCLUDE = re.compile(r"""^[ \t]*include[ \t]*("[^"\n]*"|'[^'\n]*')[ \t]*[^\s#]""", re.MULTILINE)
+
 # Differences that are wanted, by their id in docs/differences.md.
 WANTED: dict[str, Rule] = {
     "table-backends": lambda text, our, their: (
@@ -153,7 +155,7 @@ WANTED: dict[str, Rule] = {
     "pki-names": lambda text, our, their: our.isAccepted and "pki name not found" in their.said,
     "own-words": lambda text, our, their: our.isAccepted and _OWN.search(text) and "syntax error" in their.said,
     "port-services": lambda text, our, their: "is not a port" in our.said or "invalid port" in their.said,
-    "include-alone": lambda text, our, their: their.isAccepted and re.search(r"^\s*include[^\n]*", text, re.MULTILINE),
+    "include-alone": lambda text, our, their: their.isAccepted and _INCLUDE.search(text),
     "limit-values": lambda text, our, their: (
         our.isAccepted and re.search(r"limit [^\n]*[\"']", text) and "syntax error" in their.said
     ),
