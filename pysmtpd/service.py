@@ -262,14 +262,15 @@ class Daemon(Service):
                 who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
                 raise TableError(f"table {name}: {error}{who}") from error
         await self.queue.start()
+        await self.policies.load()
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
         self.policies.load()
         self.listeners.start()
         self.renewal.start()
-        self._settings.opened()
         self.controlServer.start()
+        self._settings.opened()
         self._ready = True
         self.dispatcher.start()
         await self.dispatcher.load()
