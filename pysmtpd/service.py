@@ -41,7 +41,9 @@ from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
+from pysmtpd.model.envelope import Agent
 from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.schedule import Kind
@@ -308,6 +310,22 @@ class Daemon(Service):
     def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
         """See L{IOperator.resumeEnvelopes}."""
         return self.dispatcher.resumeEnvelopes(envelopes)
+
+    def explain(
+        self, supposed: Supposed, asksDns: bool = True
+    ) -> Deferred[tuple[Explanation, Sequence[Mapping[str, object]]]]:
+        """See L{IOperator.explain}."""
+        return Deferred.fromCoroutine(self._explain(self.config, supposed, asksDns))
+
+    async def _explain(
+        self, config: Config, supposed: Supposed, asksDns: bool
+    ) -> tuple[Explanation, Sequence[Mapping[str, object]]]:
+        explanation = await self.listeners.rehearse(config, supposed, asksDns)
+        routes: list[Mapping[str, object]] = []
+        for destination in explanation.destinations:
+            isRemote = destination.agent is Agent.MTA
+            routes.append(await self.mta.foresee(config, destination, explanation.path, asksDns) if isRemote else {})
+        return explanation, routes
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

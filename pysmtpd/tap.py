@@ -7,7 +7,7 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO, cast
 
 from twisted.application.service import IService, MultiService, Service
@@ -28,6 +28,7 @@ from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import load
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
+from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import Config
 from pysmtpd.platform.descriptor import descriptorSink
@@ -110,7 +111,11 @@ def loadConfig(options: Options, platform: IPlatform) -> Config:
     """
     @raise ConfigErrors: everything that is wrong with the file.
     """
-    return load(options["file"], readFile, environment(platform), options.defines)
+    return _load(options["file"], platform, options.defines)
+
+
+def _load(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Config:
+    return load(file, readFile, environment(platform), defines)
 
 
 def readFile(path: str) -> str:
@@ -355,6 +360,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from twisted.internet import reactor
 
         copyQueue(arguments[1:], reactor)
+        return
+    if arguments[:1] == ["explain"]:
+        explain(arguments[1:], DEFAULT_CONFIGURATION, _load)
         return
     options = Options()
     try:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pysmtpd.control import render
+from pysmtpd.control import render, supposition
 from pysmtpd.control.schema import DEFAULT_SOCKET
+from pysmtpd.control.tree import Tree
 from pysmtpd.control.wire import Client, ControlError
 
 # Exit codes, of sysexits.h where it has one.
@@ -70,6 +71,12 @@ def _selection(command: str, done: str) -> Action:
         return EX_OK if count or options.id == "all" else EX_REFUSED
 
     return act
+
+
+def _explain(client: Client, options: argparse.Namespace) -> int:
+    explained = client.whole("Explain", supposed=supposition.values(options))
+    _print(options, explained, lambda value: Tree(value, options.verbose).text())
+    return EX_OK if all(recipient["accepted"] for recipient in explained["recipients"]) else EX_REFUSED
 
 
 def _simple(command: str, done: str, **arguments: Any) -> Action:
@@ -170,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     leaf(show, "hosts", "hosts: connections, errors, penalties", _list("Hosts", render.line))
     leaf(show, "relays", "relays: where messages go, and what they wait for", _list("Relays", render.line))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
+
+    supposition.add(leaf(verbs, "explain", "why mail is, or would be, treated as it is; nothing is changed", _explain))
 
     what = "MSGID|EVPID|all"
     leaf(verbs, "schedule", "try envelopes now", _selection("Schedule", "scheduled"), what)

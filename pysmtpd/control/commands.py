@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from pysmtpd.control.daemon import DaemonCommands
+from pysmtpd.control.decisions import DecisionCommands
 from pysmtpd.control.queue import QueueCommands
 from pysmtpd.control.routes import RouteCommands
 from pysmtpd.control.schema import COMMANDS
@@ -30,7 +31,12 @@ class Control:
         report: IReport,
     ) -> None:
         self._queue = QueueCommands(operator, queue, scheduler, routes, report)
-        families = (self._queue, RouteCommands(routes), DaemonCommands(operator, scheduler, stat, report))
+        families = (
+            self._queue,
+            RouteCommands(routes),
+            DaemonCommands(operator, scheduler, stat, report),
+            DecisionCommands(operator),
+        )
         self._commands = {name: _find(families, name) for name in COMMANDS if name != CONTENT}
 
     def command(self, name: str) -> Run:

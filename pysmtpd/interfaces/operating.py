@@ -10,6 +10,7 @@ from zope.interface import Attribute, Interface
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.config import Config
+from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
 
 API_VERSION = 1
@@ -55,6 +56,16 @@ class IOperator(Interface):
         """
 
     def resumeEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]: ...
+
+    def explain(
+        supposed: Supposed, asksDns: bool = True
+    ) -> Deferred[tuple[Explanation, Sequence[Mapping[str, object]]]]:
+        """What would be decided about mail of a supposed session, by the newest generation, without effect.
+
+        @param asksDns: DNS may be asked for names and mail hosts, within bounds.
+        @return: with the route of each destination, as plain values; empty for local ones.
+        @raise ValueError: this cannot be supposed; the text says why.
+        """
 
     def setVerbose(verbose: bool) -> None: ...
 

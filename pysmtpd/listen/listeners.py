@@ -20,9 +20,12 @@ from pysmtpd.interfaces import (
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.listener import Listener
 from pysmtpd.listen.neighbours import Neighbours
+from pysmtpd.listen.rehearsal import Rehearsal
+from pysmtpd.listen.suppose import setScene
 from pysmtpd.listen.timeouts import Timeouts
 from pysmtpd.listen.transport import ServerTransport
 from pysmtpd.model.config import Config
+from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.reply import Reply
 
 STOPPING = Reply(421, "Service is shutting down", "4.3.2")
@@ -115,6 +118,14 @@ class Listeners:
         self._paused = False
         for listener in self._listeners:
             listener.resume()
+
+    def rehearse(self, config: Config, supposed: Supposed, asksDns: bool) -> Deferred[Explanation]:
+        """What would be said to a supposed peer, and decided about its mail, without effect.
+
+        @param asksDns: DNS may be asked for the peer's name.
+        @raise Senseless: (or a Deferred that fails with it) this cannot be supposed.
+        """
+        return Deferred.fromCoroutine(Rehearsal(self._near, setScene(config, supposed), asksDns).play())
 
     def retire(self, config: Config) -> None:
         """End the sessions that began under this generation: idle ones at once, the others after their transaction."""

@@ -360,6 +360,7 @@ class SchemaTests(CommandTestCase):
             "part": "mta",
             "verbose": True,
             "start": True,
+            "supposed": {"recipients": ["ann@remote.test"]},
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))
         for command in sorted(COMMANDS.values(), key=lambda command: command.name in ("Remove", "Stop")):
