@@ -34,6 +34,7 @@ from pysmtpd.model.config import Config
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
+from pysmtpd.platform.turns import quicken
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
@@ -259,6 +260,7 @@ def _make(options: Options, reactor: Any) -> IService:
         raise UsageError("--user is for root; the daemon runs as whoever else starts it")
     helper = Helper(reactor) if isRoot else None
     network = cast("INetwork", PrivilegedNetwork(reactor, helper)) if helper is not None else None
+    quicken(reactor)
     platform = RealPlatform(reactor, network, isRoot)
     try:
         config = loadConfig(options, platform)

@@ -42,7 +42,7 @@ PURE = (
         "pysmtpd.listen.trace",
     ),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
+    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),

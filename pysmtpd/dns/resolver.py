@@ -15,8 +15,9 @@ from pysmtpd.dns.merge import Merge
 from pysmtpd.dns.names import BadName, fromWire, isLocalhost, reverseName, toWire
 from pysmtpd.dns.stub import Stub, Unanswered
 from pysmtpd.interfaces.platform import IPlatform, ResolverSettings
-from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer, MxHost
+from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer, MxHost, TextAnswer, TlsaAnswer
 from pysmtpd.model.netaddr import parseIp
+from pysmtpd.model.tlsa import Tlsa
 
 PATIENCE = 15.0
 FAILURE_TTL = 5.0
@@ -26,6 +27,11 @@ USUAL_RECORDS = 8
 MOST_MX = 100
 MOST_ADDRESSES = 64
 MOST_NAMES = 8
+MOST_TLSA = 32
+MOST_TEXTS = 32
+
+# RFC 6698 7.1.
+TLSA = 52
 
 _LOCALHOST = ("::1", "127.0.0.1")
 _TYPES = {"inet4": (dns.A,), "inet6": (dns.AAAA,), "": (dns.AAAA, dns.A)}
@@ -87,6 +93,22 @@ class Resolver:
         first, second = [self._records(wire, type) for type in types]
         # Neither can fail; both are under way.
         return first.addCallback(lambda one: second.addCallback(lambda other: self._readAddresses([one, other])))
+
+    def tlsa(self, host: str, port: int) -> Deferred[TlsaAnswer]:
+        """See L{IResolver.tlsa}. A record that cannot be read is counted."""
+        try:
+            wire = toWire(f"_{port}._tcp.{host}")
+        except BadName as error:
+            return succeed(TlsaAnswer(Lookup.NXDOMAIN, error=str(error)))
+        return self._records(wire, TLSA).addCallback(self._readTlsa)
+
+    def text(self, name: str) -> Deferred[TextAnswer]:
+        """See L{IResolver.text}."""
+        try:
+            wire = toWire(name)
+        except BadName as error:
+            return succeed(TextAnswer(Lookup.NXDOMAIN, error=str(error)))
+        return self._records(wire, dns.TXT).addCallback(self._readTexts)
 
     def ptr(self, address: str) -> Deferred[Sequence[str]]:
         """Names of C{address} that may be used as host names, at most 8."""
@@ -162,6 +184,19 @@ class Resolver:
         if hosts:
             return MxAnswer(Lookup.FOUND, (MxHost(hosts[0][0], ""),), secure)
         return MxAnswer(Lookup.FAILED, error=f"{name.decode('ascii')}: its MX records hold no host name")
+
+    def _readTlsa(self, answer: Records) -> TlsaAnswer:
+        found = []
+        for record in answer.records[:MOST_TLSA]:
+            data = record.data
+            if len(data) > 3:
+                found.append(Tlsa(data[0], data[1], data[2], bytes(data[3:])))
+        malformed = len(answer.records) - len(found)
+        return TlsaAnswer(answer.status, tuple(found), answer.secure and self._trustAD, answer.error, malformed)
+
+    def _readTexts(self, answer: Records) -> TextAnswer:
+        texts = tuple(b"".join(record.data).decode("ascii", "replace") for record in answer.records[:MOST_TEXTS])
+        return TextAnswer(answer.status, texts, answer.secure and self._trustAD, answer.error)
 
     def _confirm(self, names: Sequence[str], address: IPv4Address | IPv6Address) -> str | Deferred[str]:
         if not names:

@@ -52,6 +52,8 @@ from pysmtpd.interfaces.routing import (
     MxHost,
     Service,
     TableError,
+    TextAnswer,
+    TlsaAnswer,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
@@ -118,6 +120,8 @@ __all__ = [
     "StoredMessage",
     "StoredPage",
     "TableError",
+    "TextAnswer",
+    "TlsaAnswer",
     "User",
     "Verdict",
     "Walked",

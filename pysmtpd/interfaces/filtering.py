@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from zope.interface import Interface
@@ -10,6 +9,7 @@ from zope.interface import Interface
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.value import value
 
 
 class Phase(Enum):
@@ -29,7 +29,7 @@ class Phase(Enum):
     QUIT = "quit"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """
     @ivar reply: refuse with it; None: proceed. 421 ends the session.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from twisted.internet.defer import Deferred
@@ -15,6 +14,7 @@ from pysmtpd.model.envelope import BodyRef, Destination, Envelope, EnvelopeState
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.value import value
 
 
 class Durability(Enum):
@@ -42,7 +42,7 @@ class SpoolError(Exception):
     """The spool cannot be opened: locked by another daemon, of a newer format, or damaged. The text says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetAside:
     """An item that could not be read.
 
@@ -113,7 +113,7 @@ class IBody(Interface):
         """May be called twice."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Walked:
     """A page of the queue.
 
@@ -162,7 +162,7 @@ class IQueue(Interface):
 # --- the backends: what stores it
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewMessage:
     """What a backend commits in one atomic step. Records are opaque, checksummed by the front.
 
@@ -179,7 +179,7 @@ class NewMessage:
     supersedes: tuple[EnvelopeId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredMessage:
     """
     @ivar envelopes: id, record, and latest state (empty: none was kept yet).
@@ -190,7 +190,7 @@ class StoredMessage:
     envelopes: tuple[tuple[EnvelopeId, bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredPage:
     """
     @ivar damaged: items of this page that cannot be read at all; the backend keeps them out of later pages.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from twisted.internet.defer import Deferred
@@ -15,6 +14,8 @@ from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import Service
+from pysmtpd.model.tlsa import Tlsa
+from pysmtpd.model.value import value
 
 __all__ = [
     "AddressAnswer",
@@ -27,6 +28,8 @@ __all__ = [
     "MxHost",
     "Service",
     "TableError",
+    "TextAnswer",
+    "TlsaAnswer",
 ]
 
 
@@ -89,13 +92,13 @@ class Lookup(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MxHost:
     preference: int
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MxAnswer:
     """
     @ivar hosts: sorted by preference. A null MX (RFC 7505) is one host with an empty name.
@@ -109,7 +112,7 @@ class MxAnswer:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AddressAnswer:
     """
     @ivar addresses: IPv6 and IPv4, textual.
@@ -123,6 +126,32 @@ class AddressAnswer:
     error: str = ""
 
 
+@value
+class TlsaAnswer:
+    """
+    @ivar records: those of a form that can be read, usable or not.
+    @ivar malformed: how many there were beside them. They exist, so TLS is mandatory; they authenticate nobody (RFC 7672 2.2).
+    """
+
+    status: Lookup
+    records: tuple[Tlsa, ...] = ()
+    secure: bool = False
+    error: str = ""
+    malformed: int = 0
+
+
+@value
+class TextAnswer:
+    """
+    @ivar texts: of each TXT record all its strings, joined; octets that are not ASCII are replaced.
+    """
+
+    status: Lookup
+    texts: tuple[str, ...] = ()
+    secure: bool = False
+    error: str = ""
+
+
 class IResolver(Interface):
     """DNS. One question in flight is asked once, whoever waits. Answers are kept for their TTL. Never fails: see C{status}."""
 
@@ -132,6 +161,12 @@ class IResolver(Interface):
         """
         @param family: C{"inet4"}, C{"inet6"} or empty for both.
         """
+
+    def tlsa(host: str, port: int) -> Deferred[TlsaAnswer]:
+        """TLSA records of C{_port._tcp.host} (RFC 6698 3)."""
+
+    def text(name: str) -> Deferred[TextAnswer]:
+        """TXT records; the name may have labels that begin with an underscore."""
 
     def ptr(address: str) -> Deferred[Sequence[str]]:
         """Names; empty when there are none or the question failed."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
+from pysmtpd.interfaces.ready import Ready
 from pysmtpd.model.ids import EnvelopeId, MessageId
 from pysmtpd.model.schedule import Batch, Entry, Kind, Lease, Status
 
@@ -18,11 +19,11 @@ class IScheduler(Interface):
     unknown are ignored by every method but C{query}. A lease that is stale is refused: the ids it names are ignored and counted.
     """
 
-    def insert(entries: Sequence[Entry]) -> Deferred[None]:
+    def insert(entries: Sequence[Entry]) -> Ready[None]:
         """Add to the changesets of the entries' messages. An id that is known already is ignored (a walk meets new mail)."""
 
-    def commit(message: MessageId) -> Deferred[int]:
-        """The changeset becomes schedulable; fires with the number of its envelopes."""
+    def commit(message: MessageId) -> Ready[int]:
+        """The changeset becomes schedulable; answers the number of its envelopes."""
 
     def rollback(message: MessageId) -> Deferred[int]:
         """The changeset vanishes."""

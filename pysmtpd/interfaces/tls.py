@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import Attribute, Interface
 
 from pysmtpd.model.facts import TlsFacts
+from pysmtpd.model.tlsa import Presented
 
 
 class ICertificates(Interface):
@@ -35,6 +36,12 @@ class IClientHandshake(IOpenSSLClientConnectionCreator):
     def facts(connection: SSL.Connection) -> TlsFacts:
         """
         @param connection: what C{transport.getHandle()} gives once the handshake is complete.
+        """
+
+    def presented(connection: SSL.Connection) -> tuple[tuple[Presented, ...], tuple[str, ...]]:
+        """What the host showed, its own certificate first, and the names that it is for, in lower case: what DANE asks for.
+
+        @param connection: as for C{facts}.
         """
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pysmtpd.model.value import value
 
 _DOT_STRING = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+(?:\.[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+)*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Path:
     """A reverse or forward path (RFC 5321 4.1.2) without its brackets and source route.
 

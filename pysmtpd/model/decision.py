@@ -5,16 +5,16 @@ The daemon obeys them, the log and the reject text cite them, C{explain} prints 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Destination
 from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Where:
     """A place in a configuration file; lines and columns count from 1."""
 
@@ -26,7 +26,7 @@ class Where:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Considered:
     """One rule that was tried for an address.
 
@@ -58,7 +58,7 @@ class Question(NamedTuple):
         return "nothing" if self.got is None else str(self.got)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One address on its way through the rules and its expansion; the tree that C{explain} prints.
 
@@ -75,7 +75,7 @@ class Step:
     children: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What becomes of one RCPT.
 

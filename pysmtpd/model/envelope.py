@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, IntFlag
 from typing import NamedTuple
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId
+from pysmtpd.model.value import value
 
 
 class Notify(IntFlag):
@@ -28,7 +29,7 @@ class Agent(Enum):
     MDA = "mda"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Destination:
     """What expanding one RCPT gave, before it has an id: where a copy shall go.
 
@@ -62,7 +63,7 @@ class Destination:
         return replace(self, notify=notify, orcpt=orcpt)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BodyRef:
     """Where a message's content lies. Only the queue that made it looks inside.
 
@@ -94,7 +95,7 @@ class Attempt(NamedTuple):
     since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnvelopeState:
     """The part of an envelope that changes. The queue stores it and never interprets it. Times are wall-clock seconds.
 
@@ -120,7 +121,7 @@ class EnvelopeState:
 MAX_ATTEMPTS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """
     @ivar created: wall-clock seconds.
@@ -134,7 +135,7 @@ class Envelope:
     state: EnvelopeState = EnvelopeState()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """
     @ivar created: wall-clock seconds of its acceptance.

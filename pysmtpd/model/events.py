@@ -6,13 +6,13 @@ how the mail log calls it, in OpenSMTPD's words. Fields hold values, never secre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+from pysmtpd.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """
     @cvar room: which room tells it: smtp, queue, mta, mda, bounce, control, daemon.
@@ -26,7 +26,7 @@ class Event:
 # --- smtp: sessions coming in
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionConnected(Event):
     room: ClassVar[str] = "smtp"
     word: ClassVar[str] = "connected"
@@ -36,7 +36,7 @@ class SessionConnected(Event):
     listener: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionRefused(Event):
     """A connection that was answered 421 instead of a greeting."""
 
@@ -47,7 +47,7 @@ class SessionRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionTls(Event):
     room: ClassVar[str] = "smtp"
     word: ClassVar[str] = "tls"
@@ -56,7 +56,7 @@ class SessionTls(Event):
     sni: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionAuthenticated(Event):
     """
     @ivar result: ok, permfail or tempfail.
@@ -70,7 +70,7 @@ class SessionAuthenticated(Event):
     result: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandFailed(Event):
     """A command that was refused. C{command} is cut and never holds an AUTH payload; C{reason} is not shown to the peer."""
 
@@ -82,7 +82,7 @@ class CommandFailed(Event):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionDisconnected(Event):
     room: ClassVar[str] = "smtp"
     word: ClassVar[str] = "disconnected"
@@ -95,7 +95,7 @@ class SessionDisconnected(Event):
 # --- queue: messages accepted and finished
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageAccepted(Event):
     """Durable when it is told, where the queue is durable."""
 
@@ -109,7 +109,7 @@ class MessageAccepted(Event):
     proto: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnvelopeAccepted(Event):
     room: ClassVar[str] = "smtp"
     word: ClassVar[str] = "envelope"
@@ -122,7 +122,7 @@ class EnvelopeAccepted(Event):
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ItemSetAside(Event):
     """A queue item that could not be read. It is kept, listed, and not tried."""
 
@@ -132,7 +132,7 @@ class ItemSetAside(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QueueFailed(Event):
     """The queue could not do what was asked; the peer was answered 4xx, or the work stays where it is."""
 
@@ -142,7 +142,7 @@ class QueueFailed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnvelopeBounced(Event):
     """The last fate of an envelope: its failure was reported (C{bounce} is the report), or there was nobody to tell (0)."""
 
@@ -155,7 +155,7 @@ class EnvelopeBounced(Event):
     stat: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnvelopeRemoved(Event):
     """The last fate of an envelope: an operator removed it."""
 
@@ -166,7 +166,7 @@ class EnvelopeRemoved(Event):
     to: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EnvelopeExpired(Event):
     """Its time is over; a bounce follows."""
 
@@ -180,7 +180,7 @@ class EnvelopeExpired(Event):
 # --- mta and mda: attempts
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeliveryAttempted(Event):
     """One attempt for one envelope; with C{result=Ok} the last fate of that envelope.
 
@@ -202,7 +202,7 @@ class DeliveryAttempted(Event):
     session: SessionId = SessionId(0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionOpened(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "connected"
@@ -212,7 +212,7 @@ class ConnectionOpened(Event):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionTls(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "tls"
@@ -221,7 +221,7 @@ class ConnectionTls(Event):
     verified: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionClosed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "disconnected"
@@ -230,7 +230,7 @@ class ConnectionClosed(Event):
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectionFailed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "error"
@@ -242,7 +242,7 @@ class ConnectionFailed(Event):
 # --- daemon and control
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DaemonStarted(Event):
     room: ClassVar[str] = "daemon"
     word: ClassVar[str] = "started"
@@ -251,21 +251,21 @@ class DaemonStarted(Event):
     durability: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DaemonStopped(Event):
     room: ClassVar[str] = "daemon"
     word: ClassVar[str] = "stopped"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ListenerOpened(Event):
     room: ClassVar[str] = "daemon"
     word: ClassVar[str] = "listening"
     listener: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QueueLoaded(Event):
     """The walk over the queue at start has come to its end."""
 
@@ -275,7 +275,7 @@ class QueueLoaded(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Commanded(Event):
     """An operator's command that changed something."""
 
@@ -285,7 +285,7 @@ class Commanded(Event):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InternalError(Event):
     """A fault of ours that cost one session, message or call. The daemon log holds the traceback."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.ids import SessionId
+from pysmtpd.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TlsFacts:
     """What a TLS handshake established.
 
@@ -25,7 +24,7 @@ class TlsFacts:
     sni: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionFacts:
     """One connection to a listener, as far as it is known when the facts are taken.
 
@@ -57,7 +56,7 @@ class SessionFacts:
     isSocket: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Transaction:
     """What MAIL said, and by whom.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
 def parseIp(text: str) -> IPv4Address | IPv6Address | None:
@@ -37,3 +37,20 @@ def isLoopback(text: str) -> bool:
     @param text: an address in its canonical form.
     """
     return text.startswith("127.") or text == "::1"
+
+
+_PRIVATE = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "0.0.0.0/8", "fc00::/7"))
+)
+
+
+def isPublic(address: str) -> bool:
+    """May it be on somebody else's machine? Not if it is of this machine or of a private network.
+
+    @param address: one that C{parseIp} takes.
+    """
+    parsed = ip_address(address)
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    if parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified:
+        return False
+    return not any(parsed in network for network in _PRIVATE)

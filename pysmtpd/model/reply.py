@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pysmtpd.model.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """
     @ivar code: 200 to 599.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.ids import EnvelopeId, MessageId
+from pysmtpd.model.value import value
 
 
 class Kind(Enum):
@@ -102,7 +102,7 @@ class Lease(NamedTuple):
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Batch:
     """
     @ivar due: wall-clock seconds when to ask again if nothing happens before; None: only something new makes work.

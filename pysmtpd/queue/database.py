@@ -9,6 +9,7 @@ from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
 from pysmtpd.queue.changes import SETUP, changes, make
+from pysmtpd.queue.rescue import inspect, keep, kept, moveBodies
 from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, removeIfThere
 
 DATABASE = "queue.db"
@@ -23,6 +24,9 @@ JOURNAL_OCTETS = 64 * 1024 * 1024
 VACUUM_FLOOR_PAGES = 16_384
 VACUUM_STEP_PAGES = 256
 """When more than this floor, and more than half of the file, is unused, each checkpoint gives some pages back to the file system."""
+
+BUSY_MILLISECONDS = 30_000
+"""How long a statement waits for somebody who looks into the database."""
 
 _PAGE_OCTETS = 4096
 
@@ -40,7 +44,7 @@ _SCHEMA = (
 
 def _connect(disk: IDisk, place: str) -> sqlite3.Connection:
     connection = disk.database(f"{place}/{DATABASE}")
-    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     connection.execute("PRAGMA synchronous = FULL")
     # Only the checkpointer moves the journal.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -157,7 +161,8 @@ class Reader:
 
     def setAside(self) -> tuple[SetAside, ...]:
         rows = self._connection.execute("SELECT id, aside FROM message WHERE aside IS NOT NULL ORDER BY id")
-        return tuple(SetAside(formatMessageId(MessageId(id)), reason) for id, reason in rows)
+        asides = tuple(SetAside(formatMessageId(MessageId(id)), reason) for id, reason in rows)
+        return (*kept(self._disk, self._place), *asides)
 
 
 class Writer(Reader):
@@ -169,6 +174,11 @@ class Writer(Reader):
         # Messages whose content is a file; few, and known from the directory at open.
         self._inFiles: set[int] = set()
         self._sinceCheckpoint = 0
+        self._loss: SetAside | None = None
+
+    def loss(self) -> SetAside | None:
+        """What this start has found lost, and kept aside."""
+        return self._loss
 
     def open(self) -> int:
         """
@@ -191,13 +201,20 @@ class Writer(Reader):
         hadDatabase = isThere(self._disk, bodies)
         if hadDatabase and not isThere(self._disk, f"{self._place}/{DATABASE}"):
             raise SpoolError(self._lost("there is none"))
+        journal = f"{self._place}/{DATABASE}-wal"
+        hadJournal = isThere(self._disk, journal) and self._disk.stat(journal).size > 0
+        found = inspect(self._disk, self._place, DATABASE) if hadJournal and hadDatabase else None
+        if found is not None:
+            self._loss = keep(self._disk, self._place, DATABASE, found)
         # The database must not be readable by others, whatever the directory's mode.
         self._disk.append(f"{self._place}/{DATABASE}").close()
         super().open()
         execute = self._connection.execute
         if execute("SELECT 1 FROM sqlite_schema WHERE name = 'reserved'").fetchone() is None:
             if hadDatabase:
-                raise SpoolError(self._lost("it is empty"))
+                raise SpoolError(
+                    self._lost("it is empty" if self._loss is None else f"it is empty, for {self._loss.reason}")
+                )
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
@@ -212,6 +229,8 @@ class Writer(Reader):
         for statement in SETUP:
             execute(statement)
         self._removeDebris()
+        if hadJournal:
+            self._startJournalAnew()
         # A hand, or a bad disk, may have left nothing or nonsense there.
         (ceiling,) = execute("SELECT max(ceiling) FROM reserved WHERE typeof(ceiling) = 'integer'").fetchone()
         (highest,) = execute("SELECT max(id) FROM message").fetchone()
@@ -223,7 +242,16 @@ class Writer(Reader):
             f"or move {BODIES} away to begin with an empty queue"
         )
 
+    def _startJournalAnew(self) -> None:
+        """What a crash left behind the last commit must not be taken for a damaged commit when there is another crash."""
+        execute = self._connection.execute
+        # Somebody else may be reading. Then it is done some other time.
+        execute("PRAGMA busy_timeout = 0")
+        execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+
     def _removeDebris(self) -> None:
+        unnamed: list[str] = []
         directory = f"{self._place}/{BODIES}"
         for name in self._disk.listDirectory(directory):
             try:
@@ -232,9 +260,14 @@ class Writer(Reader):
                 message = MessageId(0)
             query = "SELECT 1 FROM body WHERE message = ? AND content IS NULL"
             if self._connection.execute(query, (message,)).fetchone() is None:
-                removeIfThere(self._disk, f"{directory}/{name}")
+                unnamed.append(name)
             else:
                 self._inFiles.add(message)
+        if unnamed and self._loss is not None:
+            moveBodies(self._disk, directory, unnamed, f"{self._place}/{self._loss.item}")
+            return
+        for name in unnamed:
+            removeIfThere(self._disk, f"{directory}/{name}")
 
     def close(self) -> None:
         super().close()

@@ -26,7 +26,7 @@ from pysmtpd.interfaces.queue import (
     StoredMessage,
     Walked,
 )
-from pysmtpd.interfaces.ready import Ready
+from pysmtpd.interfaces.ready import Ready, whenReady
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
@@ -193,33 +193,43 @@ class QueueFront:
         done: Deferred[Message] = Deferred()
 
         def inserted(result: None) -> None:
-            self._pump.commit(new).addCallbacks(committed, refused)
-
-        def committed(result: None) -> None:
-            self._changes(new.supersedes)
-            self._cache.delete(new.supersedes)
-            if not self._isDiscarding:
-                self._cache.put(message, envelopes, content)
-            self._tell(message, envelopes)
-            if not self._isDiscarding:
-                self._scheduler.commit(new.id).addErrback(self._lost, "scheduling a committed message")
-            done.callback(message)
+            self._pump.commit(new, landed)
 
         def notInserted(failure: Failure) -> None:
-            refused(Failure(asQueueError("scheduling", failure.value)))
+            landed(asQueueError("scheduling", failure.value))
 
-        def refused(failure: Failure) -> None:
-            error = asQueueError("committing", failure.value)
-            self._failed("committing", error)
-            if not self._isDiscarding:
-                self._scheduler.rollback(new.id).addErrback(self._lost, "rolling back a changeset")
-            done.errback(error)
+        def landed(error: QueueError | None) -> None:
+            if error is None:
+                self._kept(new, message, envelopes, content)
+                done.callback(message)
+            else:
+                self._notKept(new, error)
+                done.errback(error)
 
         if self._isDiscarding:
             inserted(None)
         else:
-            self._scheduler.insert([entryOf(envelope) for envelope in envelopes]).addCallbacks(inserted, notInserted)
+            entries = [entryOf(envelope) for envelope in envelopes]
+            whenReady(self._scheduler.insert(entries), inserted, notInserted)
         return done
+
+    def _kept(self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None) -> None:
+        if new.supersedes:
+            self._changes(new.supersedes)
+            self._cache.delete(new.supersedes)
+        if self._isDiscarding:
+            self._tell(message, envelopes)
+            return
+        self._cache.put(message, envelopes, content)
+        self._tell(message, envelopes)
+        scheduled = self._scheduler.commit(new.id)
+        if isinstance(scheduled, Deferred):
+            scheduled.addErrback(self._lost, "scheduling a committed message")
+
+    def _notKept(self, new: NewMessage, error: QueueError) -> None:
+        self._failed("committing", error)
+        if not self._isDiscarding:
+            self._scheduler.rollback(new.id).addErrback(self._lost, "rolling back a changeset")
 
     def _tell(self, message: Message, envelopes: Sequence[Envelope]) -> None:
         happened = self._report.happened

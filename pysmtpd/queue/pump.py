@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.queue import IBatchingBackend, IQueueBackend, NewMessage, QueueError
@@ -14,6 +15,9 @@ from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.queue.refusal import asQueueError
 
 _Apply: TypeAlias = Callable[[Sequence[NewMessage], Mapping[EnvelopeId, bytes], Sequence[EnvelopeId]], Deferred[None]]
+
+Landed: TypeAlias = Callable[["QueueError | None"], None]
+"""Told what became of it: None: it is kept."""
 
 BATCH_OCTETS = 16 * 1024 * 1024
 """Content in one batch; more waits for the next."""
@@ -37,7 +41,7 @@ class _Batch:
         self.deleted: dict[EnvelopeId, None] = {}
         self.octets = 0
         # For each waiter: the message it waits for, or None for states and deletions.
-        self.waiting: list[tuple[NewMessage | None, Deferred[None]]] = []
+        self.waiting: list[tuple[NewMessage | None, Landed]] = []
 
 
 class Overlay:
@@ -65,6 +69,8 @@ class Pump:
     A batch that fails is tried again in parts, so that one bad item fails alone, and want of room costs the commits only.
     """
 
+    _log = Logger()
+
     def __init__(self, backend: IQueueBackend, clock: IReactorTime) -> None:
         self._backend = backend
         self._clock = clock
@@ -86,9 +92,9 @@ class Pump:
         self._coming -= 1
         self._slow = min(self._slow, self._coming)
 
-    def commit(self, message: NewMessage) -> Deferred[None]:
+    def commit(self, message: NewMessage, landed: Landed) -> None:
         """
-        @raise QueueError: it was not kept.
+        @param landed: called once, also inside this call. Not a Deferred: this is done for every message.
         """
         batch = self._next
         size = len(message.body) if message.body is not None else 0
@@ -96,7 +102,7 @@ class Pump:
             batch = self._seal()
         batch.octets += size
         batch.messages.append(message)
-        return self._wait(batch, message)
+        self._wait(batch, message, landed)
 
     def update(self, states: Mapping[EnvelopeId, bytes]) -> Deferred[None]:
         """
@@ -107,14 +113,14 @@ class Pump:
             # A waiter's fate must be that of his own values: a newer state of the same envelope goes later.
             batch = self._seal()
         batch.states.update(states)
-        return self._wait(batch, None)
+        return self._promise(batch)
 
     def delete(self, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         """
         @raise QueueError: they are still there.
         """
         self._next.deleted.update(dict.fromkeys(envelopes))
-        return self._wait(self._next, None)
+        return self._promise(self._next)
 
     def overlay(self) -> Overlay:
         """What is asked for up to now and not known to be done."""
@@ -137,12 +143,22 @@ class Pump:
             self._next = _Batch()
         return self._next
 
-    def _wait(self, batch: _Batch, message: NewMessage | None) -> Deferred[None]:
+    def _promise(self, batch: _Batch) -> Deferred[None]:
         done: Deferred[None] = Deferred()
-        batch.waiting.append((message, done))
+
+        def landed(error: QueueError | None) -> None:
+            if error is None:
+                done.callback(None)
+            else:
+                done.errback(error)
+
+        self._wait(batch, None, landed)
+        return done
+
+    def _wait(self, batch: _Batch, message: NewMessage | None, landed: Landed) -> None:
+        batch.waiting.append((message, landed))
         if self._flying is None:
             self._consider()
-        return done
 
     def _consider(self) -> None:
         """Nothing flies: send what there is, or wait for more. A message that comes alone does not wait; what nobody waits for does."""
@@ -210,15 +226,12 @@ class Pump:
         self._flying = None
         # The next batch starts first: the backend works while we answer.
         self._consider()
-        if fates:
-            for number, (_, done) in enumerate(batch.waiting):
-                if number in fates:
-                    done.errback(fates[number])
-                else:
-                    done.callback(None)
-        else:
-            for _, done in batch.waiting:
-                done.callback(None)
+        for number, (_, landed) in enumerate(batch.waiting):
+            try:
+                landed(fates.get(number))
+            except Exception:
+                # A fault in one waiter is not the others'.
+                self._log.failure("telling what became of a change")
         if self._flying is None and self._idle:
             idle, self._idle = self._idle, []
             for done in idle:

@@ -7,6 +7,7 @@ reads, one moves the journal back into the database so that no commit has to.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -62,6 +63,7 @@ class SqliteBackend:
         self._isCheckpointing = False
         self._isClosing = False
         self._openedWith = MessageId(0)
+        self._loss: SetAside | None = None
 
     def open(self) -> Deferred[int]:
         return Deferred.fromCoroutine(self._open())
@@ -72,6 +74,9 @@ class SqliteBackend:
         await run(READ_LANE, self._reader.open)
         await run(CHECKPOINT_LANE, self._checkpointer.open)
         self._openedWith = MessageId(highest)
+        self._loss = await run(WRITE_LANE, self._writer.loss)
+        if self._loss is not None:
+            self._log.critical("{reason}", reason=self._loss.reason)
         return highest
 
     def reserve(self, ceiling: MessageId) -> Deferred[None]:
@@ -119,7 +124,8 @@ class SqliteBackend:
 
     def walk(self, cursor: str | None, limit: int) -> Deferred[StoredPage]:
         after = MessageId(0) if cursor is None else parseMessageId(cursor)
-        return self._run(READ_LANE, "walking", self._reader.walk, after, self._openedWith, limit)
+        walking = self._run(READ_LANE, "walking", self._reader.walk, after, self._openedWith, limit)
+        return walking if cursor is not None or self._loss is None else walking.addCallback(_with, self._loss)
 
     def page(self, after: MessageId, limit: int) -> Deferred[tuple[StoredMessage, ...]]:
         return self._run(READ_LANE, "listing", self._reader.page, after, limit)
@@ -174,6 +180,10 @@ class SqliteBackend:
 
     def _checkpointed(self, result: object) -> None:
         self._isCheckpointing = False
+
+
+def _with(page: StoredPage, loss: SetAside) -> StoredPage:
+    return replace(page, damaged=(loss, *page.damaged))
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> SqliteBackend:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue, QueueError, Walked
+from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.events import QueueFailed, QueueLoaded
@@ -78,9 +79,9 @@ class Loader:
 
     async def _take(self, page: Walked) -> None:
         try:
-            await self._scheduler.insert([entryOf(one) for _, envelopes in page.messages for one in envelopes])
-            commits: list[Deferred[int]] = [self._scheduler.commit(message.id) for message, _ in page.messages]
-            for commit in commits:
-                self.loaded += await commit
+            entries = [entryOf(one) for _, envelopes in page.messages for one in envelopes]
+            await asDeferred(self._scheduler.insert(entries))
+            for commit in [self._scheduler.commit(message.id) for message, _ in page.messages]:
+                self.loaded += await asDeferred(commit)
         except Exception:
             self._log.failure("while handing queued mail to the scheduler")

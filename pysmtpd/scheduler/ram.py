@@ -18,19 +18,21 @@ from pysmtpd.scheduler.plan import Plan
 
 @implementer(IScheduler)
 class RamScheduler:
-    """L{Plan} with a clock. Every Deferred has fired when it is returned."""
+    """L{Plan} with a clock. Every answer is there at once."""
 
     def __init__(self, platform: IPlatform, limits: SchedulerLimits) -> None:
         self._now: Callable[[], float] = platform.wallTime
         self._plan = Plan(limits, platform.wallTime())
         self._listeners: list[Callable[[], None]] = []
 
-    def insert(self, entries: Sequence[Entry]) -> Deferred[None]:
+    def insert(self, entries: Sequence[Entry]) -> None:
         self._plan.insert(entries)
-        return succeed(None)
 
-    def commit(self, message: MessageId) -> Deferred[int]:
-        return self._told(self._plan.commit(message, self._now()))
+    def commit(self, message: MessageId) -> int:
+        count = self._plan.commit(message, self._now())
+        if self._plan.stirred:
+            self._stir()
+        return count
 
     def rollback(self, message: MessageId) -> Deferred[int]:
         return succeed(self._plan.rollback(message))
@@ -79,10 +81,13 @@ class RamScheduler:
 
     def _told(self, answer: Any) -> Deferred[Any]:
         if self._plan.stirred:
-            self._plan.stirred = False
-            for ready in self._listeners:
-                ready()
+            self._stir()
         return succeed(answer)
+
+    def _stir(self) -> None:
+        self._plan.stirred = False
+        for ready in self._listeners:
+            ready()
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> IScheduler:

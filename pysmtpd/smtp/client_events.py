@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from pysmtpd.model.envelope import Notify
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.value import value
 from pysmtpd.smtp.client_extensions import Extensions
 
 
@@ -37,13 +38,13 @@ class Stage(Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credentials:
     user: str
     password: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClientSettings:
     """
     @ivar hostname: what we call ourselves in EHLO.
@@ -58,7 +59,7 @@ class ClientSettings:
     credentials: Credentials | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutgoingRcpt:
     """
     @ivar path: as it stands between the brackets.
@@ -70,7 +71,7 @@ class OutgoingRcpt:
     orcpt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutgoingMail:
     """One transaction to come.
 
@@ -89,29 +90,29 @@ class OutgoingMail:
     envid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClientEvent:
     """Base of all that the client core tells."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TlsWanted(ClientEvent):
     """Start TLS now; call C{tlsStarted} when the handshake is done."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Established(ClientEvent):
     """Transactions may start."""
 
     extensions: Extensions
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContentWanted(ClientEvent):
     """Call C{content} with each piece, the last one marked."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished(ClientEvent):
     """The transaction is over.
 
@@ -123,7 +124,7 @@ class Finished(ClientEvent):
     reached: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ended(ClientEvent):
     """The session is over; close the connection. Always the last event.
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import BareNewline
 from pysmtpd.model.envelope import Notify
+from pysmtpd.model.value import value
 
 
 class Idle(Enum):
@@ -38,7 +39,7 @@ class Waiting(Enum):
     US = "us"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServerSettings:
     """What one session's core may do; made from the listener and its limits.
 

@@ -10,11 +10,13 @@ from typing import Any
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.names import dns
 
+from pysmtpd.model.tlsa import Tlsa
 from pysmtpd.testing.internet import Internet, normal
 
 ADDRESS = "192.0.2.53"
 TTL = 300
 OPT = 41
+TLSA = 52
 
 _RCODES = {"NOERROR": dns.OK, "SERVFAIL": dns.ESERVER, "NXDOMAIN": dns.ENAME, "REFUSED": dns.EREFUSED}
 
@@ -81,6 +83,13 @@ class ScriptedDns:
     def text(self, name: str, *texts: str) -> None:
         """TXT records."""
         self._of(name)[dns.TXT] = [dns.Record_TXT(text.encode(), ttl=TTL) for text in texts]
+
+    def tlsa(self, host: str, *records: Tlsa, port: int = 25) -> None:
+        """TLSA records."""
+        payloads: list[Any] = [dns.UnknownRecord(bytes(record[:3]) + record.data, TTL) for record in records]
+        for payload in payloads:
+            payload.TYPE = TLSA
+        self._of(f"_{port}._tcp.{host}")[TLSA] = payloads
 
     def alias(self, name: str, target: str) -> None:
         """A CNAME record."""

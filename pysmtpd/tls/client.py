@@ -16,8 +16,9 @@ from zope.interface import implementer
 from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.netaddr import parseIp
+from pysmtpd.model.tlsa import Presented
 from pysmtpd.tls.contexts import baseContext, trust
-from pysmtpd.tls.facts import establishedFacts
+from pysmtpd.tls.facts import establishedFacts, presented
 
 # X509_V_ERR_*, in the words of OpenSSL.
 _ERRORS = {
@@ -87,6 +88,10 @@ class ClientHandshake:
     def facts(self, connection: SSL.Connection) -> TlsFacts:
         """See L{IClientHandshake.facts}."""
         return establishedFacts(connection, self.sni, self.verified, self._matched)
+
+    def presented(self, connection: SSL.Connection) -> tuple[tuple[Presented, ...], tuple[str, ...]]:
+        """See L{IClientHandshake.presented}."""
+        return presented(connection)
 
     def _judge(self, connection: SSL.Connection, certificate: Any, error: int, depth: int, ok: int) -> bool:
         """Called for each certificate of the chain, and for each error; the peer's own comes last, at depth 0."""

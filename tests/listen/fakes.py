@@ -33,6 +33,8 @@ from pysmtpd.interfaces import (
     MxAnswer,
     QueueError,
     Ready,
+    TextAnswer,
+    TlsaAnswer,
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.model.address import Path
@@ -184,6 +186,12 @@ class FakeResolver:
         raise NotImplementedError
 
     def addresses(self, host: str, family: str = "") -> Deferred[AddressAnswer]:
+        raise NotImplementedError
+
+    def tlsa(self, host: str, port: int) -> Deferred[TlsaAnswer]:
+        raise NotImplementedError
+
+    def text(self, name: str) -> Deferred[TextAnswer]:
         raise NotImplementedError
 
     def ptr(self, address: str) -> Deferred[Sequence[str]]:

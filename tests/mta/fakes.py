@@ -18,7 +18,17 @@ from pysmtpd.interfaces.delivery import IOutcomes, IRelease
 from pysmtpd.interfaces.queue import IBody, QueueError
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport, IStat
-from pysmtpd.interfaces.routing import AddressAnswer, IResolver, ITable, Lookup, MxAnswer, MxHost, Service
+from pysmtpd.interfaces.routing import (
+    AddressAnswer,
+    IResolver,
+    ITable,
+    Lookup,
+    MxAnswer,
+    MxHost,
+    Service,
+    TextAnswer,
+    TlsaAnswer,
+)
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.config import Action, Config, Method, MtaLimits, RelayHost
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, Message
@@ -243,6 +253,8 @@ class Dns:
         self.mxs: dict[str, MxAnswer] = {}
         self.hosts: dict[str, tuple[str, ...]] = {}
         self.silent: dict[str, Deferred[Any]] = {}
+        self.tlsas: dict[str, TlsaAnswer] = {}
+        self.texts: dict[str, TextAnswer] = {}
         self.asked: list[str] = []
 
     def domain(self, name: str, *hosts: tuple[int, str]) -> None:
@@ -259,6 +271,14 @@ class Dns:
         self.asked.append(host)
         found = self.hosts.get(host)
         return succeed(AddressAnswer(Lookup.FOUND, found) if found else AddressAnswer(Lookup.NXDOMAIN))
+
+    def tlsa(self, host: str, port: int) -> Deferred[TlsaAnswer]:
+        self.asked.append(f"_{port}._tcp.{host}")
+        return succeed(self.tlsas.get(host, TlsaAnswer(Lookup.NXDOMAIN, secure=True)))
+
+    def text(self, name: str) -> Deferred[TextAnswer]:
+        self.asked.append(name)
+        return succeed(self.texts.get(name, TextAnswer(Lookup.NXDOMAIN)))
 
     def ptr(self, address: str) -> Deferred[Sequence[str]]:
         return succeed(())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -12,12 +11,13 @@ from twisted.names.dns import DNSDatagramProtocol
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.events import Event
+from pysmtpd.model.value import value
 
 SPOOL = "/var/spool/pysmtpd"
 RETRY = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Happened(Event):
     room: ClassVar[str] = "toy"
     word: ClassVar[str] = "happened"

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -15,6 +16,7 @@ from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
 from pysmtpd.model.config import PkiSpec
+from pysmtpd.model.tlsa import Presented
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts, ClientHandshake
 from tests.tls.authority import DAY, NOW, Authority, keyPem, newKey
@@ -171,3 +173,32 @@ class TwistedTests(SynchronousTestCase):
         client, _ = self.connect(creator, server(["mx.example.net"]))
         self.assertFalse(client.done)
         self.assertIn("not for mx.example.org", creator.error)
+
+
+class PresentedTests(SynchronousTestCase):
+    """What DANE looks at."""
+
+    def shown(self, authority: Authority, **options: Any) -> tuple[tuple[Presented, ...], tuple[str, ...]]:
+        files = {"crt": authority.issue(["MX.example.org", "*.example.org"], KEY, **options) + AUTHORITY.pem}
+        files["key"] = keyPem(KEY)
+        context = Certificates({"x": PkiSpec("x", "crt", "key")}, files.__getitem__, NOW.timestamp).serverContext(["x"])
+        creator = ClientContexts(STRANGER.pem).handshake("mx.example.org", False)
+        here = creator.clientConnectionForTLS(None)
+        shake(here, SSL.Connection(context, None))
+        return creator.presented(here)
+
+    def test_chain(self) -> None:
+        """It does not matter whether anybody else trusts it."""
+        chain, names = self.shown(AUTHORITY)
+        self.assertEqual(("mx.example.org", "*.example.org"), names)
+        der = AUTHORITY.certificate.public_bytes(Encoding.DER)
+        self.assertEqual([(True, False), (True, True)], [(one.isAnchor, one.der == der) for one in chain])
+        self.assertIn(chain[0].key, chain[0].der)
+
+    def test_expired(self) -> None:
+        chain, _ = self.shown(AUTHORITY, end=-DAY)
+        self.assertEqual([True, False], [one.isAnchor for one in chain])
+
+    def test_anchorThatSignedSomethingElse(self) -> None:
+        chain, _ = self.shown(STRANGER)
+        self.assertEqual([True, False], [one.isAnchor for one in chain])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import SkipTest
 from zope.interface.verify import verifyObject
 
+from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import SchedulerLimits
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, messageOf
@@ -80,9 +81,9 @@ class SchedulerContract(_Base):
         return scheduler
 
     async def add(self, scheduler: IScheduler, *ids: EnvelopeId, **more: Any) -> None:
-        await scheduler.insert([self.entry(id, **more) for id in ids])
+        await asDeferred(scheduler.insert([self.entry(id, **more) for id in ids]))
         for message in dict.fromkeys(messageOf(id) for id in ids):
-            await scheduler.commit(message)
+            await asDeferred(scheduler.commit(message))
 
     async def batch(self, scheduler: IScheduler, **capacity: int) -> Batch:
         wanted = {Kind(kind): room for kind, room in capacity.items()} if capacity else _EVERYTHING
@@ -120,7 +121,7 @@ class SchedulerContract(_Base):
             self.assertEqual(await change(ids), 0)
         self.assertEqual(await scheduler.query(ids), ())
         self.assertEqual(await scheduler.release("key", 5), 0)
-        self.assertEqual(await scheduler.commit(MessageId(9)), 0)
+        self.assertEqual(await asDeferred(scheduler.commit(MessageId(9))), 0)
         self.assertEqual(await scheduler.rollback(MessageId(9)), 0)
 
     async def test_takesWhatItIsGiven(self) -> None:
@@ -134,23 +135,23 @@ class SchedulerContract(_Base):
 
     async def test_nothingIsScheduledBeforeItsCommit(self) -> None:
         scheduler = await self.filled()
-        await scheduler.insert([self.entry(id) for id in _ids(1, 0, 1)])
+        await asDeferred(scheduler.insert([self.entry(id) for id in _ids(1, 0, 1)]))
         self.assertEqual(await self.leases(scheduler), ())
-        self.assertEqual(await scheduler.commit(MessageId(1)), 2)
+        self.assertEqual(await asDeferred(scheduler.commit(MessageId(1))), 2)
         lease = await self.lease(scheduler)
         self.assertEqual((lease.message, lease.kind, lease.envelopes), (1, Kind.MTA, _ids(1, 0, 1)))
 
     async def test_rollbackForgets(self) -> None:
         scheduler = await self.filled()
-        await scheduler.insert([self.entry(id) for id in _ids(1, 0, 1) + _ids(2, 0)])
+        await asDeferred(scheduler.insert([self.entry(id) for id in _ids(1, 0, 1) + _ids(2, 0)]))
         self.assertEqual(await scheduler.rollback(MessageId(1)), 2)
-        self.assertEqual(await scheduler.commit(MessageId(1)), 0)
-        self.assertEqual(await scheduler.commit(MessageId(2)), 1)
+        self.assertEqual(await asDeferred(scheduler.commit(MessageId(1))), 0)
+        self.assertEqual(await asDeferred(scheduler.commit(MessageId(2))), 1)
         self.assertEqual((await self.lease(scheduler)).envelopes, _ids(2, 0))
 
     async def test_rollbackLeavesWhatWasCommittedBefore(self) -> None:
         scheduler = await self.filled(*_ids(1, 0))
-        await scheduler.insert([self.entry(id) for id in _ids(1, 1)])
+        await asDeferred(scheduler.insert([self.entry(id) for id in _ids(1, 1)]))
         await scheduler.rollback(MessageId(1))
         self.assertEqual((await self.lease(scheduler)).envelopes, _ids(1, 0))
 
@@ -392,7 +393,7 @@ class SchedulerContract(_Base):
         await self.leases(scheduler)
         await self.add(scheduler, *_ids(2, 0), nextTry=self.now() + 5)
         await self.add(scheduler, *_ids(3, 0, 1))
-        await scheduler.insert([self.entry(_id(4, 0))])
+        await asDeferred(scheduler.insert([self.entry(_id(4, 0))]))
         counts = await scheduler.counts()
         self.assertEqual(
             {name: number for name, number in counts.items() if number},

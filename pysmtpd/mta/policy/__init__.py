@@ -1,0 +1,1 @@
+"""What destinations publish about TLS: found, kept, and asked again in time."""

@@ -1,0 +1,209 @@
+"""The policies that are known: kept on disk, and asked for again before they end (RFC 8461 3.3, 5.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from pysmtpd.interfaces.platform import IDisk, IPlatform
+from pysmtpd.interfaces.routing import IResolver, Lookup
+from pysmtpd.mta.policy.https import NotFetched
+from pysmtpd.mta.policy.sts import BadPolicy, Mode, StsPolicy, parsePolicy, parseRecord
+
+LANE = "mta-sts"
+MOST_KNOWN = 20_000
+FAILURE_SECONDS = 300.0
+"""After a fetch that failed it is not tried again so soon (RFC 8461 3.3: five minutes or longer)."""
+
+REFRESH = 0.5
+"""Of a policy's life: when that much is over it is fetched anew, for a domain that still gets mail. Who blocks the fetch has the rest
+of it to be noticed."""
+
+SAVE_DELAY = 5.0
+
+
+@dataclass(slots=True)
+class _Known:
+    """
+    @ivar id: of the record under which it was fetched.
+    @ivar fetched: wall-clock seconds.
+    """
+
+    id: str
+    policy: StsPolicy
+    fetched: float
+
+    def isGood(self, now: float) -> bool:
+        return self.fetched <= now < self.fetched + self.policy.maxAge
+
+    def isOld(self, now: float) -> bool:
+        return now >= self.fetched + REFRESH * self.policy.maxAge
+
+
+class StsPolicies:
+    """What every domain's policy is now.
+
+    A policy holds for its age, whatever DNS says meanwhile; one that DNS shows to be newer takes its place as soon as it has been fetched.
+    """
+
+    def __init__(
+        self,
+        platform: IPlatform,
+        resolver: IResolver,
+        fetch: Callable[[str], Deferred[bytes]],
+        path: str,
+        told: Callable[[str, str], object],
+    ) -> None:
+        """
+        @param fetch: gives the content of a domain's policy, or fails with L{NotFetched}.
+        @param path: absolute; of the file that policies outlive a restart in.
+        @param told: hears of a domain and why its policy could not be had.
+        """
+        self._platform = platform
+        self._resolver = resolver
+        self._fetch = fetch
+        self._path = path
+        self._told = told
+        self._known: dict[str, _Known] = {}
+        self._fetching: dict[str, list[Deferred[None]]] = {}
+        self._failed: dict[str, float] = {}
+        self._isSaving = False
+
+    def load(self) -> Deferred[None]:
+        """What an earlier life has learned. A file that cannot be read is told of, and forgotten: policies can be fetched."""
+        reading = self._platform.workers.run(LANE, _read, self._platform.disk, self._path)
+        return reading.addCallbacks(self._loaded, lambda failure: self._unreadable(failure.getErrorMessage()))
+
+    def _loaded(self, content: bytes) -> None:
+        if not content:
+            return
+        try:
+            for domain, (id, mode, mx, age, fetched) in json.loads(content).items():
+                policy = StsPolicy(Mode(mode), tuple(map(str, mx)), float(age))
+                self._known.setdefault(str(domain), _Known(str(id), policy, float(fetched)))
+        except (ValueError, TypeError, AttributeError) as error:
+            self._unreadable(str(error))
+
+    def _unreadable(self, why: str) -> None:
+        self._told("", f"{self._path}: the policies that were known are lost: {why}")
+
+    def policy(self, domain: str) -> Deferred[StsPolicy | None]:
+        """What C{domain}, in A-labels, asks for; None: nothing. Never fails.
+
+        Waits for a fetch only where nothing is known that holds; else what is newer counts for the next one who asks.
+        """
+        return self._resolver.text(f"_mta-sts.{domain}").addCallback(
+            lambda answer: self._judge(domain, parseRecord(answer.texts) if answer.status is Lookup.FOUND else None)
+        )
+
+    def _judge(self, domain: str, id: str | None) -> StsPolicy | Deferred[StsPolicy | None] | None:
+        now = self._platform.wallTime()
+        known = self._known.get(domain)
+        isGood = known is not None and known.isGood(now)
+        if id is not None and (not isGood or known is None or known.id != id or known.isOld(now)):
+            if self._failed.get(domain, 0.0) <= now:
+                fetching = self._refresh(domain, id)
+                if not isGood:
+                    return fetching.addCallback(lambda _: self._current(domain))
+        return known.policy if isGood and known is not None else None
+
+    def _current(self, domain: str) -> StsPolicy | None:
+        known = self._known.get(domain)
+        return known.policy if known is not None and known.isGood(self._platform.wallTime()) else None
+
+    def again(self, domain: str) -> Deferred[StsPolicy | None]:
+        """The policy stands in a message's way, and the message is about to be given up: is it still the policy (5.1)?"""
+
+        def judge(answer: Any) -> StsPolicy | Deferred[StsPolicy | None] | None:
+            id = parseRecord(answer.texts) if answer.status is Lookup.FOUND else None
+            if id is None:
+                return self._current(domain)
+            return self._refresh(domain, id).addCallback(lambda _: self._current(domain))
+
+        return self._resolver.text(f"_mta-sts.{domain}").addCallback(judge)
+
+    def _refresh(self, domain: str, id: str) -> Deferred[None]:
+        """One fetch, whoever waits for it."""
+        mine: Deferred[None] = Deferred()
+        waiting = self._fetching.get(domain)
+        if waiting is not None:
+            waiting.append(mine)
+            return mine
+        self._fetching[domain] = [mine]
+        fetched = self._fetch(domain).addCallback(parsePolicy)
+        fetched.addCallbacks(self._learn, self._failure, (domain, id), {}, (domain,))
+        fetched.addBoth(self._tell, domain)
+        return mine
+
+    def _learn(self, policy: StsPolicy, domain: str, id: str) -> None:
+        self._failed.pop(domain, None)
+        while len(self._known) >= MOST_KNOWN and domain not in self._known:
+            del self._known[next(iter(self._known))]
+        self._known[domain] = _Known(id, policy, self._platform.wallTime())
+        self._save()
+
+    def _failure(self, failure: Failure, domain: str) -> None:
+        """What is known stays known."""
+        while len(self._failed) >= MOST_KNOWN:
+            del self._failed[next(iter(self._failed))]
+        self._failed[domain] = self._platform.wallTime() + FAILURE_SECONDS
+        error = failure.value
+        why = str(error) if isinstance(error, NotFetched | BadPolicy) else repr(error)
+        self._told(domain, f"the policy cannot be had: {why}")
+
+    def _tell(self, result: object, domain: str) -> None:
+        for waiter in self._fetching.pop(domain):
+            waiter.callback(None)
+
+    # --- on disk
+
+    def _save(self) -> None:
+        if not self._isSaving:
+            self._isSaving = True
+            self._platform.clock.callLater(SAVE_DELAY, self._write)
+
+    def _write(self) -> None:
+        self._isSaving = False
+        now = self._platform.wallTime()
+        self._known = {domain: known for domain, known in self._known.items() if known.isGood(now)}
+        rows = {
+            domain: (known.id, known.policy.mode.value, known.policy.mx, known.policy.maxAge, known.fetched)
+            for domain, known in self._known.items()
+        }
+        content = json.dumps(rows, separators=(",", ":")).encode()
+        writing = self._platform.workers.run(LANE, _replace, self._platform.disk, self._path, content)
+        writing.addErrback(lambda failure: self._told("", f"{self._path}: {failure.getErrorMessage()}"))
+
+
+def _read(disk: IDisk, path: str) -> bytes:
+    try:
+        file = disk.open(path)
+    except FileNotFoundError:
+        return b""
+    parts = []
+    try:
+        while part := file.read(1 << 20):
+            parts.append(part)
+    finally:
+        file.close()
+    return b"".join(parts)
+
+
+def _replace(disk: IDisk, path: str, content: bytes) -> None:
+    new = f"{path}.new"
+    with suppress(FileNotFoundError):
+        disk.unlink(new)
+    file = disk.create(new)
+    try:
+        file.write(content)
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(new, path)
+    disk.syncDirectory(path.rpartition("/")[0])
