@@ -70,6 +70,7 @@ PATIENCE = 10.0
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
+LOCAL_SOCKET = "smtp.sock"
 
 
 def _noFiles(path: str) -> bytes:
@@ -152,7 +153,7 @@ class Daemon(Service):
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         self.router = Router(platform, decide, self._tables)
-        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime)
+        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -186,6 +187,8 @@ class Daemon(Service):
             self.report,
             settings.maxSessions,
             settings.descriptors,
+            self._tables,
+            f"{settings.spool}/{LOCAL_SOCKET}",
         )
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)

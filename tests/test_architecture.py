@@ -41,6 +41,7 @@ PURE = (
         "pysmtpd.listen.suppose",
         "pysmtpd.listen.trace",
     ),
+    *("pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
@@ -110,7 +111,7 @@ WORLDLY = (
 BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complete"}
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
-    # One flag of send(2).
+    # Flags of send(2), an option of getsockopt(2).
     "pysmtpd.listen.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},

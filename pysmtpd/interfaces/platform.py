@@ -167,6 +167,9 @@ class IUsers(Interface):
         @raise OSError: the answer cannot be had now.
         """
 
+    def byUid(uid: int) -> User | None:
+        """As C{byName}."""
+
     def me() -> User:
         """Whom this process runs as. Does not block."""
 

@@ -15,11 +15,17 @@ from pysmtpd.model.tlsa import Presented
 class ICertificates(Interface):
     """TLS contexts by pki name."""
 
-    def serverContext(names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
-        """One immutable context that chooses a certificate by SNI among C{names}; the first is the default.
+    def serverContext(
+        names: Sequence[str], verifyClient: bool = False, ca: str = "", ciphers: str = "", protocols: str = ""
+    ) -> SSL.Context:
+        """One context that chooses a certificate by SNI among C{names}; the first is the default. It never changes; once certificates
+        were read again, there is another.
 
         @param verifyClient: the handshake fails without a valid certificate of the client.
-        @raise LookupError: no such pki.
+        @param ca: name of the C{ca} that such certificates are held against; empty: the system's.
+        @param ciphers: in OpenSSL's language, or one of libtls's words; empty: the default.
+        @param protocols: as in C{"TLSv1.2,TLSv1.3"}; empty: the default.
+        @raise LookupError: no such pki or ca, or it cannot be used as it is said; the text says why.
         """
 
     def facts(connection: SSL.Connection) -> TlsFacts:

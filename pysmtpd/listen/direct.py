@@ -7,7 +7,9 @@ for that; where they are not as expected (another transport, a test's, TLS), C{t
 
 from __future__ import annotations
 
+import socket
 import sys
+from struct import Struct
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -16,6 +18,9 @@ from twisted.python.failure import Failure
 _DONE = Failure(ConnectionDone())
 # Linux's MSG_MORE: the system keeps a last short segment for what follows, here the end of the connection.
 _MORE = 0x8000 if sys.platform == "linux" else 0
+# Linux's struct ucred: process, user, group.
+_CREDENTIALS = Struct("iII")
+_PEERCRED = getattr(socket, "SO_PEERCRED", 0) if sys.platform == "linux" else 0
 _NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "fileno")
 
 
@@ -71,3 +76,15 @@ def descriptor(transport: Any) -> int:
         return int(transport.fileno())
     except (AttributeError, OSError):
         return 0
+
+
+def peerUser(transport: Any) -> int:
+    """The uid of who made this connection, by a UNIX socket; -1: the system does not tell."""
+    if not _PEERCRED:
+        return -1
+    try:
+        told = transport.socket.getsockopt(socket.SOL_SOCKET, _PEERCRED, _CREDENTIALS.size)
+    except (AttributeError, OSError):
+        return -1
+    uid: int = _CREDENTIALS.unpack(told)[1]
+    return uid

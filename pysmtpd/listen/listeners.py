@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
@@ -16,15 +16,16 @@ from pysmtpd.interfaces import (
     IResolver,
     IRouter,
     ISubmit,
+    ITable,
 )
 from pysmtpd.listen.limits import Limits
-from pysmtpd.listen.listener import Listener
+from pysmtpd.listen.listener import SOCKET, Listener
 from pysmtpd.listen.neighbours import Neighbours
 from pysmtpd.listen.rehearsal import Rehearsal
 from pysmtpd.listen.suppose import setScene
 from pysmtpd.listen.timeouts import Timeouts
 from pysmtpd.listen.transport import ServerTransport
-from pysmtpd.model.config import Config
+from pysmtpd.model.config import Config, ListenerSpec
 from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.reply import Reply
 
@@ -52,6 +53,8 @@ class Listeners:
         report: IReport,
         maxSessions: int,
         descriptors: int = 0,
+        tables: Callable[[Config], Mapping[str, ITable]] = lambda config: {},
+        socketPath: str = "",
     ) -> None:
         """
         @param config: tells the newest generation of the configuration; a session keeps the one it started with.
@@ -59,6 +62,8 @@ class Listeners:
         @param maxSessions: in all, as the process's descriptors allow; the configuration may say less.
         @param descriptors: descriptors with this number and above are kept for others than sessions: accepting pauses when a
             connection gets one. 0: not watched.
+        @param tables: those of a generation, by name.
+        @param socketPath: where the local socket is; empty: there is none.
         """
         self._platform = platform
         self._config = config
@@ -73,7 +78,9 @@ class Listeners:
             filter,
             report,
             self._timeouts,
+            tables,
         )
+        self._socketPath = socketPath
         self._limits = Limits(maxSessions)
         self._descriptors = descriptors
         self._listeners: list[Listener] = []
@@ -86,15 +93,17 @@ class Listeners:
         @raise twisted.internet.error.CannotListenError: one of them cannot be had; then none is open.
         """
         config = self._config()
-        for spec in config.listeners:
-            for address in spec.addresses:
-                listener = Listener(spec, address, self._config, self._near, self._limits, self._descriptors)
-                try:
-                    listener.open()
-                except BaseException:
-                    self._close().addErrback(self._complain)
-                    raise
-                self._listeners.append(listener)
+        wanted = [(spec, address) for spec in config.listeners for address in spec.addresses]
+        if self._socketPath:
+            wanted.append((config.socket or ListenerSpec(SOCKET, (), 0, isSocket=True), self._socketPath))
+        for spec, address in wanted:
+            listener = Listener(spec, address, self._config, self._near, self._limits, self._descriptors)
+            try:
+                listener.open()
+            except BaseException:
+                self._close().addErrback(self._complain)
+                raise
+            self._listeners.append(listener)
         if self._paused:
             self.pause()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pysmtpd.interfaces import (
@@ -13,13 +14,18 @@ from pysmtpd.interfaces import (
     IResolver,
     IRouter,
     ISubmit,
+    ITable,
 )
 from pysmtpd.listen.timeouts import Timeouts
+from pysmtpd.model.config import Config
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The rooms that a session speaks with."""
+    """The rooms that a session speaks with.
+
+    @ivar tables: those of a generation, by name.
+    """
 
     platform: IPlatform
     router: IRouter
@@ -30,3 +36,4 @@ class Neighbours:
     filter: IFilter | None
     report: IReport
     timeouts: Timeouts
+    tables: Callable[[Config], Mapping[str, ITable]]

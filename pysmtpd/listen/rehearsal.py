@@ -28,6 +28,8 @@ from pysmtpd.interfaces import (
     MxAnswer,
     QueueError,
     Ready,
+    TextAnswer,
+    TlsaAnswer,
 )
 from pysmtpd.listen.neighbours import Neighbours
 from pysmtpd.listen.session import Session
@@ -98,7 +100,9 @@ class Rehearsal:
         script = [f"{hello} {name}"]
         if supposed.tls and spec.tls is not TlsMode.IMPLICIT:
             script += ["STARTTLS", f"{hello} {name}"]
-        if supposed.user:
+        if spec.isSocket:
+            await self._identify()
+        elif supposed.user:
             user = _checked(supposed.user, "auth")
             script.append(f"AUTH PLAIN {b64encode(f'{chr(0)}{user}{chr(0)}-'.encode()).decode()}")
         sender = _checked(supposed.sender, "from")
@@ -135,6 +139,17 @@ class Rehearsal:
             tuple(self._submit.destinations),
             tuple(self._notes),
         )
+
+    async def _identify(self) -> None:
+        """Whoever comes by the local socket is known by the system, without AUTH."""
+        name, platform = self._supposed.user, self._session.near.platform
+        if not name:
+            return
+        user = await platform.workers.run("users", platform.users.byName, name)
+        if user is None:
+            self._notes.append(f'There is no user "{name}" on this machine: nobody that is known is supposed.')
+        else:
+            self._session.uid = user.uid
 
     def _name(self) -> str:
         session = self._session
@@ -181,6 +196,9 @@ class Rehearsal:
 
     def hold(self, until: Deferred[object]) -> None:
         """No content comes."""
+
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        """Nobody takes it."""
 
     def startTls(self, context: SSL.Context) -> None:
         """The handshake is a success."""
@@ -310,3 +328,9 @@ class _Names:
 
     def confirmedName(self, address: str) -> Deferred[str]:
         return succeed(self._name)
+
+    def tlsa(self, host: str, port: int) -> Deferred[TlsaAnswer]:
+        return succeed(TlsaAnswer(Lookup.FAILED, error="not asked"))
+
+    def text(self, name: str) -> Deferred[TextAnswer]:
+        return succeed(TextAnswer(Lookup.FAILED, error="not asked"))

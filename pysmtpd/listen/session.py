@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pysmtpd.interfaces import Phase, Ready, Verdict
+from pysmtpd.interfaces import ITable, Phase, Ready, Service, TableError, Verdict
 from pysmtpd.listen.neighbours import Neighbours
 from pysmtpd.listen.profile import Profile
 from pysmtpd.listen.trace import protocolName
 from pysmtpd.listen.transaction import OpenTransaction
-from pysmtpd.model.events import CommandFailed, InternalError, SessionConnected, SessionDisconnected
+from pysmtpd.model.config import Config, TableRef
+from pysmtpd.model.events import CommandFailed, InternalError, SessionAnnounced, SessionConnected, SessionDisconnected
 from pysmtpd.model.facts import SessionFacts, TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.netaddr import isLoopback
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 TROUBLE = Reply(421, "Temporary failure, closing the connection", "4.3.0")
 REJECTED = Reply(421, "Closing the connection", "4.7.0")
+
+# Seconds that a table may take.
+PATIENCE = 30.0
 
 _log = Logger(namespace="pysmtpd.listen")
 
@@ -37,6 +41,12 @@ class Wire(Protocol):
 
     def hold(self, until: Deferred[object]) -> None:
         """Take no more events before this has fired."""
+
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        """This peer may say XCLIENT, with these attributes."""
+
+    def moved(self, address: str) -> Reply | None:
+        """The session is the session of another peer from now on. A reply: it must not be, there are too many of them."""
 
     def startTls(self, context: SSL.Context) -> None:
         """The answer to STARTTLS was given: begin the handshake."""
@@ -54,6 +64,10 @@ class _Lost:
     def answer(self, reply: Reply) -> None: ...
 
     def hold(self, until: Deferred[object]) -> None: ...
+
+    def offerXclient(self, attributes: tuple[str, ...]) -> None: ...
+
+    def moved(self, address: str) -> Reply | None: ...
 
     def startTls(self, context: SSL.Context) -> None: ...
 
@@ -74,12 +88,19 @@ class Session:
     @ivar messages: accepted so far.
     @ivar failures: of AUTH, so far.
     @ivar reason: why it ends, for the log; empty: the peer just closed.
+    @ivar hostname: the name that we greet with.
+    @ivar via: address of the balancer or proxy that has announced C{peer}; empty: the peer is whom we are connected to.
+        What is announced is believed, but never counts as local.
+    @ivar counted: what it counts as among its peer's sessions.
+    @ivar uid: of the program at the other end of the local socket; -1: unknown.
     """
 
     __slots__ = (
         "_facts",
+        "counted",
         "failures",
         "helo",
+        "hostname",
         "id",
         "isTold",
         "localAddress",
@@ -94,8 +115,10 @@ class Session:
         "started",
         "tls",
         "transaction",
+        "uid",
         "user",
         "verb",
+        "via",
         "wire",
     )
 
@@ -106,8 +129,11 @@ class Session:
         self.profile = profile
         self.near = near
         self.wire = wire
-        self.peer = peer
+        self.peer = self.counted = peer
         self.peerPort = peerPort
+        self.hostname = profile.hostname
+        self.via = ""
+        self.uid = -1
         self.localAddress = profile.address
         self.localPort = profile.port
         self.rdns = ""
@@ -130,21 +156,27 @@ class Session:
         if facts is None:
             profile = self.profile
             peer = self.peer
+            isSocket = profile.spec.isSocket
             facts = self._facts = SessionFacts(
                 self.id,
                 profile.name,
-                profile.hostname,
+                self.hostname,
                 peer,
                 self.peerPort,
                 self.localAddress,
                 self.localPort,
                 self.rdns,
                 self.helo,
-                protocolName(self.verb, self.tls is not None, bool(self.user)),
+                protocolName(self.verb, self.tls is not None, bool(self.user) and not isSocket),
                 self.user,
                 profile.spec.tag,
                 self.tls,
-                isLoopback(peer) or peer == self.localAddress or peer in profile.config.localAddresses,
+                isSocket
+                or (
+                    not self.via
+                    and (isLoopback(peer) or peer == self.localAddress or peer in profile.config.localAddresses)
+                ),
+                isSocket,
             )
         return facts
 
@@ -158,6 +190,28 @@ class Session:
         self.verb = self.helo = self.user = ""
         self.changed()
         self.endTransaction()
+
+    # --- asking tables
+
+    def match(self, ref: TableRef, service: Service, key: str) -> Ready[bool]:
+        """Does an entry of a table match?
+
+        @raise TableError: (or a Deferred that fails with it) it cannot be told now.
+        """
+        return self._patient(self._table(ref).match(Service.REGEX if ref.regex else service, key))
+
+    def lookup(self, ref: TableRef, service: Service, key: str) -> Ready[str | None]:
+        """The value of a map.
+
+        @raise TableError: as C{match}.
+        """
+        return self._patient(self._table(ref).lookup(service, key))
+
+    def _table(self, ref: TableRef) -> ITable:
+        return findTable(self.near, self.profile.config, ref)
+
+    def _patient(self, answer: Ready[T]) -> Ready[T]:
+        return patient(self.near, answer)
 
     # --- going on
 
@@ -211,6 +265,17 @@ class Session:
         transaction = self.transaction.facts if self.transaction is not None else None
         self.then(asked.ask(phase, value, self.facts, transaction), decided)
 
+    def tlsContext(self) -> SSL.Context:
+        """For this listener's handshakes.
+
+        @raise LookupError: there is none.
+        """
+        profile = self.profile
+        spec = profile.spec
+        return self.near.certificates.serverContext(
+            spec.pki, spec.verifyClient, spec.ca, spec.ciphers or profile.config.ciphers, spec.protocols
+        )
+
     # --- answering
 
     def refuse(self, command: str, reply: Reply, reason: str = "") -> None:
@@ -224,6 +289,10 @@ class Session:
         self.complain(failure)
         self.endTransaction()
         self.wire.hangup(TROUBLE)
+
+    def note(self, text: str) -> None:
+        """Tell the daemon's log of what went wrong and cost nobody anything."""
+        _log.warn("session {session:016x} of {peer}: {text}", session=self.id, peer=self.peer, text=text)
 
     def complain(self, failure: Failure) -> None:
         """Log a fault that nobody waits for."""
@@ -247,6 +316,12 @@ class Session:
         """Each session is told of once when it begins and once when it ends."""
         self.isTold = True
         self.near.report.happened(SessionConnected(self.id, self.peer, self.rdns, self.profile.name))
+        if self.via:
+            self.tellAnnounced("proxy")
+
+    def tellAnnounced(self, how: str) -> None:
+        """Somebody whom we believe has told who the peer is."""
+        self.near.report.happened(SessionAnnounced(self.id, how, self.via, self.peer, self.rdns, self.user))
 
     def lost(self, reason: str) -> None:
         """The connection is gone."""
@@ -257,3 +332,24 @@ class Session:
         near = self.near
         seconds = near.platform.clock.seconds() - self.started
         near.report.happened(SessionDisconnected(self.id, self.reason or reason, self.messages, seconds))
+
+
+def findTable(near: Neighbours, config: Config, ref: TableRef) -> ITable:
+    """
+    @raise TableError: there is none.
+    """
+    table = near.tables(config).get(ref.name)
+    if table is None:
+        raise TableError(f'there is no table "{ref.name}"')
+    return table
+
+
+def patient(near: Neighbours, answer: Ready[T]) -> Ready[T]:
+    """The same answer, or a L{TableError} when it takes longer than L{PATIENCE}."""
+    if not isinstance(answer, Deferred):
+        return answer
+
+    def late(outcome: object, seconds: float) -> T:
+        raise TableError(f"no answer within {seconds:g} seconds")
+
+    return answer.addTimeout(PATIENCE, near.platform.clock, late)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from email.utils import formatdate
 from functools import lru_cache
+from typing import NamedTuple
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
@@ -12,7 +13,21 @@ from pysmtpd.model.ids import MessageId, formatMessageId
 
 # What a peer calls itself is shown, but never enough of it to break the field.
 MAX_NAME = 255
+_UNSAFE_USER = re.compile(r"[^\w.@+=~!#$%&'*/?^{|}-]")
 _UNSAFE = re.compile(r"[^!-'*-\[\]-~\u00a1-\uffff]")
+
+
+class TraceStyle(NamedTuple):
+    """
+    @ivar maskSource: nothing is told of where the peer is, nor what it calls itself (C{mask-src}).
+    @ivar showUser: the authenticated user is told, if the session is encrypted (C{received-auth}).
+    """
+
+    maskSource: bool = False
+    showUser: bool = False
+
+
+PLAIN_STYLE = TraceStyle()
 
 
 def protocolName(verb: str, isTls: bool, isAuthenticated: bool) -> str:
@@ -22,7 +37,13 @@ def protocolName(verb: str, isTls: bool, isAuthenticated: bool) -> str:
     return ("LMTP" if verb == "LHLO" else "ESMTP") + ("S" if isTls else "") + ("A" if isAuthenticated else "")
 
 
-def received(transaction: Transaction, message: MessageId, recipient: Path | None, seconds: float) -> bytes:
+def received(
+    transaction: Transaction,
+    message: MessageId,
+    recipient: Path | None,
+    seconds: float,
+    style: TraceStyle = PLAIN_STYLE,
+) -> bytes:
     """
     @param recipient: the message's recipient when it has exactly one; naming one of several would betray the others.
     @param seconds: wall-clock time of acceptance.
@@ -36,8 +57,11 @@ def received(transaction: Transaction, message: MessageId, recipient: Path | Non
         protocol = "UTF8" + protocol.removeprefix("E")
     comment = f"\r\n\t({_tls(session.tls)})" if session.tls is not None else ""
     address = "" if recipient is None or (recipient.isUTF8 and not smtputf8) else f"\r\n\tfor <{recipient}>"
+    source = "" if style.maskSource else f"from {_from(session)}\r\n\t"
+    if style.showUser and session.tls is not None and session.user:
+        comment += f" auth=yes user={_UNSAFE_USER.sub('?', session.user[:MAX_NAME])}"
     text = (
-        f"Received: from {_from(session)}\r\n\tby {session.hostname} with {protocol} id {formatMessageId(message)}"
+        f"Received: {source}by {session.hostname} with {protocol} id {formatMessageId(message)}"
         f"{comment}{address};\r\n\t{_date(int(seconds))}\r\n"
     )
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import IBodyPipe, ISubmission, ISubmit, QueueError, Ready
 from pysmtpd.listen.loops import ReceivedCounter
-from pysmtpd.listen.trace import received
+from pysmtpd.listen.trace import PLAIN_STYLE, TraceStyle, received
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, Destination, Message, Notify
 from pysmtpd.model.facts import Transaction
@@ -120,16 +120,17 @@ class OpenTransaction:
             return None
         return self._hold(pipe.finish())
 
-    def commit(self, seconds: float) -> tuple[Deferred[Message], bytes]:
+    def commit(self, seconds: float, style: TraceStyle = PLAIN_STYLE) -> tuple[Deferred[Message], bytes]:
         """
         @param seconds: wall-clock time, for the trace field.
+        @param style: what it shows.
         @return: what C{ISubmission.commit} answers, and the trace field.
         """
         submission = self._submission
         assert submission is not None
         self._submission = None
         single = self.recipient if self.accepted == 1 else None
-        prefix = received(self.facts, submission.id, single, seconds)
+        prefix = received(self.facts, submission.id, single, seconds, style)
         return submission.commit(prefix), prefix
 
     def refuse(self, reply: Reply, reason: str) -> None:

@@ -237,6 +237,12 @@ class ServerTransport:
             if not self._running:
                 self._pump()
 
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        self._core.offerXclient(attributes)
+
+    def moved(self, address: str) -> Reply | None:
+        return self._listener.moved(self, address)
+
     def hold(self, until: Deferred[object]) -> None:
         self._held = True
         until.addCallbacks(self._released, self.session.failed)

@@ -37,6 +37,25 @@ class SessionConnected(Event):
 
 
 @value
+class SessionAnnounced(Event):
+    """A balancer or proxy that is believed has told who the peer of a session is.
+
+    @ivar how: C{proxy} or C{xclient}.
+    @ivar via: the address of the balancer or proxy.
+    @ivar user: whom it has authenticated; empty: nobody.
+    """
+
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "announced"
+    session: SessionId
+    how: str
+    via: str
+    address: str
+    host: str
+    user: str
+
+
+@value
 class SessionRefused(Event):
     """A connection that was answered 421 instead of a greeting."""
 

@@ -55,4 +55,10 @@ class RealDisk(RealFiles):
         return cast("IFile", file)
 
     def database(self, path: str) -> sqlite3.Connection:
+        # Nobody else's to read, whatever the process's umask is; the journal beside it gets the same mode from SQLite.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)

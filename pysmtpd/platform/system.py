@@ -26,6 +26,13 @@ class RealUsers:
             return None
         return User(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
 
+    def byUid(self, uid: int) -> User | None:
+        try:
+            found = pwd.getpwuid(uid)
+        except (KeyError, OverflowError):
+            return None
+        return User(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+
     def me(self) -> User:
         uid = os.geteuid()
         try:

@@ -56,7 +56,8 @@ def prepareSpool(path: str, uid: int, gid: int) -> None:
     try:
         _trusted(os.fstat(descriptor), path, uid)
         os.fchown(descriptor, uid, gid)
-        os.fchmod(descriptor, 0o700)
+        # Anybody may reach the local socket; nobody may look what else there is, and all of it is closed in itself.
+        os.fchmod(descriptor, 0o711)
     finally:
         os.close(descriptor)
 

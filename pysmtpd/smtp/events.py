@@ -109,6 +109,28 @@ class Authenticate(Event):
 
 
 @dataclass(slots=True)
+class Xclient(Event):
+    """A proxy tells who its client is. 220 greets that client: everything that was said before is forgotten, and the client has logged in
+    if C{login} says so. 421 and others refuse.
+
+    @ivar name: the client's confirmed name; empty: it has none; None: not told.
+    @ivar address: its address in canonical form; empty: not known; None: not told.
+    @ivar port: 0: not told.
+    @ivar helo: what it calls itself.
+    @ivar login: the user that the proxy has authenticated.
+    @ivar destination: the address that it has connected to; empty: not told.
+    """
+
+    name: str | None = None
+    address: str | None = None
+    port: int = 0
+    helo: str = ""
+    login: str = ""
+    destination: str = ""
+    destinationPort: int = 0
+
+
+@dataclass(slots=True)
 class Mail(Event):
     """
     @ivar size: of SIZE=, already held against the limit; 0: not given.

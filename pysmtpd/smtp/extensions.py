@@ -11,8 +11,12 @@ def offersAuth(settings: ServerSettings, tls: bool) -> bool:
     return bool(settings.authMechanisms) and (tls or settings.authWithoutTls)
 
 
-def helloReply(greeting: Reply, settings: ServerSettings, tls: bool, authenticated: bool) -> Reply:
+def helloReply(
+    greeting: Reply, settings: ServerSettings, tls: bool, authenticated: bool, xclient: tuple[str, ...] = ()
+) -> Reply:
     """C{greeting} with a line for each extension that this session can use now.
+
+    @param xclient: attributes of XCLIENT that this peer may give.
 
     BINARYMIME is not among them: content is lines. RCPTDOMAINMAX is not either, there is no such bound.
     """
@@ -31,5 +35,7 @@ def helloReply(greeting: Reply, settings: ServerSettings, tls: bool, authenticat
         lines.append("STARTTLS")  # RFC 3207
     if offersAuth(settings, tls) and not authenticated:
         lines.append("AUTH " + " ".join(settings.authMechanisms))  # RFC 4954
+    if xclient and (tls or not settings.tlsRequired):
+        lines.append("XCLIENT " + " ".join(xclient))
     lines.append(f"LIMITS MAILMAX={settings.maxMails} RCPTMAX={settings.maxRcpt}")  # RFC 9422
     return Reply(greeting.code, "\n".join(lines))

@@ -32,11 +32,13 @@ class Progress:
     @ivar accepted: recipients of this transaction.
     @ivar tried: its RCPT commands.
     @ivar smtputf8: its MAIL had SMTPUTF8.
+    @ivar xclient: attributes of XCLIENT that this peer may give; empty: it may not say it.
     @ivar mails: MAIL commands of the session that were accepted.
     """
 
     __slots__ = (
         *("accepted", "authSeen", "authenticated", "mails", "settings", "smtputf8", "state", "tls", "tried"),
+        "xclient",
         *("_errors", "_idles"),
     )
 
@@ -44,6 +46,7 @@ class Progress:
         self.settings = settings
         self.state: int = State.START
         self.tls = False
+        self.xclient: tuple[str, ...] = ()
         self.authenticated = False
         self.authSeen = False
         self.accepted = 0
@@ -75,6 +78,13 @@ class Progress:
         self.tls = True
         self.authenticated = False
         return wasOpen
+
+    def restart(self, authenticated: bool) -> None:
+        """Another client's session begins; TLS stays on."""
+        self.endTransaction()
+        self.state = State.START
+        self.authenticated = authenticated
+        self.mails = self._errors = self._idles = 0
 
     def countMessage(self) -> None:
         """One was accepted: whoever sends mail may err again (as Postfix does it)."""

@@ -34,6 +34,7 @@ from pysmtpd.smtp.events import (
     StartTls,
     Verify,
     Waiting,
+    Xclient,
 )
 from pysmtpd.smtp.extensions import helloReply
 from pysmtpd.smtp.grammar import GrammarError
@@ -132,6 +133,10 @@ class ServerCore(Conversation):
         self._read = ServerCore._readCommand
         if self._progress.startTls():
             self._pending.append(Reset())
+
+    def offerXclient(self, attributes: tuple[str, ...]) -> None:
+        """This peer may say XCLIENT, with these attributes. Before the greeting is answered."""
+        self._progress.xclient = attributes
 
     def hangup(self, reply: Reply) -> None:
         """Say this (421) out of turn, and end: time-outs and shutdown. It stands in for an answer that is owed; while TLS starts nothing
@@ -349,7 +354,7 @@ class ServerCore(Conversation):
         progress = self._progress
         progress.state = State.READY
         if asked.verb != "HELO":
-            reply = helloReply(reply, self._settings, progress.tls, progress.authenticated)
+            reply = helloReply(reply, self._settings, progress.tls, progress.authenticated, progress.xclient)
         self._out.append(encodePlain(reply))
 
     def _answerStartTls(self, asked: StartTls, reply: Reply) -> None:
@@ -359,6 +364,13 @@ class ServerCore(Conversation):
             self._lines.clear()
             self._isDeaf = True
             self._read = ServerCore._readHandshake
+
+    def _answerXclient(self, asked: Xclient, reply: Reply) -> None:
+        if not reply.isPositive:
+            self._answerOther(asked, reply)
+            return
+        self._progress.restart(bool(asked.login))
+        self._out.append(encodePlain(reply))
 
     def _answerAuthenticate(self, asked: Authenticate, reply: Reply) -> None:
         self._progress.authenticated = reply.isPositive
@@ -434,6 +446,7 @@ _ANSWERED: Final[dict[type[Event], Callable[[ServerCore, Any, Reply], None]]] = 
     Connect: ServerCore._answerConnect,
     Hello: ServerCore._answerHello,
     StartTls: ServerCore._answerStartTls,
+    Xclient: ServerCore._answerXclient,
     Authenticate: ServerCore._answerAuthenticate,
     Mail: ServerCore._answerMail,
     Rcpt: ServerCore._answerRcpt,

@@ -16,7 +16,7 @@ Progress moves when a command succeeds, not when it is parsed (but for MAIL to D
   - CHUNKS: some of the content came by BDAT. The LAST one, a refused one, and RSET lead to READY (RFC 3030 2).
   - AWAY: the greeting was 554. Only QUIT is left (RFC 5321 3.1).
 
-RSET leads to READY, or stays in START. The start of TLS leads to START (RFC 3207 4.2).
+RSET leads to READY, or stays in START. The start of TLS leads to START (RFC 3207 4.2), and so does XCLIENT.
 
 Not in the table, since it does not depend on the progress but on what the listener offers: whether TLS or AUTH is required, offered or
 done, and the bounds. The octets behind a BDAT command are always read, whatever the table says to the command.
@@ -61,6 +61,7 @@ TABLE: Final[dict[bytes, tuple[Reply | None, ...]]] = {
     b"LHLO":     (GO,         GO,        GO,             GO,             GO,             GO,             BAD_SEQUENCE),
     b"STARTTLS": (NEED_HELLO, GO,        GO,             GO,             GO,             GO,             BAD_SEQUENCE),
     b"AUTH":     (NEED_HELLO, GO,        IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION, BAD_SEQUENCE),
+    b"XCLIENT":  (GO,         GO,        IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION, IN_TRANSACTION, BAD_SEQUENCE),
     b"MAIL":     (NEED_HELLO, GO,        NESTED_MAIL,    NESTED_MAIL,    NESTED_MAIL,    CHUNKING,       BAD_SEQUENCE),
     b"RCPT":     (NEED_HELLO, NEED_MAIL, GO,             GO,             GO,             CHUNKING,       BAD_SEQUENCE),
     b"DATA":     (NEED_HELLO, NEED_MAIL, NEED_RCPT,      NO_RECIPIENTS,  GO,             CHUNKING,       BAD_SEQUENCE),

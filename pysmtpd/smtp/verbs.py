@@ -12,13 +12,14 @@ from typing import Final
 from pysmtpd.model.reply import Reply
 from pysmtpd.smtp import replies
 from pysmtpd.smtp.commands import decodeArgument, parseHello, parseMail, parseRcpt
-from pysmtpd.smtp.events import Data, Event, Hello, StartTls, Verify
+from pysmtpd.smtp.events import Data, Event, Hello, StartTls, Verify, Xclient
 from pysmtpd.smtp.extensions import offersAuth
 from pysmtpd.smtp.grammar import GrammarError
 from pysmtpd.smtp.lmtp import HELLO_VERBS
 from pysmtpd.smtp.progress import RCPT_OVERSHOOT, Progress
 from pysmtpd.smtp.sasl import MECHANISMS
 from pysmtpd.smtp.table import State
+from pysmtpd.smtp.xclient import parseXclient
 
 
 def _hello(verb: str) -> Callable[[Progress, bytes], Event]:
@@ -38,6 +39,14 @@ def _startTls(progress: Progress, argument: bytes) -> Event:
     if not progress.settings.starttls:
         raise GrammarError(replies.NO_TLS)
     return StartTls()
+
+
+def _xclient(progress: Progress, argument: bytes) -> Event:
+    if not progress.xclient:
+        raise GrammarError(replies.UNRECOGNIZED)
+    if progress.settings.tlsRequired and not progress.tls:
+        raise GrammarError(replies.NEED_TLS)
+    return parseXclient(decodeArgument(argument), progress.xclient)
 
 
 def _mail(progress: Progress, argument: bytes) -> Event:
@@ -87,6 +96,7 @@ VERBS: Final[dict[bytes, Callable[[Progress, bytes], Event | Reply]]] = {
     b"EHLO": _hello("EHLO"),
     b"LHLO": _hello("LHLO"),
     b"STARTTLS": _startTls,
+    b"XCLIENT": _xclient,
     b"MAIL": _mail,
     b"RCPT": _rcpt,
     b"DATA": _data,
@@ -96,7 +106,7 @@ VERBS: Final[dict[bytes, Callable[[Progress, bytes], Event | Reply]]] = {
 }
 
 # Nothing may follow these before they are answered (RFC 2920 3.1).
-ENDS_A_GROUP: Final = (Hello, StartTls, Data)
+ENDS_A_GROUP: Final = (Hello, StartTls, Data, Xclient)
 
 
 def chooseMechanism(progress: Progress, argument: bytes) -> tuple[str, bytes]:

@@ -20,7 +20,7 @@ more or less. C{S!} is to C{S:} as C{C!} is to C{C:}.
 
 Settings: C{starttls}, C{tls} (TLS from the first octet), C{tls-required}, C{auth MECHANISMS}, C{auth-required}, C{auth-without-tls},
 C{lmtp}, C{no-dsn}, C{normalise}, and with a number C{max-size}, C{max-mails}, C{max-rcpt}, C{max-errors}, C{max-commands}, C{max-line},
-C{max-text-line}. C{greeting CODE TEXT} is what Connect is answered.
+C{max-text-line}. C{xclient ATTRIBUTE ...} offers XCLIENT. C{greeting CODE TEXT} is what Connect is answered.
 
 The owner in a dialogue accepts everything, but: a sender or recipient whose local part is a reply code (C{<550@example.org>}) gets it;
 so does the content, if C{data CODE TEXT} or C{end CODE TEXT} was set, and under LMTP a recipient whose domain begins with a code
@@ -55,6 +55,7 @@ from pysmtpd.smtp.events import (
     ServerSettings,
     StartTls,
     Verify,
+    Xclient,
 )
 from pysmtpd.smtp.server import ServerCore
 
@@ -104,7 +105,8 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Dialogue:
     """
-    @ivar greeting: what Connect is answered.
+    @ivar xclient: attributes of XCLIENT that the client may give.
+    @ivar greeting: what Connect, and XCLIENT, is answered.
     @ivar data: what Data is answered; None: 354.
     @ivar end: what EndOfData is answered; None: 250.
     """
@@ -113,6 +115,7 @@ class Dialogue:
     settings: ServerSettings
     steps: tuple[Step, ...]
     implicitTls: bool = False
+    xclient: tuple[str, ...] = ()
     greeting: Reply = Reply(220, f"{_HOSTNAME} ESMTP")
     data: Reply | None = None
     end: Reply | None = None
@@ -149,6 +152,8 @@ def _set(dialogue: Dialogue, text: str) -> Dialogue:
         return replace(dialogue, settings=replace(settings, **numbers))
     if word == "auth":
         return replace(dialogue, settings=replace(settings, authMechanisms=tuple(value.split())))
+    if word == "xclient":
+        return replace(dialogue, xclient=tuple(value.split()))
     if word == "tls":
         return replace(dialogue, implicitTls=True)
     if word in ("greeting", "data", "end"):
@@ -263,6 +268,7 @@ class Owner:
         else:
             reply = {
                 Connect: dialogue.greeting,
+                Xclient: dialogue.greeting,
                 Hello: Reply(250, f"{_HOSTNAME} greets you"),
                 StartTls: Reply(220, "Ready to start TLS", "2.0.0"),
                 Data: dialogue.data or Reply(354, "End data with <CR><LF>.<CR><LF>"),
@@ -296,6 +302,7 @@ def replay(dialogue: Dialogue, segmentation: Segmentation = whole) -> Iterator[s
     @return: each difference, as C{name:line: what was expected and what came}; nothing when all went as it is written.
     """
     core = ServerCore(dialogue.settings)
+    core.offerXclient(dialogue.xclient)
     if dialogue.implicitTls:
         core.tlsStarted()
     owner = Owner(dialogue, core)

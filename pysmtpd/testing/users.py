@@ -33,5 +33,10 @@ class SimulatedUsers:
             raise OSError(errno.EIO, "the user database does not answer")
         return self._users.get(name)
 
+    def byUid(self, uid: int) -> User | None:
+        if self.isFailing:
+            raise OSError(errno.EIO, "the user database does not answer")
+        return next((user for user in self._users.values() if user.uid == uid), None)
+
     def me(self) -> User:
         return self._me

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from cryptography import x509
 from OpenSSL import SSL
 from zope.interface import implementer
 
 from pysmtpd.interfaces.tls import ICertificates
-from pysmtpd.model.config import PkiSpec
+from pysmtpd.model.config import CaSpec, PkiSpec
 from pysmtpd.model.facts import TlsFacts
+from pysmtpd.tls.authorities import Authorities, loadAuthorities
 from pysmtpd.tls.contexts import chooseByName, serverContext
 from pysmtpd.tls.facts import establishedFacts
 from pysmtpd.tls.names import isCovered
 from pysmtpd.tls.pki import Pki, load, warnings
 
 
+class _Kind(NamedTuple):
+    """What a context is made of; equal ones are one."""
+
+    names: tuple[str, ...]
+    verifyClient: bool
+    ca: str
+    ciphers: str
+    protocols: str
+
+
 @implementer(ICertificates)
 class Certificates:
-    """One generation of certificates. All files are read when it is made, and never again: a reload makes another one.
+    """One generation of certificates. All files are read when it is made, and again by whoever calls C{take}.
 
     Making it reads files, so it blocks: do that at the start, or in a lane.
+
+    @ivar pki: as the configuration has them; likewise C{ca}.
     """
 
     def __init__(
@@ -30,28 +44,39 @@ class Certificates:
         readFile: Callable[[str], bytes],
         wallTime: Callable[[], float],
         authorities: bytes = b"",
+        ca: Mapping[str, CaSpec] | None = None,
     ) -> None:
         """
         @param readFile: a whole file; raises L{OSError}.
         @param wallTime: seconds since the epoch.
-        @param authorities: certificates in PEM form that vouch for clients; empty: the system's.
+        @param authorities: certificates in PEM form that vouch for clients where no C{ca} is named; empty: the system's.
         @raise ValueError: C{authorities} cannot be read.
         """
+        self.pki = pki
+        self.ca: Mapping[str, CaSpec] = {} if ca is None else ca
         self._wallTime = wallTime
-        self._authorities = tuple(x509.load_pem_x509_certificates(authorities)) if authorities else ()
+        self._default = tuple(x509.load_pem_x509_certificates(authorities)) if authorities else ()
         self._loaded: dict[str, Pki] = {name: load(spec, readFile) for name, spec in pki.items()}
-        self._contexts: dict[tuple[tuple[str, ...], bool], SSL.Context] = {}
+        self._authorities = {name: loadAuthorities(spec, readFile) for name, spec in self.ca.items()}
+        self._contexts: dict[_Kind, SSL.Context] = {}
 
-    def serverContext(self, names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
+    def serverContext(
+        self,
+        names: Sequence[str],
+        verifyClient: bool = False,
+        ca: str = "",
+        ciphers: str = "",
+        protocols: str = "",
+    ) -> SSL.Context:
         """One context for a listener with these pkis: it serves the first of them whose certificate is for the name that the client
         asks for, an exact name before a wildcard; the first of all to others. Equal questions get the same context.
 
-        @raise LookupError: no name is given, no pki has one of them, or it cannot be used; the text says why.
+        @raise LookupError: no name is given, no pki has one of them, or something cannot be used; the text says why.
         """
-        key = (tuple(names), verifyClient)
-        context = self._contexts.get(key)
+        kind = _Kind(tuple(names), verifyClient, ca, ciphers, protocols)
+        context = self._contexts.get(kind)
         if context is None:
-            context = self._contexts[key] = self._make(*key)
+            context = self._contexts[kind] = self._make(kind)
         return context
 
     def facts(self, connection: SSL.Connection) -> TlsFacts:
@@ -59,21 +84,38 @@ class Certificates:
         sni = (connection.get_servername() or b"").decode("ascii", "replace")
         return establishedFacts(connection, sni)
 
+    def take(self, pki: Pki) -> None:
+        """This one was read anew and has no faults: handshakes from now on use it. Those under way, and sessions, keep the old one."""
+        self._loaded[pki.spec.name] = pki
+        self._contexts.clear()
+
+    def takeAuthorities(self, authorities: Authorities) -> None:
+        """As C{take}."""
+        self._authorities[authorities.spec.name] = authorities
+        self._contexts.clear()
+
     @property
     def faults(self) -> Sequence[str]:
-        """Why some pkis cannot be used, in the order of the configuration."""
-        return [text for pki in self._loaded.values() for text in pki.faults]
+        """Why some pkis and cas cannot be used, in the order of the configuration."""
+        inPki = [text for pki in self._loaded.values() for text in pki.faults]
+        return inPki + [text for authorities in self._authorities.values() for text in authorities.faults]
 
     def check(self) -> Sequence[str]:
         """What an operator should know of the pkis that can be used, in the order of the configuration."""
         now = self._wallTime()
         return [text for pki in self._loaded.values() for text in warnings(pki, now)]
 
-    def _make(self, names: tuple[str, ...], verifyClient: bool) -> SSL.Context:
-        if not names:
+    def _make(self, kind: _Kind) -> SSL.Context:
+        if not kind.names:
             raise LookupError("no pki is given")
-        chosen = [self._usable(name) for name in names]
-        contexts = [serverContext(pki, verifyClient, self._authorities) for pki in chosen]
+        chosen = [self._usable(name) for name in kind.names]
+        authorities = self._vouching(kind.ca) if kind.verifyClient else ()
+        try:
+            contexts = [
+                serverContext(pki, kind.verifyClient, authorities, kind.ciphers, kind.protocols) for pki in chosen
+            ]
+        except ValueError as error:
+            raise LookupError(str(error)) from error
         exact: dict[str, SSL.Context] = {}
         wildcards: list[tuple[str, SSL.Context]] = []
         for pki, context in zip(chosen, contexts, strict=True):
@@ -100,3 +142,13 @@ class Certificates:
         if pki.faults:
             raise LookupError("; ".join(pki.faults))
         return pki
+
+    def _vouching(self, name: str) -> tuple[x509.Certificate, ...]:
+        if not name:
+            return self._default
+        found = self._authorities.get(name)
+        if found is None:
+            raise LookupError(f"no such ca: {name}")
+        if found.faults:
+            raise LookupError("; ".join(found.faults))
+        return found.certificates

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -11,6 +12,25 @@ from OpenSSL import SSL, crypto
 from pysmtpd.tls.pki import Pki
 
 CIPHERS = b"HIGH:!aNULL:!eNULL:!MD5:!PSK:!SRP"
+
+# The words of libtls, which smtpd.conf(5) takes in place of a list in OpenSSL's language.
+_WORDS: Final = {
+    "default": "TLSv1.2+AEAD+ECDHE:TLSv1.2+AEAD+DHE",
+    "secure": "TLSv1.2+AEAD+ECDHE:TLSv1.2+AEAD+DHE",
+    "compat": "HIGH:!aNULL",
+    "legacy": "HIGH:MEDIUM:!aNULL",
+    "all": "ALL:!aNULL:!eNULL",
+    "insecure": "ALL:!aNULL:!eNULL",
+}
+_TLS12, _TLS13 = "tlsv1.2", "tlsv1.3"
+_MODERN: Final = frozenset((_TLS12, _TLS13))
+_PROTOCOLS: Final = {
+    **dict.fromkeys(("all", "legacy", "default", "secure", "tlsv1"), _MODERN),
+    # Known, and spoken by nobody here (RFC 8996).
+    **dict.fromkeys(("tlsv1.0", "tlsv1.1"), frozenset[str]()),
+    _TLS12: frozenset((_TLS12,)),
+    _TLS13: frozenset((_TLS13,)),
+}
 _SESSION_ID = b"pysmtpd"
 _OP_NO_RENEGOTIATION: int = cast(Any, SSL).OP_NO_RENEGOTIATION  # absent from the published types
 
@@ -25,12 +45,23 @@ def baseContext(method: int) -> SSL.Context:
     return context
 
 
-def serverContext(pki: Pki, verifyClient: bool, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
+def serverContext(
+    pki: Pki,
+    verifyClient: bool,
+    authorities: tuple[x509.Certificate, ...],
+    ciphers: str = "",
+    protocols: str = "",
+) -> SSL.Context:
     """
     @param verifyClient: a client must show a certificate that C{authorities} vouch for.
     @param authorities: empty: the system's.
+    @raise ValueError: C{ciphers} or C{protocols} leave nothing.
     """
     context = baseContext(SSL.TLS_SERVER_METHOD)
+    if protocols:
+        chooseProtocols(context, protocols)
+    if ciphers:
+        chooseCiphers(context, ciphers)
     # Sessions are resumed by tickets, which cost no memory here. Their keys are the context's.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(_SESSION_ID)
@@ -42,8 +73,52 @@ def serverContext(pki: Pki, verifyClient: bool, authorities: tuple[x509.Certific
     context.check_privatekey()
     if verifyClient:
         trust(context, authorities)
+        if authorities:
+            # A client that has several certificates learns which one is wanted.
+            for authority in authorities:
+                cast(Any, context).add_client_ca(authority)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _asOpenSslSays)
     return context
+
+
+def chooseCiphers(context: SSL.Context, text: str) -> None:
+    """
+    @param text: ciphers in OpenSSL's language, or a word of libtls's. Names of TLS 1.3 (C{TLS_...}) may stand among them.
+    @raise ValueError: nothing is left.
+    """
+    names = _WORDS.get(text.lower(), text).split(":")
+    modern = [name for name in names if name.startswith("TLS_")]
+    others = [name for name in names if name not in modern]
+    try:
+        if modern:
+            cast(Any, context).set_tls13_ciphersuites(":".join(modern).encode("ascii"))
+        if others:
+            context.set_cipher_list(":".join(others).encode("ascii"))
+        else:
+            context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    except (SSL.Error, UnicodeError):
+        raise ValueError(f"there are no ciphers {text!r}") from None
+
+
+def chooseProtocols(context: SSL.Context, text: str) -> None:
+    """
+    @param text: as libtls has it: C{TLSv1.2,TLSv1.3}, C{secure}, C{all,!TLSv1.2}.
+    @raise ValueError: nothing is left, or a word is none.
+    """
+    chosen: frozenset[str] = frozenset()
+    for index, word in enumerate(re.split("[,:]", text.lower())):
+        name = word.strip()
+        protocols = _PROTOCOLS.get(name.removeprefix("!"))
+        if protocols is None:
+            raise ValueError(f"there is no protocol {word.strip()!r}; there are TLSv1.2 and TLSv1.3")
+        if name.startswith("!"):
+            chosen = (chosen if index else _MODERN) - protocols
+        else:
+            chosen |= protocols
+    if not chosen:
+        raise ValueError(f"no protocol is left of {text!r}; there are TLSv1.2 and TLSv1.3")
+    context.set_min_proto_version(SSL.TLS1_2_VERSION if _TLS12 in chosen else SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_3_VERSION if _TLS13 in chosen else SSL.TLS1_2_VERSION)
 
 
 def chooseByName(context: SSL.Context, choose: Callable[[str], SSL.Context | None]) -> None:

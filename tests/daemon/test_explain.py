@@ -97,6 +97,14 @@ class ExplainTests(StoryTestCase):
         self.assertEqual(told["session"]["tag"], "users")
         self.assertEqual([one["action"] for one in told["envelopes"]], ["out"])
 
+    def test_theLocalSocket(self) -> None:
+        world = self.begin(CONFIG)
+        world.user("bob")
+        told = self.explain(world, recipients=["y@other.test"], peer="local", user="bob")
+        self.assertTrue(told["session"]["socket"])
+        self.assertEqual((told["session"]["user"], told["notes"]), ("bob", []))
+        self.assertTrue(told["recipients"][0]["accepted"])
+
     def test_tls(self) -> None:
         certificate, key = selfSigned("mail.example.org")
         world = self.begin(

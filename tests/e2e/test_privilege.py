@@ -228,7 +228,7 @@ class RootDaemonTests(SynchronousTestCase):
     def test_theSpoolBelongsToTheDaemonsUser(self) -> None:
         self.start()
         spool = self.place.path / "spool"
-        self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o700))
+        self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o711))
         self.assertEqual({path.lstat().st_uid for path in spool.rglob("*")}, {pwd.getpwnam("nobody").pw_uid})
 
     def test_aHostThatIsKilled(self) -> None:

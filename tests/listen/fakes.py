@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from struct import pack
 from typing import Any
 
 from cryptography import x509
@@ -12,8 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -30,9 +31,12 @@ from pysmtpd.interfaces import (
     IRouter,
     ISubmission,
     ISubmit,
+    ITable,
     MxAnswer,
     QueueError,
     Ready,
+    Service,
+    TableError,
     TextAnswer,
     TlsaAnswer,
 )
@@ -45,6 +49,7 @@ from pysmtpd.model.events import Event
 from pysmtpd.model.facts import TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId
 from pysmtpd.model.reply import Reply
+from pysmtpd.testing.users import SimulatedUsers
 
 LOCALHOST = "127.0.0.1"
 STRANGER = "192.0.2.7"
@@ -238,7 +243,9 @@ class FakeCertificates:
         self._context.use_certificate(crypto.X509.from_cryptography(certificate))
         self.missing = False
 
-    def serverContext(self, names: Sequence[str], verifyClient: bool = False) -> SSL.Context:
+    def serverContext(
+        self, names: Sequence[str], verifyClient: bool = False, ca: str = "", ciphers: str = "", protocols: str = ""
+    ) -> SSL.Context:
         if self.missing:
             raise LookupError("no such pki")
         return self._context
@@ -277,6 +284,13 @@ class FakePort:
         self.reading = True
 
 
+class FakeUnixPort(FakePort):
+    """The local socket."""
+
+    def getHost(self) -> Any:
+        return UNIXAddress(self.interface.encode())
+
+
 class FakeNetwork:
     def __init__(self) -> None:
         self.ports: list[FakePort] = []
@@ -289,6 +303,62 @@ class FakeNetwork:
         self.ports.append(made)
         return made
 
+    def listenUNIX(
+        self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+    ) -> FakePort:
+        made = FakeUnixPort(self, factory, 0, address, backlog)
+        self.ports.append(made)
+        return made
+
+
+class FakeWorkers:
+    """Lanes without delay."""
+
+    def run(self, lane: str, work: Callable[..., Any], *values: Any) -> Deferred[Any]:
+        return maybeDeferred(work, *values)
+
+
+@implementer(ITable)
+class FakeTable:
+    """
+    @ivar error: what every question fails with.
+    @ivar isSlow: answers come when C{answer} is called.
+    """
+
+    def __init__(self, name: str, entries: Mapping[str, str]) -> None:
+        self.name = name
+        self.entries = dict(entries)
+        self.error: TableError | None = None
+        self.isSlow = False
+        self.asked: list[tuple[Service, str]] = []
+        self._waiting: list[tuple[Deferred[Any], Any]] = []
+
+    def match(self, service: Service, key: str) -> Ready[bool]:
+        return self._told(service, key, key in self.entries)
+
+    def lookup(self, service: Service, key: str) -> Ready[str | None]:
+        return self._told(service, key, self.entries.get(key))
+
+    def fetch(self, service: Service) -> Ready[str | None]:
+        return None
+
+    def update(self) -> Deferred[None]:
+        return succeed(None)
+
+    def answer(self) -> None:
+        for waiting, answer in self._waiting:
+            waiting.callback(answer)
+
+    def _told(self, service: Service, key: str, answer: Any) -> Any:
+        self.asked.append((service, key))
+        if self.error is not None:
+            raise self.error
+        if not self.isSlow:
+            return answer
+        waiting: Deferred[Any] = Deferred()
+        self._waiting.append((waiting, answer))
+        return waiting
+
 
 class FakePlatform:
     """The parts of a platform that the room uses."""
@@ -298,6 +368,8 @@ class FakePlatform:
         self.network = FakeNetwork()
         self.random = Random(7)
         self.hostname = "mx.example.org"
+        self.workers = FakeWorkers()
+        self.users = SimulatedUsers()
 
     def wallTime(self) -> float:
         return 1_700_000_000.0 + self.clock.seconds()
@@ -334,6 +406,7 @@ class MemoryTransport:
         self.paused = False
         self.producer: Any = None
         self.descriptor = 0
+        self.uid = 1000
         self._clock = clock
         self._host = host
         self._tls: Any = None
@@ -374,6 +447,14 @@ class MemoryTransport:
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", self._host, 25)
 
+    @property
+    def socket(self) -> MemoryTransport:
+        return self
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """SO_PEERCRED."""
+        return pack("iII", 1, self.uid, 1)
+
     def pauseProducing(self) -> None:
         self.paused = True
 
@@ -391,12 +472,15 @@ class MemoryTransport:
 class Peer:
     """A client: says octets, hears what was answered."""
 
-    def __init__(self, port: FakePort, clock: Clock, address: str = LOCALHOST, descriptor: int = 10) -> None:
+    def __init__(
+        self, port: FakePort, clock: Clock, address: str = LOCALHOST, descriptor: int = 10, uid: int = 1000
+    ) -> None:
         kind = IPv6Address if ":" in address else IPv4Address
         self._clock = clock
         protocol = port.factory.buildProtocol(kind("TCP", address, 40000))
         self.transport = MemoryTransport(protocol, clock, port.interface)
         self.transport.descriptor = descriptor
+        self.transport.uid = uid
         self._tls: SSL.Connection | None = None
         self._lost = False
         protocol.makeConnection(self.transport)
@@ -486,6 +570,7 @@ class House:
         filter: IFilter | None = None,
         maxSessions: int = 100,
         descriptors: int = 0,
+        socketPath: str = "",
         **config: Any,
     ) -> None:
         self.platform = FakePlatform()
@@ -502,6 +587,7 @@ class House:
         self.authenticator = FakeAuthenticator()
         self.resolver = FakeResolver()
         self.report = FakeReport()
+        self.tables: dict[str, FakeTable] = {}
         platform: Any = self.platform
         self.listeners = Listeners(
             platform,
@@ -515,8 +601,15 @@ class House:
             self.report,
             maxSessions,
             descriptors,
+            lambda config: self.tables,
+            socketPath,
         )
         self.listeners.start()
+
+    def table(self, name: str, *keys: str, **entries: str) -> FakeTable:
+        """A list of keys, a map, or both."""
+        made = self.tables[name] = FakeTable(name, dict.fromkeys(keys, "") | entries)
+        return made
 
     @property
     def port(self) -> FakePort:

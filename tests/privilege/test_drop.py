@@ -51,13 +51,13 @@ class SpoolTests(SynchronousTestCase):
 
     def test_made(self) -> None:
         self.prepare()
-        self.assertEqual(stat.S_IMODE(self.spool.stat().st_mode), 0o700)
+        self.assertEqual(stat.S_IMODE(self.spool.stat().st_mode), 0o711)
 
     def test_oneThatIsThere(self) -> None:
         self.spool.mkdir(mode=0o755)
         (self.spool / "queue.db").write_text("kept")
         self.prepare()
-        self.assertEqual(stat.S_IMODE(self.spool.stat().st_mode), 0o700)
+        self.assertEqual(stat.S_IMODE(self.spool.stat().st_mode), 0o711)
         self.assertEqual((self.spool / "queue.db").read_text(), "kept")
 
     def test_aLink(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pysmtpd.listen.session import Session
-from pysmtpd.listen.verbs import auth, connect, data, hello, mail, other, rcpt, starttls
+from pysmtpd.listen.verbs import auth, connect, data, hello, mail, other, rcpt, starttls, xclient
 from pysmtpd.smtp import events
 
 HANDLERS: Mapping[type, Callable[[Session, Any], None]] = {
@@ -14,6 +14,7 @@ HANDLERS: Mapping[type, Callable[[Session, Any], None]] = {
     events.Hello: hello.greeted,
     events.StartTls: starttls.requested,
     events.Authenticate: auth.authenticate,
+    events.Xclient: xclient.announced,
     events.Mail: mail.mailFrom,
     events.Rcpt: rcpt.rcptTo,
     events.Data: data.begun,

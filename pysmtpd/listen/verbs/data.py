@@ -99,7 +99,7 @@ def _commit(session: Session, transaction: OpenTransaction, event: EndOfData) ->
 
     # Whatever ends the session now must not roll back.
     session.transaction = None
-    committed, prefix = transaction.commit(session.near.platform.wallTime())
+    committed, prefix = transaction.commit(session.near.platform.wallTime(), session.profile.trace)
     size = event.size + len(prefix)
     committed.addCallbacks(accepted, failed).addErrback(session.failed)
 

@@ -15,8 +15,7 @@ def greeted(session: Session, event: Hello) -> None:
         session.verb = event.verb
         session.helo = name
         session.changed()
-        profile = session.profile
-        session.wire.answer(Reply(250, f"{profile.hostname} Hello {event.name} [{session.peer}], pleased to meet you"))
+        session.wire.answer(Reply(250, f"{session.hostname} Hello {event.name} [{session.peer}], pleased to meet you"))
 
     phase = Phase.HELO if event.verb == "HELO" else Phase.EHLO
     session.consult(phase, event.name, f"{event.verb} {event.name}", accepted)

@@ -15,9 +15,8 @@ def requested(session: Session, event: StartTls) -> None:
     """Say 220 and begin the handshake; 454 when there is no certificate."""
 
     def accepted(value: str) -> None:
-        spec = session.profile.spec
         try:
-            context = session.near.certificates.serverContext(spec.pki, spec.verifyClient)
+            context = session.tlsContext()
         except LookupError as error:
             session.refuse("STARTTLS", NOT_NOW, str(error))
             return
