@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd import __version__
-from pysmtpd.backends import makeBackend
+from pysmtpd.backends import NoSuchBackend, makeBackend
 from pysmtpd.bounce.service import Bouncer
+from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.control.commands import Control
 from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
+from pysmtpd.generations import Generation, Generations, changes, isSameTable, unchangeable
 from pysmtpd.interfaces import (
     IAgent,
     IContentCodec,
@@ -32,21 +34,24 @@ from pysmtpd.interfaces import (
     IScheduler,
     IStat,
     ITable,
+    ReloadDone,
+    ReloadRefused,
     ResolverSettings,
     SpoolError,
     TableError,
 )
-from pysmtpd.listen.listeners import Listeners
+from pysmtpd.listen.listeners import CannotAdopt, Listeners
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Where
 from pysmtpd.model.envelope import Agent
-from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.events import ConfigurationWarned, DaemonStarted, DaemonStopped, Event, Reloaded, ReloadFailed
 from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
-from pysmtpd.model.schedule import Kind
+from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
@@ -55,8 +60,10 @@ from pysmtpd.router.auth import Authenticator
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
+from pysmtpd.scheduler.gate import ActionGate
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
+from pysmtpd.tls.generations import CertificateGenerations
 
 PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
@@ -71,6 +78,18 @@ _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
 LOCAL_SOCKET = "smtp.sock"
+
+
+RELOAD_LANE = "reload"
+
+# More than any hold queue holds.
+_ALL = 1 << 30
+# Ports from here on are for everybody.
+_UNPRIVILEGED = 1024
+
+
+def _placed(where: Where, text: str) -> str:
+    return f"{where.file}:{where.line}:{where.column}: {text}" if where.line else text
 
 
 def _noFiles(path: str) -> bytes:
@@ -92,6 +111,7 @@ class Settings:
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
     @ivar codec: how queued content is stored.
+    @ivar load: reads the configuration again, for a reload; raises L{ConfigErrors}. It runs in a lane. None: it cannot be reloaded.
     @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
     """
 
@@ -108,6 +128,7 @@ class Settings:
     filter: IFilter | None = None
     codec: IContentCodec | None = None
     helper: IHelper | None = None
+    load: Callable[[], Config] | None = None
 
 
 def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -125,7 +146,6 @@ class Daemon(Service):
     _log = Logger()
 
     def __init__(self, platform: IPlatform, config: Config, settings: Settings) -> None:
-        self.config = config
         self._platform = platform
         self._settings = settings
         self._paused = dict.fromkeys(PARTS, False)
@@ -140,9 +160,14 @@ class Daemon(Service):
         self.stat: IStat = makeBackend("stat", config.statBackend, platform, {})
         self.report.subscribe(Counting(self.stat))
 
-        self.tables: Mapping[str, ITable] = {
-            name: makeBackend("table", spec.backend, platform, {"spec": spec}) for name, spec in config.tables.items()
-        }
+        self.generations = Generations(
+            config,
+            self._makeTables(config),
+            platform.wallTime,
+            lambda config: self.listeners.sessionsOf(config),
+            lambda config: self.listeners.retire(config),
+        )
+        self._reloading = DeferredLock()
         self.scheduler: IScheduler = makeBackend(
             "scheduler", config.schedulerBackend, platform, {"limits": config.scheduler}
         )
@@ -152,8 +177,8 @@ class Daemon(Service):
         self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
-        self.router = Router(platform, decide, self._tables)
-        self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
+        self.router = Router(platform, decide, self.generations.tables)
+        self.certificates = CertificateGenerations(self._makeCertificates(config))
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
@@ -174,30 +199,54 @@ class Daemon(Service):
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
         )
         self.mda = MdaAgent(self.hosts, self.queue, self._config, self.dispatcher, self.stat, platform.hostname)
-        agents |= {Kind.MTA: self.mta, Kind.MDA: self.mda}
+        agents |= {Kind.MTA: ActionGate(self.mta, self._config), Kind.MDA: ActionGate(self.mda, self._config)}
         self.listeners = Listeners(
             platform,
             self._config,
             self.router,
             self.queue,
             self.certificates,
-            Authenticator(platform, self._tables),
+            Authenticator(platform, self.generations.tables),
             self.resolver,
             settings.filter,
             self.report,
             settings.maxSessions,
             settings.descriptors,
-            self._tables,
+            self.generations.tables,
             f"{settings.spool}/{LOCAL_SOCKET}",
         )
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
 
-    def _config(self) -> Config:
-        return self.config
+    @property
+    def config(self) -> Config:
+        """The newest generation's."""
+        return self.generations.newest.config
 
-    def _tables(self, config: Config) -> Mapping[str, ITable]:
-        return self.tables
+    @property
+    def tables(self) -> Mapping[str, ITable]:
+        """The newest generation's."""
+        return self.generations.newest.tables
+
+    def _config(self) -> Config:
+        return self.generations.newest.config
+
+    def _makeTables(self, config: Config, before: Generation | None = None) -> dict[str, ITable]:
+        """
+        @param before: a table that says the same there is the same.
+        @raise NoSuchBackend: of one of them.
+        """
+        known = before.config.tables if before is not None else {}
+        return {
+            name: before.tables[name]
+            if before is not None and name in known and isSameTable(known[name], spec)
+            else makeBackend("table", spec.backend, self._platform, {"spec": spec})
+            for name, spec in config.tables.items()
+        }
+
+    def _makeCertificates(self, config: Config) -> Certificates:
+        """Reads their files."""
+        return Certificates(config.pki, self._settings.readFile, self._platform.wallTime, ca=config.ca)
 
     def _resolverSettings(self) -> ResolverSettings:
         own = self.config.resolver
@@ -235,6 +284,7 @@ class Daemon(Service):
         self.listeners.start()
         self.controlServer.start()
         self._ready = True
+        self._warn()
         self.dispatcher.start()
         await self.dispatcher.load()
 
@@ -271,6 +321,89 @@ class Daemon(Service):
         ending = maybeDeferred(work).addTimeout(self._settings.grace + PATIENCE, self._platform.clock)
         return ending.addErrback(lambda why: self._log.failure("While stopping: {doing}", failure=why, doing=doing))
 
+    # --- reload
+
+    def reload(self) -> Deferred[ReloadDone]:
+        """See L{IOperator.reload}. Calls that come together are served one after the other."""
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    def hangUp(self) -> None:
+        """SIGHUP: reload, and tell the log how it went."""
+
+        def failed(failure: Failure) -> None:
+            if failure.check(ReloadRefused):
+                self._log.error("The configuration is not reloaded:\n{why}", why=failure.getErrorMessage())
+            else:
+                self._log.failure("The configuration is not reloaded", failure=failure)
+
+        self.reload().addErrback(failed)
+
+    async def _reload(self) -> ReloadDone:
+        try:
+            generation, changed = await self._takeNew(self.generations.newest)
+        except ReloadRefused as refused:
+            self.report.happened(ReloadFailed(len(refused.messages), refused.messages[0].partition("\n")[0]))
+            raise
+        self.report.happened(Reloaded(generation.number, "; ".join(changed) or "nothing"))
+        for name in generation.config.actions:
+            # What waited for the action to come back.
+            for key in (VANISHED, CHANGED):
+                self.dispatcher.release(f"{key}{name}", _ALL)
+        return ReloadDone(generation.number, tuple(changed), self._warn())
+
+    async def _takeNew(self, before: Generation) -> tuple[Generation, list[str]]:
+        """All that may fail comes first, and changes nothing; then the step that nobody sees half done.
+
+        @raise ReloadRefused: it cannot be taken.
+        """
+        load = self._settings.load
+        if load is None or not self._ready or self._stopping is not None:
+            raise ReloadRefused(["the daemon cannot reload now: it is starting or stopping, or has no file to read"])
+        run = self._platform.workers.run
+        try:
+            config = await run(RELOAD_LANE, load)
+            fixed = unchangeable(before.config, config)
+            if fixed:
+                raise ReloadRefused([_placed(where, f"{what}; that needs a restart") for where, what in fixed])
+            tables = self._makeTables(config, before)
+        except ConfigErrors as error:
+            raise ReloadRefused([str(problem) for problem in error.problems]) from error
+        except NoSuchBackend as error:
+            raise ReloadRefused([str(error)]) from error
+        problems: list[str] = []
+        for name, table in tables.items():
+            if table is not before.tables.get(name):
+                try:
+                    await table.update()
+                except TableError as error:
+                    problems.append(_placed(config.tables[name].where, str(error)))
+        certificates = await run(RELOAD_LANE, self._makeCertificates, config)
+        problems += certificates.faults
+        if problems:
+            raise ReloadRefused(problems)
+        try:
+            await self.listeners.adopt(config)
+        except CannotAdopt as error:
+            raise ReloadRefused([self._cannotListen(error)]) from error
+        self.certificates.adopt(certificates)
+        self.queue.adopt(config.queue)
+        return self.generations.add(config, tables), changes(before.config, config)
+
+    def _cannotListen(self, error: CannotAdopt) -> str:
+        text = _placed(error.spec.where, str(error))
+        if self._settings.helper is not None and error.spec.port < _UNPRIVILEGED:
+            text += (
+                "; the root helper binds only what the daemon was started with: a new port below 1024 needs a restart"
+            )
+        return text
+
+    def _warn(self) -> tuple[str, ...]:
+        """Tell the log what an operator should know of the configuration in use."""
+        warnings = (*self.config.warnings, *self.certificates.check())
+        for warning in warnings:
+            self.report.happened(ConfigurationWarned(warning))
+        return warnings
+
     # --- IOperator
 
     def status(self) -> Mapping[str, object]:
@@ -285,6 +418,10 @@ class Daemon(Service):
             "listeners": list(self.listeners.names),
             "sessions": self.listeners.sessions,
             "paused": [part for part, isPaused in self._paused.items() if isPaused],
+            "generations": [
+                {"number": each.number, "since": round(each.since, 1), "sessions": sessions}
+                for each, sessions in self.generations
+            ],
             "loading": self.dispatcher.isLoading,
             "loaded": self.dispatcher.loaded,
         }

@@ -6,11 +6,12 @@ import atexit
 import gc
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO, cast
 
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import (
     FilteringLogObserver,
@@ -30,7 +31,7 @@ from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
-from pysmtpd.model.config import Config
+from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
@@ -135,6 +136,28 @@ def readOctets(path: str) -> bytes:
         return file.read()
 
 
+def reader(helper: Helper | None, config: Config) -> Callable[[str], bytes]:
+    """How certificates and keys are read: by ourselves; once root's rights are gone, those of the start by the helper.
+
+    @param config: that of the start.
+    """
+    known = {path: (pki.name, part) for pki in config.pki.values() for part, path in _pkiFiles(pki)}
+
+    def read(path: str) -> bytes:
+        if helper is None or not helper.isAlive or path not in known:
+            return readOctets(path)
+        try:
+            return helper.readFile(*known[path])
+        except HelperFailed as error:
+            raise OSError(0, str(error)) from error
+
+    return read
+
+
+def _pkiFiles(pki: PkiSpec) -> tuple[tuple[str, str], ...]:
+    return (("cert", pki.cert), ("key", pki.key))
+
+
 def _hosts() -> str:
     try:
         return readFile("/etc/hosts")
@@ -189,9 +212,14 @@ class _Whole(MultiService):
     """The daemon, and the mail log that outlives it by a moment."""
 
     def __init__(
-        self, daemon: Service, close: Callable[[], Deferred[None]], privileged: Callable[[], None] | None
+        self,
+        daemon: Daemon,
+        close: Callable[[], Deferred[None]],
+        privileged: Callable[[], None] | None,
+        later: Callable[[Callable[[], None]], object],
     ) -> None:
         """
+        @param later: has something called in the reactor's next turn; may be called by a signal's handler.
         @param privileged: what root does before anything starts; it is not root's process any more then.
         """
         super().__init__()
@@ -199,6 +227,7 @@ class _Whole(MultiService):
         self._daemon = daemon
         self._close = close
         self._privileged = privileged
+        self._later = later
 
     def privilegedStartService(self) -> None:
         """Leave root's rights behind, if there are any. twistd calls this after it has become a daemon, before the reactor runs."""
@@ -216,10 +245,16 @@ class _Whole(MultiService):
         A session or message leaves no cycles behind (tests/listen measures it), so collections find next to nothing, and each full one
         would walk everything that was loaded at start.
         """
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, self._hungUp)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT)
         super().startService()
+
+    def _hungUp(self, *signalled: object) -> None:
+        """In the reactor's own time: a signal may come anywhere."""
+        self._later(self._daemon.hangUp)
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""
@@ -290,9 +325,10 @@ def _make(options: Options, reactor: Any) -> IService:
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
         setVerbose=console.setVerbose,
-        readFile=readOctets,
+        readFile=reader(helper, config),
         hosts=_hosts(),
         helper=helper,
+        load=lambda: loadConfig(options, platform),
     )
     daemon = _build(platform, config, settings)
     _warn(daemon)
@@ -308,7 +344,7 @@ def _make(options: Options, reactor: Any) -> IService:
         raise UsageError(
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
         ) from error
-    return _Whole(daemon, console.close, privileged)
+    return _Whole(daemon, console.close, privileged, reactor.callFromThread)
 
 
 def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -344,9 +380,7 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     prepareSpool(spool, user.pw_uid, user.pw_gid)
     helper.workers = platform.workers
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
-    files = {
-        (pki.name, part): path for pki in config.pki.values() for part, path in (("cert", pki.cert), ("key", pki.key))
-    }
+    files = {(pki.name, part): path for pki in config.pki.values() for part, path in _pkiFiles(pki)}
     return lambda: separate(helper, user, addresses, files)
 
 

@@ -79,6 +79,16 @@ def _explain(client: Client, options: argparse.Namespace) -> int:
     return EX_OK if all(recipient["accepted"] for recipient in explained["recipients"]) else EX_REFUSED
 
 
+def _reload(client: Client, options: argparse.Namespace) -> int:
+    done = client.whole("Reload")
+    if done["errors"] and not options.json:
+        print("\n".join(render.cleanLines(error) for error in done["errors"]), file=sys.stderr)
+        print("pysmtpctl: nothing has changed", file=sys.stderr)
+    else:
+        _print(options, done, render.reload)
+    return EX_REFUSED if done["errors"] else EX_OK
+
+
 def _simple(command: str, done: str, **arguments: Any) -> Action:
     def act(client: Client, options: argparse.Namespace) -> int:
         client.call(command, **arguments)
@@ -194,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
         "-c", dest="count", type=int, default=0, metavar="LINES", help="end after so many lines"
     )
+    leaf(verbs, "reload", "read the configuration again and go on by it; on an error nothing changes", _reload)
     leaf(verbs, "stop", "end the daemon in order", _simple("Stop", "stopping"))
     return parser
 

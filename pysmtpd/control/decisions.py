@@ -8,7 +8,7 @@ from typing import Any
 from pysmtpd.control.amp import BadArgument
 from pysmtpd.control.explained import explanationValues
 from pysmtpd.control.pieces import Pieces
-from pysmtpd.interfaces import IOperator
+from pysmtpd.interfaces import IOperator, ReloadRefused
 from pysmtpd.model.explanation import Supposed
 
 MAX_RECIPIENTS = 100
@@ -31,6 +31,22 @@ class DecisionCommands:
         except ValueError as error:
             raise BadArgument(str(error)) from error
         return self._pieces.first(explanationValues(explanation, routes))
+
+    async def reload(self, cursor: str) -> dict[str, Any]:
+        if cursor:
+            return self._pieces.more(cursor)
+        try:
+            done = await self._operator.reload()
+        except ReloadRefused as refused:
+            return self._pieces.first({"errors": list(refused.messages)})
+        return self._pieces.first(
+            {
+                "errors": [],
+                "generation": done.generation,
+                "changes": list(done.changes),
+                "warnings": list(done.warnings),
+            }
+        )
 
 
 def supposedOf(values: Any) -> Supposed:

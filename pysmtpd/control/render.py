@@ -27,6 +27,19 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def cleanLines(text: str) -> str:
+    """The same, of several lines."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def reload(done: Mapping[str, Any]) -> str:
+    """What a reload has changed."""
+    lines = [f"generation {done['generation']} is in use"]
+    lines += [f"    {change}" for change in done["changes"] or ["nothing is different"]]
+    lines += [f"warning: {warning}" for warning in done["warnings"]]
+    return "\n".join(clean(line) for line in lines)
+
+
 def envelope(row: Mapping[str, Any], now: float) -> str:
     """Two or three lines of C{show queue}."""
     lines = [

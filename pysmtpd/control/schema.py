@@ -65,6 +65,12 @@ COMMANDS = {
             (("supposed", "json"), ("cursor", "text")),
             (("data", "octets"), ("cursor", "text")),
         ),
+        Command(
+            "Reload",
+            "Read the configuration again and go on by it: JSON in pieces; with errors in it, nothing has changed.",
+            (("cursor", "text"),),
+            (("data", "octets"), ("cursor", "text")),
+        ),
         Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
         Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
         Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),

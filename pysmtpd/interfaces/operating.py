@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,29 @@ from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
 
 API_VERSION = 1
+
+
+class ReloadRefused(Exception):
+    """A new configuration cannot be taken; nothing has changed.
+
+    @ivar messages: all that is in the way, each with its place.
+    """
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = tuple(messages)
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadDone:
+    """
+    @ivar generation: number of the new one.
+    @ivar changes: what is different, in a few words each.
+    """
+
+    generation: int
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class IBackendMaker(Interface):
@@ -56,6 +80,12 @@ class IOperator(Interface):
         """
 
     def resumeEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]: ...
+
+    def reload() -> Deferred[ReloadDone]:
+        """Read the configuration again, check it, and go on by it. Sessions under way keep the generation that they began with.
+
+        @raise ReloadRefused: it cannot be taken.
+        """
 
     def explain(
         supposed: Supposed, asksDns: bool = True

@@ -104,7 +104,7 @@ class ShowTests(CommandTestCase):
         status = operator.status()
         self.assertEqual((status["durability"], status["queue"], status["paused"]), ("durable", "sqlite:", []))
         self.assertEqual((status["loading"], status["sessions"], status["stale"]), (False, 0, 0))
-        self.assertEqual(status["listeners"], ["0.0.0.0:25"])
+        self.assertEqual(status["listeners"], ["0.0.0.0:25", "socket"])
         self.assertEqual(status["configuration"], "/etc/pysmtpd/smtpd.conf")
         self.assertLess(abs(status["uptime"] - world.now), 1)
         self.assertEqual(status["envelopes"]["waiting"], 2)
