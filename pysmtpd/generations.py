@@ -106,13 +106,15 @@ def unchangeable(old: Config, new: Config) -> list[tuple[Where, str]]:
         if (before.name, before.argument) != (after.name, after.argument):
             where = after.where if after.where.line else before.where
             found.append((where, f'the {what} backend is changed from "{before}" to "{after}"'))
-    file = Where(new.file, 1)
-    if old.resolver != new.resolver:
-        found.append((file, "the resolver is changed"))
-    if (old.queueCompression, old.queueEncryption) != (new.queueCompression, new.queueEncryption):
-        found.append((file, "how the queue is stored is changed"))
-    if old.scheduler != new.scheduler:
-        found.append((file, "the limits of the scheduler are changed"))
+    for word, what, attributes in (
+        ("resolver", "the resolver is changed", ("resolver",)),
+        ("queue compression", "how the queue is stored is changed", ("queueCompression",)),
+        ("queue encryption", "how the queue is stored is changed", ("queueEncryption",)),
+        ("scheduler limit", "the limits of the scheduler are changed", ("scheduler",)),
+    ):
+        if any(getattr(old, name) != getattr(new, name) for name in attributes):
+            place = new.places.get(word) or old.places.get(word) or Where(new.file, 1)
+            found.append((place, what))
     return found
 
 

@@ -141,7 +141,10 @@ def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
 
 @implementer(IOperator)
 class Daemon(Service):
-    """The whole daemon as one service."""
+    """The whole daemon as one service.
+
+    @ivar trouble: what kept it from starting.
+    """
 
     _log = Logger()
 
@@ -153,6 +156,7 @@ class Daemon(Service):
         self._stopping: Deferred[None] | None = None
         self._startedAt = platform.clock.seconds()
         self._ready = False
+        self.trouble: BaseException | None = None
 
         self.report = Bus(platform.wallTime)
         for observer in settings.observers:
@@ -263,6 +267,7 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
+            self.trouble = failure.value
             if not failure.check(*_EXPECTED):
                 # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
                 self._log.failure("The daemon cannot start", failure=failure)

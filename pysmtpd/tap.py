@@ -8,8 +8,9 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
@@ -25,10 +26,14 @@ from twisted.python.usage import UsageError
 
 from pysmtpd import __version__
 from pysmtpd.backends import NoSuchBackend
+from pysmtpd.checking import checkSyntax, examine, notes, tell
 from pysmtpd.config.environment import Environment
-from pysmtpd.config.load import load
+from pysmtpd.config.load import Reading
+from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
+from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.copying import main as copyQueue
+from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
 from pysmtpd.model.config import Config, PkiSpec
@@ -43,6 +48,7 @@ from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Daemon, Settings, build
+from pysmtpd.tls.certificates import Certificates
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
@@ -51,11 +57,6 @@ DEFAULT_SPOOL = "/var/spool/pysmtpd"
 KEPT_DESCRIPTORS = 512
 # What the daemon has open before its first session, and then some.
 OWN_DESCRIPTORS = 32
-
-# Exit codes, of sysexits.h where it has one.
-EX_FAILED = 1
-EX_USAGE = 2
-EX_CONFIG = 78
 
 # Thresholds of the three generations; Python's own are 700, 10, 10.
 COLLECT = (20_000, 20, 50)
@@ -66,10 +67,17 @@ class Options(UsageOptions):
 
     longdesc = (
         "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
-        "Exit codes: 0 it ended in order; 1 it could not start; 2 wrong usage; 78 the configuration is wrong."
+        "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
+        "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "
+        "lacks something that it names, or has it open to everybody."
     )
 
-    optFlags = [["check", "n", "Check the configuration file and exit."]]
+    optFlags = [
+        ["check", "n", "Check the configuration file and exit; everything that is wrong is told in one run."],
+        ["syntax", None, "With -n: check the language alone, and not what this machine has."],
+        ["print", None, "With -n: print the configuration as it was understood, every default and macro resolved."],
+        ["verbose", "v", "With -n: the same as --print."],
+    ]
     optParameters = [
         ["file", "f", DEFAULT_CONFIGURATION, "The configuration file, in the language of smtpd.conf(5)."],
         ["spool", None, DEFAULT_SPOOL, "Directory of the queue and of the control socket; made if it is not there."],
@@ -105,19 +113,39 @@ class Options(UsageOptions):
     opt_P = opt_pause
 
     def postOptions(self) -> None:
+        if not self["check"] and (self["syntax"] or self["print"] or self["verbose"]):
+            raise UsageError("--syntax, --print and -v go with -n")
         if self["log"] not in ("text", "json", "none"):
             raise UsageError(f"--log takes text, json or none, not {self['log']!r}")
 
 
+def readConfig(options: Options, platform: IPlatform) -> Reading:
+    """The configuration, and all that is wrong with it."""
+    return _read(options["file"], platform, options.defines)
+
+
 def loadConfig(options: Options, platform: IPlatform) -> Config:
-    """
+    """The configuration, if a daemon can run with it.
+
     @raise ConfigErrors: everything that is wrong with the file.
     """
-    return _load(options["file"], platform, options.defines)
+    reading = readConfig(options, platform)
+    reading.problems.raiseIfAny()
+    config = reading.config()
+    for word, where in unbuilt(config):
+        reading.problems.add(where, f'"{word}" is not built yet: the daemon does not run with it')
+    reading.problems.raiseIfAny()
+    return config
+
+
+def _read(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Reading:
+    return Reading(file, readFile, environment(platform), defines)
 
 
 def _load(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Config:
-    return load(file, readFile, environment(platform), defines)
+    reading = _read(file, platform, defines)
+    reading.problems.raiseIfAny()
+    return reading.config()
 
 
 def readFile(path: str) -> str:
@@ -236,7 +264,8 @@ class _Whole(MultiService):
             try:
                 privileged()
             except (PrivilegeError, HelperFailed, OSError) as error:
-                sys.exit(f"pysmtpd: root's rights cannot be left behind: {error}")
+                print(f"pysmtpd: root's rights cannot be left behind: {error}", file=sys.stderr)
+                sys.exit(EX_PRIVILEGE)
         super().privilegedStartService()
 
     def startService(self) -> None:
@@ -262,6 +291,14 @@ class _Whole(MultiService):
         return stopped.addCallback(lambda _: self._close())
 
 
+class _Unfit(UsageError):
+    """The configuration is right, but what it needs cannot be had."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 def makeService(options: Options) -> IService:
     """What twistd asks for.
 
@@ -273,7 +310,7 @@ def makeService(options: Options) -> IService:
         service = _make(options, reactor)
     except UsageError as error:
         print(f"pysmtpd: {error}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
+        sys.exit(error.code if isinstance(error, _Unfit) else EX_CONFIG)
     # twistd itself ends with 0 whenever the reactor has.
     atexit.register(_exitFailed)
     return service
@@ -283,7 +320,7 @@ def _exitFailed() -> None:
     if _failed:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(EX_FAILED)
+        os._exit(_failed[0])
 
 
 def _make(options: Options, reactor: Any) -> IService:
@@ -297,15 +334,17 @@ def _make(options: Options, reactor: Any) -> IService:
     network = cast("INetwork", PrivilegedNetwork(reactor, helper)) if helper is not None else None
     quicken(reactor)
     platform = RealPlatform(reactor, network, isRoot)
-    try:
-        config = loadConfig(options, platform)
-    except ConfigErrors as error:
-        raise UsageError(str(error)) from error
+    reading = readConfig(options, platform)
     spool = os.path.abspath(options["spool"])
     if options["check"]:
-        _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
-        print(f"{options['file']}: configuration OK")
-        sys.exit(0)
+        _check(options, platform, reading, spool)
+    try:
+        reading.problems.raiseIfAny()
+    except ConfigErrors as error:
+        raise UsageError(str(error)) from error
+    config = reading.config()
+    if missing := notes(config):
+        raise UsageError("\n".join(missing))
     descriptors = raiseDescriptors()
     kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
     console = _Console(options["log"], platform)
@@ -313,7 +352,7 @@ def _make(options: Options, reactor: Any) -> IService:
     def ended(why: str) -> None:
         if why:
             print(f"pysmtpd: {why}", file=sys.stderr)
-            _failed.append(why)
+            _failed.append(exitCode(daemon.trouble))
         reactor.stop()
 
     settings = Settings(
@@ -339,12 +378,43 @@ def _make(options: Options, reactor: Any) -> IService:
         else:
             privileged = _leaveRoot(options, config, helper, platform, spool)
     except PrivilegeError as error:
-        raise UsageError(str(error)) from error
+        raise _Unfit(str(error), EX_PRIVILEGE) from error
     except OSError as error:
-        raise UsageError(
-            f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool"
+        raise _Unfit(
+            f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool", EX_SPOOL
         ) from error
     return _Whole(daemon, console.close, privileged, reactor.callFromThread)
+
+
+def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) -> NoReturn:
+    """C{-n}: tell all there is to tell, and exit.
+
+    @raise UsageError: a backend cannot be used.
+    """
+    if options["syntax"]:
+        checkSyntax(reading)
+    examine(reading, pkiFaults)
+    if problems := reading.problems.found():
+        tell(problems, reading.problems.warnings)
+    config = reading.config()
+    _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
+    for note in notes(config):
+        print(f"note: {note}", file=sys.stderr)
+    if options["print"] or options["verbose"]:
+        sys.stdout.write(printed(config))
+    else:
+        print(f"{options['file']}: configuration OK")
+    sys.exit(0)
+
+
+def pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
+    """Why certificates and keys cannot be used, by the names of their pkis."""
+    return {
+        name: [
+            fault.removeprefix(f"{spec.where}: ") for fault in Certificates({name: spec}, readOctets, time.time).faults
+        ]
+        for name, spec in pki.items()
+    }
 
 
 def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -384,8 +454,8 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     return lambda: separate(helper, user, addresses, files)
 
 
-# Why the daemon could not start; the exit code tells.
-_failed: list[str] = []
+# The exit code, if the daemon could not start.
+_failed: list[int] = []
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -415,7 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
-    sys.exit(EX_FAILED if _failed else 0)
+    sys.exit(_failed[0] if _failed else 0)
 
 
 def _beginLogging(stream: TextIO) -> None:

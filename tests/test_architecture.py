@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     "pysmtpd.explaining",
     "pysmtpd.privilege.__main__",
@@ -86,6 +87,7 @@ REAL_WORLD = {
     "pysmtpd.privilege",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
+    "pysmtpd.checking",
     "pysmtpd.copying",
     *COMMAND_LINES,
 }
@@ -112,7 +114,7 @@ BLOCKING = {"sleep", "fsync", "getaddrinfo", "gethostbyname", "run_until_complet
 # crypt(3), which is called in a lane; and the simulated world's own means, of which it lets nobody see anything real.
 LEAVE = {
     # Flags of send(2), an option of getsockopt(2).
-    "pysmtpd.listen.direct": {"socket"},
+    "pysmtpd.interfaces.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},
     "pysmtpd.testing": {"os", "random", "shutil", "tempfile", "pathlib"},

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
 
 from pysmtpd.tap import main
 from pysmtpd.testing.certificates import selfSigned
 from tests.daemon import plugins
-from tests.daemon.processes import CONFIG, ProcessTestCase
+from tests.daemon.processes import CONFIG, PATIENCE, PYSMTPD, ProcessTestCase
 
 
 class CheckTests(ProcessTestCase):
@@ -39,9 +40,6 @@ class CheckTests(ProcessTestCase):
     def test_wrongConfigurations(self) -> None:
         """Each is refused with its place and what would be right; nothing else is printed."""
         for before, said in (
-            ('srs key "secret"\n', r'smtpd\.conf:3:1: "srs" is not supported yet'),
-            ('filter "x" proc-exec "y"\n', r'smtpd\.conf:3:1: "filter" is not supported yet'),
-            ('ca "x" cert "y"\n', r'smtpd\.conf:3:1: "ca" is not supported yet'),
             ("lissten on lo\n", r'smtpd\.conf:3:1: unknown directive "lissten"'),
             (
                 'queue backend "redis:"\n',
@@ -51,7 +49,7 @@ class CheckTests(ProcessTestCase):
             ('stat backend "statsd:"\n', r'^pysmtpd: unknown stat backend "statsd"; there are: null:, ram:$'),
             (
                 "table t ldap:x\n",
-                r'^pysmtpd: unknown table backend "ldap"; there are: broken:, file:PATH, slow:MILLISECONDS, ',
+                r'smtpd\.conf:3:1: unknown table backend "ldap"; there are: broken:, file:PATH, slow:MILLISECONDS, ',
             ),
             ('queue backend "ram:x"\n', r'^pysmtpd: queue backend "ram:x": .*; it is written ram:$'),
         ):
@@ -59,6 +57,42 @@ class CheckTests(ProcessTestCase):
             code, out, error = self.check()
             self.assertEqual((code, out), (78, ""), error)
             self.assertRegex(error.splitlines()[0], said)
+
+    def test_whatIsNotBuiltYet(self) -> None:
+        """It is read and checked, a note says so for each word; the daemon itself is not started with it."""
+        self.write(before='proc "p" "/bin/false"\nfilter "x" proc "p"\nqueue compression\n')
+        code, _, error = self.check()
+        self.assertEqual(code, 0)
+        words = ["proc", "filter", "queue compression"]
+        lines = [line for line in error.splitlines() if line.startswith("note: ")]
+        self.assertEqual([line.split('"')[1] for line in lines], words)
+        self.assertRegex(lines[0], r"smtpd\.conf:3: ")
+        refused = subprocess.run(
+            [*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual(refused.returncode, 78, refused.stderr)
+        self.assertRegex(refused.stderr, r'pysmtpd: .*smtpd\.conf:3: "proc" is not built yet')
+        self.assertFalse(self.spool.exists())
+
+    def test_syntaxAlone(self) -> None:
+        self.write(before='pki a.example cert "/nowhere/c" key "/nowhere/k"\nlisten on nosuch0 tls pki a.example\n')
+        self.assertEqual(self.check("--syntax")[0], 0)
+        self.assertEqual(self.check()[0], 72)
+        self.write(before="lissten on lo\n")
+        self.assertEqual(self.check("--syntax")[0], 78)
+
+    def test_printed(self) -> None:
+        self.write(before='where = "any"\n').write_text("a = 'any'\naction x relay\nmatch from $a for local action x\n")
+        code, out, _ = self.check("--print")
+        self.assertEqual(code, 0)
+        self.assertIn('match from any for local action "x"\n', out)
+        (self.place / "smtpd.conf").write_text(out)
+        self.assertEqual(self.check("-v")[1], out)
 
     def test_aFileThatIsNotThere(self) -> None:
         code, _, error = self.check()
@@ -75,13 +109,20 @@ class CheckTests(ProcessTestCase):
         (self.place / "crt").write_bytes(certificate)
         (self.place / "key").write_bytes(key)
         self.pki()
+        (self.place / "key").chmod(0o644)
+        code, _, error = self.check()
+        self.assertEqual(code, 72)
+        self.assertRegex(
+            error, r"smtpd.conf:1:1: environment: key of pki mx.example.org: everybody may read .*/key; chmod o= "
+        )
+        (self.place / "key").chmod(0o600)
         self.assertEqual(self.check()[0], 0)
 
     def test_aCertificateThatCannotBeRead(self) -> None:
         self.pki()
         code, _, error = self.check()
-        self.assertEqual(code, 78)
-        self.assertIn("pki mx.example.org: certificate ", error)
+        self.assertEqual(code, 72)
+        self.assertIn("smtpd.conf:1:1: environment: pki mx.example.org: certificate ", error)
         self.assertIn("pki mx.example.org: key ", error)
 
     def test_everythingThatIsWrong(self) -> None:
@@ -94,7 +135,7 @@ class CheckTests(ProcessTestCase):
         self.write(CONFIG.replace("127.0.0.1 port {port}", "$where", 1))
         self.assertEqual(self.check("-D", "where=127.0.0.1")[0], 0)
         code, _, error = self.check("-D", "where=nowhere.test")
-        self.assertEqual(code, 78)
+        self.assertEqual(code, 72)
         self.assertIn("nowhere.test", error)
 
     def test_usage(self) -> None:

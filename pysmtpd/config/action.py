@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from lark import Token
 
-from pysmtpd.config.draft import Draft, Refused, notYet, parts, text, wordOf
+from pysmtpd.config.command import parseCommand, parseShell
+from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, wordOf
+from pysmtpd.config.filter import useFilter
 from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.problem import Finding
 from pysmtpd.config.values import isHostName, parseDelay, parseHalfAddress, parseLmtp, parseRelay
-from pysmtpd.model.config import Action, Method, RelayHost, TableRef
+from pysmtpd.model.config import Action, Method, RelayHost
 from pysmtpd.model.decision import Where
 from pysmtpd.model.specifiers import checkFormat
 
-T = TypeVar("T")
-
-_METHODS_NOT_YET = ("mbox", "mda", "forward_only", "expand_only")
-_LOCAL_NOT_YET = ("userbase", "wrapper")
-_RELAY_NOT_YET = (
-    "helo_src",
-    "pki_name",
-    "ca_name",
-    "ciphers",
-    "protocols",
-    "backup",
-    "domain",
-    "use_srs",
-    "use_filter",
-)
+_METHODS = {
+    "mbox": Method.MBOX,
+    "maildir": Method.MAILDIR,
+    "lmtp": Method.LMTP,
+    "mda": Method.MDA,
+    "mda_shell": Method.MDA,
+    "forward_only": Method.FORWARD_ONLY,
+    "expand_only": Method.EXPAND_ONLY,
+}
+# Nothing is run for these, or the mail system's own program: "user" has no meaning.
+_WITHOUT_USER = (Method.MBOX, Method.FORWARD_ONLY, Method.EXPAND_ONLY)
+# Options that are a table: their fields, and whether it must be a map.
+_TABLES: dict[str, tuple[str, bool | None]] = {
+    "alias": ("alias", True),
+    "virtual": ("virtual", True),
+    "userbase": ("userbase", True),
+    "helo_src": ("heloTable", True),
+    "src": ("source", None),
+    "domain": ("domainTable", True),
+    "auth": ("authTable", True),
+}
+_TEXTS = {"ciphers": "ciphers", "protocols": "protocols"}
 
 
 def addAction(draft: Draft, directive: Directive) -> None:
@@ -39,15 +48,13 @@ def addAction(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     where = directive.where(tree)
     name = text(tree)
-    if name in draft.actions:
-        raise Refused(where, f'action "{name}" is already declared at {draft.actions[name].where}')
-    draft.failedActions.add(name)
+    draft.declare("action", name, where, draft.actions, lambda action: action.where)
+    draft.failed.add(("action", name))
     before = len(draft.problems)
-    build = _relay if tree.data == "action_relay" else _local
-    action = build(draft, directive, name)
+    action = (_relay if tree.data == "action_relay" else _local)(draft, directive, name)
     if len(draft.problems) == before:
         draft.actions[name] = action
-        draft.failedActions.discard(name)
+        draft.failed.discard(("action", name))
 
 
 def _local(draft: Draft, directive: Directive, name: str) -> Action:
@@ -55,19 +62,22 @@ def _local(draft: Draft, directive: Directive, name: str) -> Action:
     where = directive.where(tree)
     method = tree.children[1]
     assert not isinstance(method, Token)
-    action = _method(directive, method, Action(name, Method.MAILDIR, where=where))
+    action = Action(name, _METHODS[str(method.data)], where=where)
+    with draft.recovering():
+        action = _method(directive, method, action)
     for option in parts(draft, directive, tree.children[2:]):
         place = directive.where(option)
         kind = str(option.data)
         with draft.recovering():
-            if kind in _LOCAL_NOT_YET:
-                notYet(place, wordOf(option))
+            if kind in _TABLES:
+                action = _table(draft, directive, option, action)
             elif kind == "user":
+                if action.method in _WITHOUT_USER:
+                    raise Refused(place, f'"user" cannot be combined with "{wordOf(method)}"')
                 action = replace(action, user=_user(place, text(option)))
-            elif kind == "alias":
-                action = replace(action, alias=_table(draft, directive, option, asMap=True))
-            elif kind == "virtual":
-                action = replace(action, virtual=_table(draft, directive, option, asMap=True))
+            elif kind == "wrapper":
+                draft.known("mda wrapper", text(option), place, draft.wrappers)
+                action = replace(action, wrapper=text(option))
             elif kind == "ttl":
                 action = replace(action, ttl=parsed(place, parseDelay, text(option)))
     if action.alias and action.virtual:
@@ -77,22 +87,29 @@ def _local(draft: Draft, directive: Directive, name: str) -> Action:
 
 def _method(directive: Directive, method: Node, action: Action) -> Action:
     where = directive.where(method)
-    kind = str(method.data)
-    if kind in _METHODS_NOT_YET:
-        notYet(where, wordOf(method))
-    if kind == "lmtp":
-        host = parsed(where, parseLmtp, text(method))
-        return replace(action, method=Method.LMTP, hosts=(host,), lmtpRcptTo=len(method.children) > 1)
-    for child in method.children:
-        if isinstance(child, Token) and child.type == "JUNK":
-            notYet(directive.where(child), "junk")
-    path = text(method) if method.children else ""
-    if path.startswith("%{user.directory}/"):
-        path = "~" + path.removeprefix("%{user.directory}")
-    parsed(where, checkFormat, path)
+    match str(method.data):
+        case "lmtp":
+            host = parsed(where, parseLmtp, text(method), Finding.CHECK)
+            return replace(action, hosts=(host,), lmtpRcptTo=len(method.children) > 1)
+        case "mda":
+            return replace(action, command=parsed(where, parseCommand, text(method), Finding.CHECK))
+        case "mda_shell":
+            return replace(action, command=parsed(where, parseShell, text(method), Finding.CHECK))
+        case "maildir":
+            tokens = [child for child in method.children if isinstance(child, Token)]
+            path = next((str(token) for token in tokens if token.type != "JUNK"), "")
+            isJunk = any(token.type == "JUNK" for token in tokens)
+            return replace(action, path=_maildirPath(where, path), junk=isJunk)
+    return action
+
+
+def _maildirPath(where: Where, path: str) -> str:
+    if path.lower().startswith("%{user.directory}/"):
+        path = "~" + path[len("%{user.directory}") :]
+    parsed(where, checkFormat, path, Finding.CHECK)
     if path and not path.startswith(("/", "~/")):
         path = f"~/{path}"
-    return replace(action, method=Method.MAILDIR, path=path)
+    return path
 
 
 def _relay(draft: Draft, directive: Directive, name: str) -> Action:
@@ -102,60 +119,118 @@ def _relay(draft: Draft, directive: Directive, name: str) -> Action:
         place = directive.where(option)
         kind = str(option.data)
         with draft.recovering():
-            if kind in _RELAY_NOT_YET:
-                notYet(place, wordOf(option))
-            elif kind == "helo":
-                if not isHostName(text(option)) and not text(option).startswith("["):
-                    raise Refused(place, f'"{text(option)[:80]}" is not a host name')
-                action = replace(action, helo=text(option))
-            elif kind == "src":
-                action = replace(action, source=_table(draft, directive, option, asMap=False))
-            elif kind == "auth":
-                action = replace(action, authTable=_table(draft, directive, option, asMap=True))
-            elif kind == "host":
-                action = replace(action, hosts=_hosts(draft, directive, option))
-            elif kind == "mail_from":
-                action = replace(action, mailFrom=parsed(place, parseHalfAddress, text(option)))
-            elif kind == "tls":
-                action = replace(action, tlsRequired=True, tlsVerify=not option.children)
-            elif kind == "ttl":
-                action = replace(action, ttl=parsed(place, parseDelay, text(option)))
+            if kind == "auth" and not _hasHost(action):
+                raise Refused(place, '"auth" comes behind the "host" or "domain" that it is for')
+            if kind in ("host", "domain") and action.isBackup:
+                raise Refused(place, f'"{kind}" and "backup" cannot be combined')
+            if kind in ("host", "domain") and _hasHost(action):
+                raise Refused(place, '"host" and "domain" cannot be combined')
+            if kind in _TABLES:
+                action = _table(draft, directive, option, action)
+            elif kind in _TEXTS:
+                action = replace(action, **change(_TEXTS[kind], text(option)))
+            elif kind in _RELAY:
+                action = _RELAY[kind](draft, directive, option, place, action)
     for host in action.hosts:
         if host.label and action.authTable is None:
-            raise Refused(action.where, f'the credentials "{host.label}" need a table of them: "auth" <table>')
+            raise Refused(
+                action.where,
+                f'the credentials "{host.label}" need a table of them: "auth" <table>',
+                Finding.CHECK,
+            )
         if action.tlsRequired and host.protocol in ("smtp+notls", "lmtp"):
-            raise Refused(action.where, f'"tls" cannot be had over {host.protocol}')
+            raise Refused(action.where, f'"tls" cannot be had over {host.protocol}', Finding.CHECK)
     return action
 
 
-def _hosts(draft: Draft, directive: Directive, option: Node) -> tuple[RelayHost, ...]:
-    where = directive.where(option)
-    spec = draft.tables[_table(draft, directive, option, asMap=False).name]
+def _hasHost(action: Action) -> bool:
+    return bool(action.hosts or action.hostTable or action.domainTable)
+
+
+def _table(draft: Draft, directive: Directive, option: Node, action: Action) -> Action:
+    field, asMap = _TABLES[str(option.data)]
+    return replace(action, **change(field, draft.tableOf(directive, option, asMap)))
+
+
+def _helo(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    if not isHostName(text(option)) and not text(option).startswith("["):
+        raise Refused(place, f'"{text(option)[:80]}" is not a host name', Finding.CHECK)
+    return replace(action, helo=text(option))
+
+
+def _pki(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    draft.known("pki", text(option).lower(), place, draft.pki, Finding.CHECK)
+    return replace(action, pki=text(option).lower())
+
+
+def _ca(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    draft.known("ca", text(option).lower(), place, draft.ca, Finding.CHECK)
+    return replace(action, ca=text(option).lower())
+
+
+def _mailFrom(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    return replace(action, mailFrom=parsed(place, parseHalfAddress, text(option), Finding.CHECK))
+
+
+def _backup(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    if _hasHost(action):
+        raise Refused(place, f'"backup" and "{"domain" if action.domainTable else "host"}" cannot be combined')
+    name = text(option) if option.children else ""
+    if name and not isHostName(name):
+        raise Refused(place, f'"{name[:80]}" is not a host name', Finding.CHECK)
+    return replace(action, isBackup=True, backupMx=name)
+
+
+def _host(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    ref = draft.tableOf(directive, option, False)
+    spec = draft.tables[ref.name]
     if spec.backend.name != "static":
-        raise Refused(where, f'"host" with a table of the backend "{spec.backend.name}" is not supported yet')
-    return tuple(parsed(where, parseRelay, key) for key, _ in spec.entries)
+        return replace(action, hostTable=ref)
+    # It never changes while this configuration is in force, so its URLs are read now.
+    hosts: tuple[RelayHost, ...] = ()
+    try:
+        hosts = tuple(parsed(place, parseRelay, key, Finding.CHECK) for key, _ in spec.entries)
+    except Refused as refused:
+        draft.problems.add(refused.where, refused.message, refused.finding)
+        return replace(action, hostTable=ref)
+    return replace(action, hosts=hosts)
 
 
-def _table(draft: Draft, directive: Directive, option: Node, asMap: bool) -> TableRef:
-    node = option.children[0]
-    assert not isinstance(node, Token)
-    return draft.table(directive, node, asMap)
+def _tls(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    return replace(action, tlsRequired=True, tlsVerify=not option.children)
+
+
+def _srs(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    if not draft.srs.key:
+        raise Refused(place, '"srs" needs a key above this line: srs key "..."')
+    return replace(action, srs=True)
+
+
+def _filter(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    return replace(action, filters=useFilter(draft, directive, option))
+
+
+def _ttl(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
+    return replace(action, ttl=parsed(place, parseDelay, text(option)))
+
+
+_RELAY: dict[str, Callable[[Draft, Directive, Node, Where, Action], Action]] = {
+    "helo": _helo,
+    "pki_name": _pki,
+    "ca_name": _ca,
+    "mail_from": _mailFrom,
+    "backup": _backup,
+    "host": _host,
+    "tls": _tls,
+    "use_srs": _srs,
+    "use_filter": _filter,
+    "ttl": _ttl,
+}
 
 
 def _user(place: Where, name: str) -> str:
     if not name or not name.isprintable() or "/" in name or name[0] in "-.":
-        raise Refused(place, f'"{name[:80]}" is not a user')
+        raise Refused(place, f'"{name[:80]}" is not a user', Finding.CHECK)
     if name == "root":
-        raise Refused(place, "mail is never delivered as root")
+        raise Refused(place, "mail is never delivered as root", Finding.CHECK)
     return name
-
-
-def parsed(place: Where, parse: Callable[[str], T], written: str) -> T:
-    """What C{parse} makes of a value.
-
-    @raise Refused: it is not one.
-    """
-    try:
-        return parse(written)
-    except ValueError as error:
-        raise Refused(place, str(error)) from error

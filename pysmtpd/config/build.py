@@ -4,88 +4,108 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 from lark import Token
 
-from pysmtpd.config.action import addAction, parsed
-from pysmtpd.config.draft import Draft, Refused, inlineEntries, notYet, parts, text
+from pysmtpd.config.action import addAction
+from pysmtpd.config.command import parseWrapper
+from pysmtpd.config.draft import Draft, Refused, inlineEntries, parsed, text
+from pysmtpd.config.filter import addFilter, addProc
 from pysmtpd.config.limits import withLimits
-from pysmtpd.config.listener import addListener
+from pysmtpd.config.listener import addListener, addSocket
 from pysmtpd.config.parser import Directive
+from pysmtpd.config.problem import Finding
 from pysmtpd.config.rule import addRule
-from pysmtpd.config.values import isAddress, isHostName, parseDelay, parsePort, parseSize
-from pysmtpd.model.config import BackendSpec, PkiSpec, ResolverSpec, TableSpec
+from pysmtpd.config.values import isAddress, isPkiName, parseDelay, parsePort, parseSize
+from pysmtpd.model.config import BackendSpec, CaSpec, PkiSpec, ResolverSpec, TableSpec
+from pysmtpd.model.decision import Where
 
-# Directives of smtpd.conf(5) that are parsed, and refused by name.
-NOT_YET = {
-    "admd": "admd",
-    "bounce": "bounce",
-    "ca": "ca",
-    "filter_proc": "filter",
-    "filter_proc_exec": "filter",
-    "filter_phase": "filter",
-    "filter_chain": "filter",
-    "listen_socket": "listen on socket",
-    "mda_wrapper": "mda wrapper",
-    "mta_max_deferred": "mta max-deferred",
-    "proc": "proc",
-    "queue_compression": "queue compression",
-    "queue_encryption": "queue encryption",
-    "smtp_ciphers": "smtp ciphers",
-    "srs_key": "srs",
-    "srs_key_backup": "srs",
-    "srs_ttl": "srs",
-}
+# OpenSMTPD takes four and leaves out more without a word.
+MAX_WARNINGS = 4
+# Octets of a key of AES-256.
+KEY_SIZE = 32
+DAY = 86400.0
+
+_DHE = ("none", "auto", "legacy")
+# Table backends whose argument is the path of a file, and cannot be missing.
+_WITH_PATH = ("file", "db", "sqlite", "proc")
 
 
 def build(draft: Draft, directive: Directive) -> None:
     """Add what a directive says; what is wrong with it is told."""
     name = str(directive.tree.data)
     with draft.recovering():
-        if name in NOT_YET:
-            notYet(directive.where(directive.tree), NOT_YET[name])
         _HANDLERS[name](draft, directive)
+        if name in _PLACES:
+            draft.places[_PLACES[name]] = directive.where(directive.tree)
+
+
+# Settings whose values have no place of their own.
+_PLACES = {
+    "admd": "admd",
+    "bounce": "bounce warn-interval",
+    "mta_max_deferred": "mta max-deferred",
+    "queue_compression": "queue compression",
+    "queue_encryption": "queue encryption",
+    "resolver": "resolver",
+    "scheduler_limit": "scheduler limit",
+    "smtp_ciphers": "smtp ciphers",
+}
+
+
+def _pkiName(directive: Directive, what: str) -> str:
+    name = text(directive.tree).lower()
+    if not isPkiName(name):
+        raise Refused(directive.where(directive.tree), f'the name of a {what} is a host name or "*", not "{name[:80]}"')
+    return name
 
 
 def _pki(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
-    name = text(tree).lower()
-    if name != "*" and not isHostName(name):
-        raise Refused(directive.where(tree), f'the name of a pki is a host name or "*", not "{name[:80]}"')
+    name = _pkiName(directive, "pki")
     spec = draft.pki.get(name, PkiSpec(name, "", "", directive.where(tree)))
-    for option in parts(draft, directive, tree.children):
+    for option in tree.children:
+        if isinstance(option, Token):
+            continue
         place = directive.where(option)
         with draft.recovering():
             if option.data == "pki_dhe":
-                notYet(place, "dhe")
+                if text(option).lower() not in _DHE:
+                    raise Refused(place, f'"dhe" takes none, auto or legacy, not "{text(option)[:80]}"')
+                spec = replace(spec, dhe=text(option).lower())
             elif option.data == "pki_cert":
-                if spec.cert:
-                    raise Refused(place, f'pki "{name}" has a certificate already')
+                if spec.cert and spec.cert != text(option):
+                    draft.problems.warn(place, f'pki "{name}" had another certificate above')
                 spec = replace(spec, cert=text(option))
             else:
-                if spec.key:
-                    raise Refused(place, f'pki "{name}" has a key already')
+                if spec.key and spec.key != text(option):
+                    draft.problems.warn(place, f'pki "{name}" had another key above')
                 spec = replace(spec, key=text(option))
     draft.pki[name] = spec
+
+
+def _ca(draft: Draft, directive: Directive) -> None:
+    name = _pkiName(directive, "ca")
+    draft.ca[name] = CaSpec(name, str(directive.tree.children[1]), directive.where(directive.tree))
 
 
 def _table(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     where = directive.where(tree)
     name = text(tree)
-    if name in draft.tables:
-        raise Refused(where, f'table "{name}" is already declared at {draft.tables[name].where}')
+    draft.declare("table", name, where, draft.tables, lambda spec: spec.where)
+    draft.failed.add(("table", name))
     if not name or "<" in name or ">" in name or not name.isprintable():
-        raise Refused(where, "the name of a table is printable and holds no angle brackets")
-    draft.failedTables.add(name)
+        raise Refused(where, "the name of a table is printable and holds no angle brackets", Finding.CHECK)
     content = tree.children[1]
     if not isinstance(content, Token):
         entries, isMap = inlineEntries(content)
         spec = TableSpec(name, BackendSpec("static", where=where), entries, isMap, where)
     else:
-        spec = TableSpec(name, _tableBackend(directive, content), where=where)
+        spec = TableSpec(name, _tableBackend(directive, content), where=where, allowCommands=len(tree.children) > 2)
     draft.tables[name] = spec
-    draft.failedTables.discard(name)
+    draft.failed.discard(("table", name))
 
 
 def _tableBackend(directive: Directive, token: Token) -> BackendSpec:
@@ -96,10 +116,12 @@ def _tableBackend(directive: Directive, token: Token) -> BackendSpec:
         raise Refused(where, 'a backend must stand here: file:/path, or "name:argument"')
     if backend == "static" and colon:
         backend = "file"
-    if backend in ("file", "db") and not argument.startswith("/"):
+    if backend in _WITH_PATH and not argument.startswith("/"):
         raise Refused(where, f"the path of a table is absolute: {backend}:/path")
     if backend == "static":
-        raise Refused(where, "a static table is written in braces, or needs a path: static:/path")
+        raise Refused(where, "a static table is written in braces, or needs a path: static:/path", Finding.CHECK)
+    if backend == "getpwnam" and colon:
+        raise Refused(where, '"getpwnam" takes no argument')
     return BackendSpec(backend, argument, where)
 
 
@@ -124,6 +146,87 @@ def _resolver(draft: Draft, directive: Directive) -> None:
     draft.resolver = ResolverSpec(address, parsed(where, parsePort, port[0]) if port else 53)
 
 
+def _admd(draft: Draft, directive: Directive) -> None:
+    name = text(directive.tree)
+    if not (name.isascii() and name.isprintable()):
+        raise Refused(directive.where(directive.tree), "the name of an administrative domain is printable")
+    draft.admd = name
+
+
+def _bounce(draft: Draft, directive: Directive) -> None:
+    where = directive.where(directive.tree)
+    delays = [parsed(where, parseDelay, str(token)) for token in directive.tree.children]
+    if len(delays) > MAX_WARNINGS:
+        draft.problems.warn(where, f"only the first {MAX_WARNINGS} of these times count")
+        delays = delays[:MAX_WARNINGS]
+    if any(first >= second for first, second in pairwise(delays)):
+        raise Refused(where, "these times ascend, shorter before longer", Finding.CHECK)
+    draft.bounceWarn = tuple(delays)
+
+
+def _wrapper(draft: Draft, directive: Directive) -> None:
+    tree = directive.tree
+    where = directive.where(tree)
+    name, command = str(tree.children[0]), str(tree.children[1])
+    draft.declare("mda wrapper", name, where, draft.wrappers, lambda _: draft.places[f"mda wrapper {name}"])
+    draft.failed.add(("mda wrapper", name))
+    draft.places[f"mda wrapper {name}"] = where
+    draft.wrappers[name] = parsed(where, parseWrapper, command, Finding.CHECK)
+    draft.failed.discard(("mda wrapper", name))
+
+
+def _maxDeferred(draft: Draft, directive: Directive) -> None:
+    number = int(text(directive.tree))
+    if number < 1:
+        raise Refused(directive.where(directive.tree), "at least one must be kept", Finding.CHECK)
+    draft.maxDeferred = number
+
+
+def _compression(draft: Draft, directive: Directive) -> None:
+    draft.queueCompression = True
+
+
+def _encryption(draft: Draft, directive: Directive) -> None:
+    where = directive.where(directive.tree)
+    key = text(directive.tree) if directive.tree.children else "stdin"
+    if key.lower() in ("stdin", "-"):
+        key = "stdin"
+    elif len(key.encode("utf-8", "surrogateescape")) != KEY_SIZE:
+        raise Refused(where, f'the key of the queue has exactly {KEY_SIZE} octets, or is "stdin"')
+    draft.queueEncryption = key
+
+
+def _srsKey(draft: Draft, directive: Directive) -> None:
+    where = directive.where(directive.tree)
+    draft.srs = replace(draft.srs, key=_secret(where, text(directive.tree)), where=where)
+
+
+def _srsBackupKey(draft: Draft, directive: Directive) -> None:
+    where = directive.where(directive.tree)
+    draft.srs = replace(draft.srs, backupKey=_secret(where, text(directive.tree)))
+    draft.places["srs"] = where
+
+
+def _secret(where: Where, key: str) -> str:
+    if not key:
+        raise Refused(where, "an empty key keeps no secret", Finding.CHECK)
+    return key
+
+
+def _srsTtl(draft: Draft, directive: Directive) -> None:
+    where = directive.where(directive.tree)
+    seconds = parsed(where, parseDelay, text(directive.tree))
+    if seconds < DAY:
+        raise Refused(where, "the time is counted in days, so it must be a day at least")
+    draft.srs = replace(draft.srs, ttl=seconds // DAY * DAY)
+    draft.places["srs"] = where
+
+
+def _srsDomain(draft: Draft, directive: Directive) -> None:
+    draft.srs = replace(draft.srs, domains=draft.tableOf(directive, directive.tree, False))
+    draft.places["srs"] = directive.where(directive.tree)
+
+
 def _queueTtl(draft: Draft, directive: Directive) -> None:
     draft.queue = replace(draft.queue, ttl=parsed(directive.where(directive.tree), parseDelay, text(directive.tree)))
 
@@ -145,28 +248,44 @@ def _schedulerLimit(draft: Draft, directive: Directive) -> None:
 
 
 def _mtaLimit(draft: Draft, directive: Directive) -> None:
+    domain = ""
+    limits = draft.mta
     for node in directive.tree.children:
         if isinstance(node, Token):
             continue
         if node.data == "limit_domain":
-            notYet(directive.where(node), "mta limit for domain")
-        if node.data in ("family_inet4", "family_inet6"):
-            draft.mta = replace(draft.mta, family=str(node.data).removeprefix("family_"))
-    draft.mta = withLimits(draft, directive, draft.mta, directive.tree.children)
+            # They begin as the bounds for all domains are by then.
+            domain = text(node).lower()
+            limits = draft.mtaDomains.get(domain, draft.mta)
+            draft.places[f"mta limit for domain {domain}"] = directive.where(node)
+        elif node.data in ("family_inet4", "family_inet6"):
+            limits = replace(limits, family=str(node.data).removeprefix("family_"))
+    limits = withLimits(draft, directive, limits, directive.tree.children)
+    if domain:
+        draft.mtaDomains[domain] = limits
+    else:
+        draft.mta = limits
 
 
 def _allowLocalMx(draft: Draft, directive: Directive) -> None:
     draft.allowLocalMx = True
 
 
+def _ciphers(draft: Draft, directive: Directive) -> None:
+    draft.ciphers = text(directive.tree)
+
+
 def _maxMessageSize(draft: Draft, directive: Directive) -> None:
     where = directive.where(directive.tree)
-    draft.smtp = replace(draft.smtp, maxMessageSize=parsed(where, parseSize, text(directive.tree)))
+    written = text(directive.tree)
+    size = parsed(where, parseSize, written)
+    if not size:
+        raise Refused(where, "no message is that small", Finding.CHECK)
+    draft.smtp = replace(draft.smtp, maxMessageSize=size)
 
 
 def _subAddressDelimiter(draft: Draft, directive: Directive) -> None:
     where = directive.where(directive.tree)
-    draft.once(where, "smtp sub-addr-delim")
     delimiter = text(directive.tree)
     if len(delimiter) != 1 or not delimiter.isascii() or not delimiter.isprintable() or delimiter in " @":
         raise Refused(where, "the delimiter is one printable character, and neither a space nor @")
@@ -174,25 +293,43 @@ def _subAddressDelimiter(draft: Draft, directive: Directive) -> None:
 
 
 _HANDLERS: dict[str, Callable[[Draft, Directive], None]] = {
-    "listen": addListener,
     "action_local": addAction,
     "action_relay": addAction,
+    "admd": _admd,
+    "bounce": _bounce,
+    "ca": _ca,
+    "filter_proc": addFilter,
+    "filter_proc_exec": addFilter,
+    "filter_phase": addFilter,
+    "filter_chain": addFilter,
+    "listen": addListener,
+    "listen_socket": addSocket,
     "match_action": addRule,
     "match_reject": addRule,
-    "pki": _pki,
-    "table_inline": _table,
-    "table_backend": _table,
-    "queue_backend": _backend,
-    "scheduler_backend": _backend,
-    "stat_backend": _backend,
-    "resolver": _resolver,
-    "queue_ttl": _queueTtl,
-    "queue_limit": _queueLimit,
-    "smtp_limit": _smtpLimit,
     "mda_limit": _mdaLimit,
-    "scheduler_limit": _schedulerLimit,
-    "mta_limit": _mtaLimit,
+    "mda_wrapper": _wrapper,
     "mta_allow_local_mx": _allowLocalMx,
+    "mta_limit": _mtaLimit,
+    "mta_max_deferred": _maxDeferred,
+    "pki": _pki,
+    "proc": addProc,
+    "queue_backend": _backend,
+    "queue_compression": _compression,
+    "queue_encryption": _encryption,
+    "queue_limit": _queueLimit,
+    "queue_ttl": _queueTtl,
+    "resolver": _resolver,
+    "scheduler_backend": _backend,
+    "scheduler_limit": _schedulerLimit,
+    "smtp_ciphers": _ciphers,
+    "smtp_limit": _smtpLimit,
     "smtp_max_message_size": _maxMessageSize,
     "smtp_sub_addr_delim": _subAddressDelimiter,
+    "srs_domain": _srsDomain,
+    "srs_key": _srsKey,
+    "srs_key_backup": _srsBackupKey,
+    "srs_ttl": _srsTtl,
+    "stat_backend": _backend,
+    "table_backend": _table,
+    "table_inline": _table,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pysmtpd.config.draft import Draft
 from pysmtpd.model.config import NOWHERE, Condition, Method, Predicate, Rule, TableSpec
@@ -27,18 +27,28 @@ def check(draft: Draft, file: str) -> None:
         for what, path in (("certificate", pki.cert), ("key", pki.key)):
             if not path:
                 draft.problems.add(pki.where, f'pki "{pki.name}" has no {what}')
-    if not draft.rules and not len(draft.problems):
+    if not draft.ruleCount and not len(draft.problems):
         draft.problems.add(Where(file, 1), 'there is no "match" rule: no mail could be accepted')
-    for name, table in draft.tables.items():
-        if table.where is not NOWHERE and not name.startswith("<") and name not in draft.usedTables:
-            draft.problems.warn(table.where, f'table "{name}" is never used')
-    for name, action in draft.actions.items():
-        if name not in draft.usedActions:
-            draft.problems.warn(action.where, f'action "{name}" is never used')
+    if draft.places.get("srs") and not draft.srs.key:
+        draft.problems.warn(draft.places["srs"], 'nothing is rewritten without a key: srs key "..."')
+    for kind, declared in _declared(draft):
+        for name, where in declared.items():
+            if where is not NOWHERE and not name.startswith("<") and (kind, name) not in draft.used:
+                draft.problems.warn(where, f'{kind} "{name}" is never used')
     for rule in openRelays(draft):
         draft.problems.warn(
             rule.where, f"open relay: any peer, without authentication, can relay to foreign domains by: {rule.text}"
         )
+
+
+def _declared(draft: Draft) -> Iterator[tuple[str, dict[str, Where]]]:
+    yield "table", {name: spec.where for name, spec in draft.tables.items()}
+    yield "action", {name: action.where for name, action in draft.actions.items()}
+    yield "pki", {name: spec.where for name, spec in draft.pki.items()}
+    yield "ca", {name: spec.where for name, spec in draft.ca.items()}
+    yield "mda wrapper", {name: draft.places[f"mda wrapper {name}"] for name in draft.wrappers}
+    yield "proc", {name: spec.where for name, spec in draft.procs.items()}
+    yield "filter", {name: spec.where for name, spec in draft.filters.items()}
 
 
 def openRelays(draft: Draft) -> list[Rule]:
@@ -77,6 +87,8 @@ def _mayHoldForStrangers(condition: Condition, tables: Mapping[str, TableSpec]) 
     if predicate in (Predicate.FROM_ANY, Predicate.FOR_ANY):
         return True
     table = tables[condition.table.name] if condition.table else None
+    if condition.table and condition.table.regex and predicate in (Predicate.FROM_SRC, Predicate.FOR_DOMAIN):
+        return True
     if predicate is Predicate.FROM_SRC and table:
         return any(_isWide(key) for key, _ in table.entries)
     if predicate is Predicate.FOR_DOMAIN and table:

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from hashlib import sha256
+from typing import Any, TypeVar
 
 from lark import Token
 
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.parser import Directive, Node
-from pysmtpd.config.problem import Problems, didYouMean
+from pysmtpd.config.problem import Finding, Problems, didYouMean
 from pysmtpd.model.config import (
     Action,
     BackendSpec,
+    CaSpec,
+    Command,
+    FilterSpec,
     ListenerSpec,
     MdaLimits,
     MtaLimits,
     PkiSpec,
+    ProcSpec,
     QueueLimits,
     ResolverSpec,
     Rule,
     SchedulerLimits,
     SmtpLimits,
+    SrsSpec,
     TableRef,
     TableSpec,
 )
 from pysmtpd.model.decision import Where
+
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -35,45 +43,56 @@ class Refused(Exception):
     @param message: empty for a consequence of what has been told already.
     """
 
-    def __init__(self, where: Where, message: str) -> None:
+    def __init__(self, where: Where, message: str, finding: Finding = Finding.LANGUAGE) -> None:
         super().__init__(message)
         self.where = where
         self.message = message
-
-
-def notYet(where: Where, word: str) -> NoReturn:
-    """Refuse a word of smtpd.conf(5) by its name."""
-    raise Refused(where, f'"{word}" is not supported yet')
+        self.finding = finding
 
 
 class Draft:
     """
-    @ivar usedTables: names of declared tables that something refers to; likewise C{usedActions}, C{usedPki}.
+    @ivar used: kind and name of what something refers to: C{("table", "aliases")}.
+    @ivar failed: kind and name of what was declared with mistakes, so that a reference to it is not another one.
+    @ivar places: where settings were said, by their words.
+    @ivar ruleCount: rules that were read, those with mistakes included.
     """
 
     def __init__(self, environment: Environment, problems: Problems) -> None:
         self.environment = environment
         self.problems = problems
         self.listeners: list[ListenerSpec] = []
+        self.socket: ListenerSpec | None = None
         self.pki: dict[str, PkiSpec] = {}
+        self.ca: dict[str, CaSpec] = {}
         self.tables: dict[str, TableSpec] = {}
         self.actions: dict[str, Action] = {}
+        self.wrappers: dict[str, Command] = {}
+        self.procs: dict[str, ProcSpec] = {}
+        self.filters: dict[str, FilterSpec] = {}
         self.rules: list[Rule] = []
-        self.usedTables: set[str] = set()
-        self.usedActions: set[str] = set()
-        self.failedActions: set[str] = set()
-        self.failedTables: set[str] = set()
+        self.ruleCount = 0
+        self.used: set[tuple[str, str]] = set()
+        self.failed: set[tuple[str, str]] = set()
+        self.places: dict[str, Where] = {}
         self.smtp = SmtpLimits()
         self.mta = MtaLimits()
+        self.mtaDomains: dict[str, MtaLimits] = {}
         self.mda = MdaLimits()
         self.scheduler = SchedulerLimits()
         self.queue = QueueLimits()
         self.backends: dict[str, BackendSpec] = {}
         self.resolver: ResolverSpec | None = None
+        self.srs = SrsSpec("")
+        self.bounceWarn: tuple[float, ...] = (4 * 3600.0,)
+        self.admd = ""
+        self.ciphers = ""
+        self.maxDeferred = 100
+        self.queueCompression = False
+        self.queueEncryption = ""
         self.allowLocalMx = False
         self.subAddressDelimiter = "+"
         self._once: dict[str, Where] = {}
-        self._inlined: dict[tuple[tuple[tuple[str, str], ...], bool], str] = {}
 
     @contextmanager
     def recovering(self) -> Iterator[None]:
@@ -82,7 +101,7 @@ class Draft:
             yield
         except Refused as refused:
             if refused.message:
-                self.problems.add(refused.where, refused.message)
+                self.problems.add(refused.where, refused.message, refused.finding)
 
     def once(self, where: Where, what: str) -> None:
         """
@@ -92,38 +111,93 @@ class Draft:
         if before is not where:
             raise Refused(where, f"{what} is already set at {before}")
 
+    def declare(self, kind: str, name: str, where: Where, known: dict[str, T], placeOf: Callable[[T], Where]) -> None:
+        """
+        @raise Refused: there is one of this kind and name.
+        """
+        if name in known:
+            raise Refused(where, f'{kind} "{name}" is already declared at {placeOf(known[name])}')
+        if (kind, name) in self.failed:
+            raise Refused(where, f'{kind} "{name}" is already declared')
+
+    def known(self, kind: str, name: str, where: Where, known: dict[str, T], finding: Finding = Finding.LANGUAGE) -> T:
+        """What C{name} refers to.
+
+        @raise Refused: nothing has that name.
+        """
+        if name not in known:
+            if (kind, name) in self.failed:
+                raise Refused(where, "")
+            names = [each for each in known if not each.startswith("<")]
+            raise Refused(where, f'no {kind} "{name}" is declared above this line{didYouMean(name, names)}', finding)
+        self.used.add((kind, name))
+        return known[name]
+
     def inlineTable(self, where: Where, entries: tuple[tuple[str, str], ...], isMap: bool) -> TableRef:
-        """A table that has no name of its own. Equal ones are one, so that they are asked once."""
-        name = self._inlined.get((entries, isMap))
-        if name is None:
-            name = self._inlined[entries, isMap] = f"<dynamic:{len(self._inlined) + 1}>"
-            self.tables[name] = TableSpec(name, BackendSpec("static"), entries, isMap, where)
+        """A table that has no name of its own. Its name comes from what it holds: equal ones are one, also after a reload."""
+        digest = sha256(repr((entries, isMap)).encode("utf-8", "surrogateescape")).hexdigest()
+        name = f"<dynamic:{digest[:12]}>"
+        self.tables.setdefault(name, TableSpec(name, BackendSpec("static"), entries, isMap, where))
         return TableRef(name)
 
-    def table(self, directive: Directive, node: Node, asMap: bool | None = None) -> TableRef:
+    def table(
+        self, directive: Directive, node: Node, asMap: bool | None = None, finding: Finding = Finding.LANGUAGE
+    ) -> TableRef:
         """The table that stands where the language takes one.
 
         @param asMap: it must be a map (True) or a list (False); None: either.
+        @param finding: what it is where it is not.
         """
         where = directive.where(node)
-        if node.data == "regex":
-            notYet(where, "regex")
+        isRegex = node.data == "regex"
+        if isRegex:
+            inner = node.children[0]
+            assert not isinstance(inner, Token)
+            node, asMap = inner, False
         if node.data == "reference":
             name = str(node.children[0])
-            if name not in self.tables:
-                if name in self.failedTables:
-                    raise Refused(where, "")
-                known = [known for known in self.tables if not known.startswith("<")]
-                raise Refused(where, f'no table "{name}" is declared above this line{didYouMean(name, known)}')
-            self.usedTables.add(name)
-            ref = TableRef(name)
+            self.known("table", name, where, self.tables)
+            ref = TableRef(name, isRegex)
         else:
             entries, isMap = inlineEntries(node)
-            ref = self.inlineTable(where, entries, isMap)
+            ref = TableRef(self.inlineTable(where, entries, isMap).name, isRegex)
         spec = self.tables[ref.name]
         if asMap is not None and spec.backend.name == "static" and spec.isMap is not asMap:
-            raise Refused(where, f"a {'map { key = value }' if asMap else 'list { value }'} must stand here")
+            raise Refused(where, f"a {'map { key = value }' if asMap else 'list { value }'} must stand here", finding)
+        if isRegex and spec.backend.name == "static":
+            for entry, _ in spec.entries:
+                if fault := self.environment.regexFault(entry):
+                    self.problems.add(where, f'"{entry[:80]}" is no regular expression: {fault}', Finding.ENVIRONMENT)
         return ref
+
+    def tableOf(
+        self, directive: Directive, option: Node, asMap: bool | None, finding: Finding = Finding.LANGUAGE
+    ) -> TableRef:
+        """The table that is an option's first part."""
+        node = option.children[0]
+        assert not isinstance(node, Token)
+        return self.table(directive, node, asMap, finding)
+
+    def filterNames(self, directive: Directive, node: Node) -> tuple[str, ...]:
+        """The filters that are named, each once. Braces make a chain of them, and a chain holds no other."""
+        isChain = node.data == "filters"
+        names: list[str] = []
+        procs: set[str] = set()
+        for token in node.children:
+            assert isinstance(token, Token)
+            where = directive.where(token)
+            name = str(token)
+            spec = self.known("filter", name, where, self.filters)
+            if isChain and spec.members:
+                raise Refused(where, f'"{name}" is a chain, and a chain holds no other')
+            if name in names:
+                raise Refused(where, f'filter "{name}" is given twice')
+            if spec.proc and spec.proc in procs:
+                raise Refused(where, f'two filters of one chain are of the process "{spec.proc}"')
+            if spec.proc:
+                procs.add(spec.proc)
+            names.append(name)
+        return tuple(names)
 
 
 def inlineEntries(node: Node) -> tuple[tuple[tuple[str, str], ...], bool]:
@@ -156,13 +230,33 @@ def parts(
         yield option
 
 
+def change(field: str, value: object) -> dict[str, Any]:
+    """One field for C{dataclasses.replace}, by a name that a table holds."""
+    return {field: value}
+
+
+def parsed(place: Where, parse: Callable[[str], T], written: str, finding: Finding = Finding.LANGUAGE) -> T:
+    """What C{parse} makes of a value.
+
+    @raise Refused: it is not one.
+    """
+    try:
+        return parse(written)
+    except ValueError as error:
+        raise Refused(place, str(error), finding) from error
+
+
 _SPELT = {
     "pki_name": "pki",
     "ca_name": "ca",
     "use_filter": "filter",
     "use_srs": "srs",
-    "mail_from": "mail-from",
     "pki_cert": "cert",
+    "pki_key": "key",
+    "pki_dhe": "dhe",
+    "process_user": "user",
+    "process_group": "group",
+    "process_chroot": "chroot",
 }
 
 

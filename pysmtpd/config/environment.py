@@ -10,6 +10,10 @@ def _unresolved(name: str) -> Sequence[str]:
     return ()
 
 
+def _accepted(expression: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """
@@ -17,9 +21,11 @@ class Environment:
     @ivar localAddresses: addresses of this machine's interfaces.
     @ivar interfaces: for C{listen on}: an interface's name and its addresses.
     @ivar resolve: for C{listen on}: the addresses of a host name; empty: there are none. It may block.
+    @ivar regexFault: why a text is no regular expression of the kind that tables hold; empty: it is one.
     """
 
     serverName: str
     localAddresses: tuple[str, ...] = ()
     interfaces: Mapping[str, Sequence[str]] = field(default_factory=dict)
     resolve: Callable[[str], Sequence[str]] = _unresolved
+    regexFault: Callable[[str], str] = _accepted

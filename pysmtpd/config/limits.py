@@ -11,7 +11,7 @@ from lark import Token
 
 from pysmtpd.config.draft import Draft, Refused
 from pysmtpd.config.parser import Directive, Node
-from pysmtpd.config.problem import didYouMean
+from pysmtpd.config.problem import Finding, didYouMean
 from pysmtpd.config.values import parseDelay, parseSize
 from pysmtpd.model.config import MdaLimits, MtaLimits, QueueLimits, SchedulerLimits, SmtpLimits
 
@@ -23,7 +23,8 @@ _ELSEWHERE = ("maxMessageSize", "family", "ttl")
 _SHARES = ("minFreeSpace", "minFreeInodes")
 _MAY_BE_ZERO = ("maxSessions", "fileThreshold", "taskLowat")
 _SYNONYMS = {"max-evp-batch-size": "maxBatch"}
-_NOT_YET = ("max-schedule", "max-msg-batch-size")
+# They size steps of OpenSMTPD's own machinery, of which there is nothing here.
+_WITHOUT_EFFECT = ("max-schedule", "max-msg-batch-size")
 
 
 def limitNames(limits: object) -> Mapping[str, str]:
@@ -40,18 +41,23 @@ def withLimits(draft: Draft, directive: Directive, limits: L, settings: Sequence
     for setting in settings:
         if isinstance(setting, Token) or setting.data != "limit":
             continue
-        word, value = (str(child) for child in setting.children)
+        word, token = str(setting.children[0]), setting.children[1]
+        assert isinstance(token, Token)
+        value = str(token)
+        # Numbers are all of them good for OpenSMTPD; a text is our own.
+        finding = Finding.CHECK if token.type == "NUMBER" else Finding.LANGUAGE
         with draft.recovering():
             name = names.get(word)
             if name is None:
-                if isinstance(limits, SchedulerLimits) and word in _NOT_YET:
-                    raise Refused(directive.where(setting), f'"limit {word}" is not supported yet')
+                if isinstance(limits, SchedulerLimits) and word in _WITHOUT_EFFECT:
+                    draft.problems.warn(directive.where(setting), f'"limit {word}" has no effect here')
+                    continue
                 raise Refused(directive.where(setting), f'there is no limit "{word}"{didYouMean(word, names)}')
             try:
                 change: dict[str, Any] = {name: _value(name, value, getattr(limits, name))}
                 limits = replace(limits, **change)
             except ValueError as error:
-                raise Refused(directive.where(setting), f"limit {word}: {error}") from error
+                raise Refused(directive.where(setting), f"limit {word}: {error}", finding) from error
     return limits
 
 
@@ -69,4 +75,7 @@ def _value(name: str, text: str, default: float | int) -> float | int:
         raise ValueError("a whole number must stand here")
     if name in _MAY_BE_ZERO and isNumber and not text.strip("0"):
         return 0
-    return parseSize(text)
+    size = parseSize(text)
+    if not size:
+        raise ValueError("it must be more than nothing")
+    return size

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from lark import Token
 
-from pysmtpd.config.draft import Draft, Refused, notYet, parts, text, wordOf
-from pysmtpd.config.parser import Directive
-from pysmtpd.config.problem import didYouMean, oneOf
+from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, wordOf
+from pysmtpd.config.filter import useFilter
+from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.problem import Finding, didYouMean, oneOf
 from pysmtpd.config.values import isAddress, isHostName, parsePort
-from pysmtpd.model.config import AuthMode, BareNewline, ListenerSpec, TableRef, TlsMode
+from pysmtpd.model.config import AuthMode, BareNewline, ListenerSpec, ProxySpec, TlsMode
 from pysmtpd.model.decision import Where
 
 MAX_TAG = 32
 MAX_PKI = 32
+# Where programs hand in their users' messages (RFC 6409, RFC 8314).
+SUBMISSION_PORTS = (465, 587)
 
 _TLS = {"tls": TlsMode.STARTTLS, "tls_require": TlsMode.REQUIRED, "smtps": TlsMode.IMPLICIT}
 _AUTH = {"auth": AuthMode.REQUIRED, "auth_optional": AuthMode.OPTIONAL}
 _BARE_NEWLINE = {mode.value: mode for mode in BareNewline} | {"normalize": BareNewline.NORMALISE}
-_NOT_YET = (
-    "ca_name",
-    "ciphers",
-    "protocols",
-    "use_filter",
-    "hostnames",
-    "mask_src",
-    "no_dsn",
-    "proxy_v2",
-    "received_auth",
-    "senders",
-)
+# Words that say something by being there, and the fields they set.
+_FLAGS = {
+    "lmtp": "lmtp",
+    "auth_without_tls": "authWithoutTls",
+    "mask_src": "maskSource",
+    "no_dsn": "noDsn",
+    "received_auth": "receivedAuth",
+    "submission": "submission",
+    "xclient_login": "xclientLogin",
+}
+_TEXTS = {"ciphers": "ciphers", "protocols": "protocols"}
+
+
+def addSocket(draft: Draft, directive: Directive) -> None:
+    """C{listen on socket}.
+
+    @raise Refused: it is there already.
+    """
+    where = directive.where(directive.tree)
+    if draft.socket is not None:
+        raise Refused(where, f'"listen on socket" is already said at {draft.socket.where}')
+    draft.socket = _withOptions(
+        draft, directive, ListenerSpec("socket", (), 0, where=where, isSocket=True, submission=True)
+    )
 
 
 def addListener(draft: Draft, directive: Directive) -> None:
@@ -40,60 +56,144 @@ def addListener(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     where = directive.where(tree)
     interface = text(tree)
-    tls = TlsMode.NONE
-    auth = AuthMode.NONE
-    authTable: TableRef | None = None
-    families: list[int] = []
-    pki: list[str] = []
-    listener = ListenerSpec(interface, (), 0, where=where)
-    for option in parts(draft, directive, tree.children, repeatable=("pki_name",)):
-        name = str(option.data)
-        place = directive.where(option)
-        with draft.recovering():
-            if name in _NOT_YET:
-                notYet(place, wordOf(option))
-            elif name in _TLS:
-                if tls is not TlsMode.NONE:
-                    raise Refused(place, f'"{wordOf(option)}" cannot be combined with "{tls.value}"')
-                tls = _TLS[name]
-                listener = replace(listener, verifyClient=bool(option.children))
-            elif name in _AUTH:
-                if auth is not AuthMode.NONE:
-                    raise Refused(place, f'"{wordOf(option)}" cannot be combined with "{auth.value}"')
-                auth = _AUTH[name]
-                if not option.children:
-                    raise Refused(place, f'"{auth.value}" without a table (system users) is not supported yet')
-                node = option.children[0]
-                assert not isinstance(node, Token)
-                authTable = draft.table(directive, node, asMap=True)
-            elif name in ("inet4", "inet6"):
-                families.append(int(name[-1]))
-            elif name == "pki_name":
-                pki.append(_knownPki(draft, place, text(option)))
-            elif name == "port":
-                listener = replace(listener, port=_port(place, text(option)))
-            elif name == "tag":
-                listener = replace(listener, tag=_tag(place, text(option)))
-            elif name == "hostname":
-                if not isHostName(text(option)):
-                    raise Refused(place, f'"{text(option)[:80]}" is not a host name')
-                listener = replace(listener, hostname=text(option))
-            elif name == "bare_newline":
-                listener = replace(listener, bareNewline=_bareNewline(place, text(option)))
-            elif name == "lmtp":
-                listener = replace(listener, lmtp=True)
-            elif name == "auth_without_tls":
-                listener = replace(listener, authWithoutTls=True)
-    addresses = _addresses(draft, where, interface, families)
-    port = listener.port or (465 if tls is TlsMode.IMPLICIT else 25)
+    listener = _withOptions(draft, directive, ListenerSpec(interface, (), 0, where=where))
+    families = [int(option.data[-1]) for option in _nodes(directive) if option.data in ("inet4", "inet6")]
+    if len(families) > 1 and families[0] != families[1]:
+        draft.problems.add(where, '"inet4" and "inet6" cannot be combined: without either both are listened on')
+    port = listener.port or (465 if listener.tls is TlsMode.IMPLICIT else 25)
     listener = replace(
-        listener, addresses=addresses, port=port, tls=tls, auth=auth, authTable=authTable, pki=tuple(dict.fromkeys(pki))
+        listener,
+        addresses=_addresses(draft, where, interface, families[:1]),
+        port=port,
+        pki=tuple(dict.fromkeys(listener.pki)),
+        submission=listener.submission or port in SUBMISSION_PORTS,
     )
-    _check(draft, listener)
+    _check(draft, listener, any(option.data == "pki_name" for option in _nodes(directive)))
     draft.listeners.append(listener)
 
 
-def _check(draft: Draft, listener: ListenerSpec) -> None:
+def _nodes(directive: Directive) -> list[Node]:
+    return [child for child in directive.tree.children if not isinstance(child, Token)]
+
+
+def _withOptions(draft: Draft, directive: Directive, listener: ListenerSpec) -> ListenerSpec:
+    for option in parts(draft, directive, _nodes(directive), repeatable=("pki_name",)):
+        name = str(option.data)
+        place = directive.where(option)
+        with draft.recovering():
+            if name in _FLAGS:
+                listener = replace(listener, **change(_FLAGS[name], True))
+            elif name in _TEXTS:
+                listener = replace(listener, **change(_TEXTS[name], text(option)))
+            elif name in _OPTIONS:
+                listener = _OPTIONS[name](draft, directive, option, place, listener)
+    return listener
+
+
+def _tls(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    if listener.tls is not TlsMode.NONE:
+        raise Refused(place, f'"{wordOf(option)}" cannot be combined with "{listener.tls.value}"')
+    return replace(listener, tls=_TLS[str(option.data)], verifyClient=bool(option.children))
+
+
+def _auth(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    if listener.auth is not AuthMode.NONE:
+        raise Refused(place, f'"{wordOf(option)}" cannot be combined with "{listener.auth.value}"')
+    table = draft.tableOf(directive, option, True, Finding.CHECK) if option.children else None
+    return replace(listener, auth=_AUTH[str(option.data)], authTable=table)
+
+
+def _pki(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    name = text(option).lower()
+    draft.known("pki", name, place, draft.pki)
+    return replace(listener, pki=(*listener.pki, name))
+
+
+def _ca(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    name = text(option).lower()
+    draft.known("ca", name, place, draft.ca)
+    return replace(listener, ca=name)
+
+
+def _port(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    return replace(listener, port=parsed(place, parsePort, text(option)))
+
+
+def _tag(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    tag = text(option)
+    if len(tag) >= MAX_TAG:
+        raise Refused(place, f"a tag has 1 to {MAX_TAG - 1} characters")
+    if not tag or not tag.isprintable():
+        raise Refused(place, "a tag is not empty, and printable", Finding.CHECK)
+    return replace(listener, tag=tag)
+
+
+def _hostname(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    if not isHostName(text(option)):
+        raise Refused(place, f'"{text(option)[:80]}" is not a host name', Finding.CHECK)
+    return replace(listener, hostname=text(option))
+
+
+def _hostnames(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    return replace(listener, hostnames=draft.tableOf(directive, option, True))
+
+
+def _senders(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    return replace(listener, senders=draft.tableOf(directive, option, True), masquerade=len(option.children) > 1)
+
+
+def _filter(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    return replace(listener, filters=useFilter(draft, directive, option))
+
+
+def _proxy(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    if listener.proxy is not None:
+        raise Refused(place, '"proxy" and "proxy-v2" cannot be combined')
+    source = draft.tableOf(directive, option, False) if option.children else None
+    if source is None:
+        draft.problems.warn(
+            place,
+            '"proxy-v2" without "from" believes whoever reaches this listener; say who may: proxy-v2 from <proxies>',
+        )
+    return replace(listener, proxy=ProxySpec(option.data == "proxy", source))
+
+
+def _xclient(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
+    return replace(listener, xclient=draft.tableOf(directive, option, False))
+
+
+def _bareNewline(
+    draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec
+) -> ListenerSpec:
+    word = text(option)
+    if word not in _BARE_NEWLINE:
+        choices = [f'"{mode.value}"' for mode in BareNewline]
+        raise Refused(place, f'"bare-newline" takes {oneOf(choices)}{didYouMean(word, _BARE_NEWLINE)}')
+    return replace(listener, bareNewline=_BARE_NEWLINE[word])
+
+
+_OPTIONS: dict[str, Callable[[Draft, Directive, Node, Where, ListenerSpec], ListenerSpec]] = {
+    "tls": _tls,
+    "tls_require": _tls,
+    "smtps": _tls,
+    "auth": _auth,
+    "auth_optional": _auth,
+    "pki_name": _pki,
+    "ca_name": _ca,
+    "port": _port,
+    "tag": _tag,
+    "hostname": _hostname,
+    "hostnames": _hostnames,
+    "senders": _senders,
+    "use_filter": _filter,
+    "proxy": _proxy,
+    "proxy_v2": _proxy,
+    "xclient": _xclient,
+    "bare_newline": _bareNewline,
+}
+
+
+def _check(draft: Draft, listener: ListenerSpec, namesPki: bool) -> None:
     where = listener.where
     if listener.tls is TlsMode.NONE:
         if listener.pki:
@@ -103,16 +203,20 @@ def _check(draft: Draft, listener: ListenerSpec) -> None:
                 where,
                 f'"{listener.auth.value}" without TLS would send passwords in the clear; "auth-without-tls" allows it',
             )
-    elif not listener.pki:
+    elif not namesPki:
         draft.problems.add(where, f'"{listener.tls.value}" needs a certificate: "pki" NAME')
     if len(listener.pki) > MAX_PKI:
         draft.problems.add(where, f"a listener takes {MAX_PKI} pki at most")
+    if listener.xclientLogin and listener.xclient is None:
+        draft.problems.add(where, '"xclient-login" says what those may do whom "xclient" names, and names nobody')
     if listener.lmtp and listener.port == 25:
         draft.problems.add(where, "LMTP must not be spoken on port 25 (RFC 2033 5)")
     for other in draft.listeners:
         shared = [address for address in listener.addresses if address in other.addresses]
         if shared and other.port == listener.port:
-            draft.problems.add(where, f"{shared[0]} port {listener.port} is already listened on, at {other.where}")
+            draft.problems.add(
+                where, f"{shared[0]} port {listener.port} is already listened on, at {other.where}", Finding.CHECK
+            )
 
 
 def _addresses(draft: Draft, where: Where, interface: str, families: list[int]) -> tuple[str, ...]:
@@ -125,41 +229,16 @@ def _addresses(draft: Draft, where: Where, interface: str, families: list[int]) 
         found = tuple(environment.resolve(interface))
         if not found:
             near = didYouMean(interface, environment.interfaces)
-            draft.problems.add(where, f'"{interface}" is no interface, address or known host name{near}')
+            draft.problems.add(
+                where, f'"{interface}" is no interface, address or known host name{near}', Finding.ENVIRONMENT
+            )
             return ()
     else:
-        draft.problems.add(where, f'"{interface[:80]}" is no interface, address or host name')
+        draft.problems.add(where, f'"{interface[:80]}" is no interface, address or host name', Finding.ENVIRONMENT)
         return ()
     chosen = tuple(
         dict.fromkeys(address for address in found if not families or (6 if ":" in address else 4) in families)
     )
     if not chosen:
-        draft.problems.add(where, f'"{interface}" has no address of the wanted family')
+        draft.problems.add(where, f'"{interface}" has no address of the wanted family', Finding.ENVIRONMENT)
     return chosen
-
-
-def _knownPki(draft: Draft, place: Where, name: str) -> str:
-    name = name.lower()
-    if name not in draft.pki:
-        raise Refused(place, f'no pki "{name}" is declared above this line{didYouMean(name, draft.pki)}')
-    return name
-
-
-def _port(place: Where, written: str) -> int:
-    try:
-        return parsePort(written)
-    except ValueError as error:
-        raise Refused(place, str(error)) from error
-
-
-def _tag(place: Where, tag: str) -> str:
-    if not 0 < len(tag) < MAX_TAG or not tag.isprintable():
-        raise Refused(place, f"a tag has 1 to {MAX_TAG - 1} printable characters")
-    return tag
-
-
-def _bareNewline(place: Where, word: str) -> BareNewline:
-    if word not in _BARE_NEWLINE:
-        choices = [f'"{mode.value}"' for mode in BareNewline]
-        raise Refused(place, f'"bare-newline" takes {oneOf(choices)}{didYouMean(word, _BARE_NEWLINE)}')
-    return _BARE_NEWLINE[word]

@@ -37,10 +37,17 @@ def load(
     @param defines: macros that win over those of the file (C{-D name=value}).
     @raise ConfigErrors: with every problem of the file and of what it includes.
     """
-    return _Reading(path, readFile, environment, defines or {}).config()
+    reading = Reading(path, readFile, environment, defines or {})
+    reading.problems.raiseIfAny()
+    return reading.config()
 
 
-class _Reading:
+class Reading:
+    """A configuration that was read, with all that was found in it.
+
+    @ivar problems: what is wrong, and what to be warned of.
+    """
+
     def __init__(
         self, path: str, readFile: Callable[[str], str], environment: Environment, defines: Mapping[str, str]
     ) -> None:
@@ -50,72 +57,87 @@ class _Reading:
         self._macros: dict[str, str] = dict(defines)
         self._macroPlaces: dict[str, Where] = {}
         self._usedMacros: set[str] = set()
-        self._problems = Problems()
+        self.problems = Problems()
         self._files = 0
-        self._draft = Draft(environment, self._problems)
+        self._draft = Draft(environment, self.problems)
         self._draft.tables.update(implicitTables(environment))
 
-    def config(self) -> Config:
-        draft = self._draft
         self._readInto(self._path, Where(self._path, 1), ())
-        check(draft, self._path)
+        check(self._draft, self._path)
         for name, where in self._macroPlaces.items():
             if name not in self._usedMacros:
-                self._problems.warn(where, f'macro "{name}" is never used')
-        self._problems.raiseIfAny()
+                self.problems.warn(where, f'macro "{name}" is never used')
+
+    def config(self) -> Config:
+        """What there is of it; it can be used where there is no problem of any kind."""
+        draft = self._draft
         return Config(
             file=self._path,
             serverName=draft.environment.serverName,
             localAddresses=draft.environment.localAddresses,
             listeners=tuple(draft.listeners),
+            socket=draft.socket,
             pki=draft.pki,
+            ca=draft.ca,
             tables=draft.tables,
             actions=draft.actions,
             rules=tuple(draft.rules),
+            wrappers=draft.wrappers,
+            procs=draft.procs,
+            filters=draft.filters,
+            srs=draft.srs if draft.srs.key else None,
+            bounceWarn=draft.bounceWarn,
+            admd=draft.admd,
+            ciphers=draft.ciphers,
             smtp=draft.smtp,
             mta=draft.mta,
+            mtaDomains=draft.mtaDomains,
             mda=draft.mda,
             scheduler=draft.scheduler,
             queue=draft.queue,
+            maxDeferred=draft.maxDeferred,
+            queueCompression=draft.queueCompression,
+            queueEncryption=draft.queueEncryption,
             queueBackend=draft.backends.get("queue", BackendSpec("sqlite")),
             schedulerBackend=draft.backends.get("scheduler", BackendSpec("ram")),
             statBackend=draft.backends.get("stat", BackendSpec("ram")),
             resolver=draft.resolver,
             allowLocalMx=draft.allowLocalMx,
             subAddressDelimiter=draft.subAddressDelimiter,
-            warnings=tuple(self._problems.warnings),
+            warnings=tuple(self.problems.warnings),
+            places=draft.places,
         )
 
     def _readInto(self, path: str, place: Where, within: tuple[str, ...]) -> None:
         path = normpath(path)
         self._files += 1
         if self._files > MAX_FILES:
-            self._problems.add(place, f"more than {MAX_FILES} files are included")
+            self.problems.add(place, f"more than {MAX_FILES} files are included")
             return
         if path in within:
-            self._problems.add(place, f'"{path}" includes itself')
+            self.problems.add(place, f'"{path}" includes itself')
             return
         if len(within) >= MAX_INCLUDES:
-            self._problems.add(place, f"files are included more than {MAX_INCLUDES} deep")
+            self.problems.add(place, f"files are included more than {MAX_INCLUDES} deep")
             return
         try:
             text = self._readFile(path)
         except OSError as error:
-            self._problems.add(place, f'cannot read "{path}": {error.strerror or error}')
+            self.problems.add(place, f'cannot read "{path}": {error.strerror or error}')
             return
         except UnicodeDecodeError as error:
-            self._problems.add(place, f'"{path}" is not UTF-8 (octet {error.start})')
+            self.problems.add(place, f'"{path}" is not UTF-8 (octet {error.start})')
             return
-        self._problems.addFile(path, text)
+        self.problems.addFile(path, text)
         if "\r\n" in text:
             line = text.count("\n", 0, text.index("\r\n")) + 1
-            self._problems.add(
+            self.problems.add(
                 Where(path, line), "lines end with carriage return and line feed; a line feed alone must stand there"
             )
             text = text.replace("\r\n", "\n")
-        lexer = Lexer(path, text, self._macros, self._usedMacros, self._problems)
+        lexer = Lexer(path, text, self._macros, self._usedMacros, self.problems)
         while (lexemes := lexer.nextLine()) is not None:
-            directive = parse(lexemes, self._problems)
+            directive = parse(lexemes, self.problems)
             if directive is None:
                 continue
             match str(directive.tree.data):
@@ -130,8 +152,11 @@ class _Reading:
     def _define(self, directive: Directive) -> None:
         name, value = (str(child) for child in directive.tree.children)
         where = directive.where(directive.tree)
+        if any(character.isspace() for character in name[1:]):
+            self.problems.add(where, "the name of a macro holds no blanks")
+            return
         if not _MACRO_NAME.match(name):
-            self._problems.add(where, "the name of a macro has letters, digits and _ only")
+            self.problems.warn(where, f'macro "{name}" cannot be used: its name has more than letters, digits and _')
             return
         self._macroPlaces[name] = where
         if name not in self._defines:

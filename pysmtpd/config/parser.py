@@ -123,6 +123,10 @@ def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
     if index == 0:
         isMacro = len(lexemes) > 1 and lexemes[1].kind is Kind.MARK and lexemes[1].text == "="
         return "STRING" if isMacro else name
+    if name == "SHELL" and name in possible and index + 1 < len(lexemes):
+        # "mda shell" is the command "shell", unless a command stands behind it.
+        following = lexemes[index + 1]
+        return name if following.kind in (Kind.WORD, Kind.QUOTED) and not following.isReserved else "STRING"
     return name if name in possible and "STRING" not in possible else "STRING"
 
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 
 from pysmtpd.model.decision import Where
 
 MAX_PROBLEMS = 100
+
+
+class Finding(Enum):
+    """LANGUAGE: no configuration by smtpd.conf(5), whatever the machine. CHECK: one that OpenSMTPD would take, and that cannot work or
+    must not. ENVIRONMENT: this machine lacks something, or has it wrong: a file, a user, an interface.
+    """
+
+    LANGUAGE = "language"
+    CHECK = "check"
+    ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +32,15 @@ class Problem:
     where: Where
     message: str
     line: str = ""
+    finding: Finding = Finding.LANGUAGE
 
     def __str__(self) -> str:
-        """C{file:line:column: message}, and where there is a line: the line, and a caret below the column."""
-        text = f"{self.where.file}:{self.where.line}:{self.where.column}: {self.message}"
+        """C{file:line:column: message}, and where there is a line: the line, and a caret below the column.
+
+        C{environment:} stands before the message of what is wrong with the machine.
+        """
+        about = "environment: " if self.finding is Finding.ENVIRONMENT else ""
+        text = f"{self.where.file}:{self.where.line}:{self.where.column}: {about}{self.message}"
         if not self.line:
             return text
         margin = "".join("\t" if character == "\t" else " " for character in self.line[: self.where.column - 1])
@@ -62,7 +78,7 @@ class Problems:
         """Remember the lines of a file, to show them."""
         self._lines[file] = text.split("\n")
 
-    def add(self, where: Where, message: str) -> None:
+    def add(self, where: Where, message: str, finding: Finding = Finding.LANGUAGE) -> None:
         """The same problem at the same place is told once."""
         lines = self._lines.get(where.file, [])
         line = lines[where.line - 1].rstrip("\r") if 1 <= where.line <= len(lines) else ""
@@ -70,7 +86,17 @@ class Problems:
             line = "".join(
                 character if character.isprintable() or character == "\t" else "?" for character in line[:1000]
             )
-        self._found.setdefault((where, message), Problem(where, message, line))
+        self._found.setdefault((where, message), Problem(where, message, line, finding))
+
+    def found(self, *findings: Finding) -> tuple[Problem, ...]:
+        """The problems of these kinds, or all, in the order of the text, file by file."""
+        chosen = [problem for problem in self._found.values() if not findings or problem.finding in findings]
+        return tuple(sorted(chosen, key=self._order))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that were read."""
+        return tuple(self._lines)
 
     def _order(self, problem: Problem) -> tuple[int, int, int]:
         files = list(self._lines)
@@ -86,7 +112,7 @@ class Problems:
         @raise ConfigErrors: something was found.
         """
         if self._found:
-            raise ConfigErrors(sorted(self._found.values(), key=self._order))
+            raise ConfigErrors(self.found())
 
 
 def didYouMean(word: str, known: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ from lark import Token
 
 from pysmtpd.config.draft import Draft, Refused
 from pysmtpd.config.parser import Directive, Node
-from pysmtpd.config.problem import didYouMean
 from pysmtpd.model.config import Condition, Predicate, Rule, TableRef, TableSpec
 
 # A word may say several things; the last of them is what "!" negates.
@@ -29,6 +28,8 @@ _MEANINGS: dict[str, tuple[Predicate, ...]] = {
     "mail_from": (Predicate.MAIL_FROM,),
     "rcpt_to": (Predicate.RCPT_TO,),
 }
+# Conditions whose table may be a map, of which the keys count.
+_MAP_OR_LIST = ("auth", "mail_from", "rcpt_to", "from_mail_from", "for_rcpt_to")
 _ORDER = {predicate: place for place, predicate in enumerate(Predicate)}
 
 
@@ -42,6 +43,7 @@ def addRule(draft: Draft, directive: Directive) -> None:
     @raise Refused: it cannot be used.
     """
     tree = directive.tree
+    draft.ruleCount += 1
     before = len(draft.problems)
     conditions: dict[str, Condition] = {}
     for node in tree.children:
@@ -63,15 +65,8 @@ def addRule(draft: Draft, directive: Directive) -> None:
 def _action(draft: Draft, directive: Directive) -> str:
     token = directive.tree.children[-1]
     assert isinstance(token, Token)
-    name = str(token)
-    if name in draft.failedActions:
-        raise Refused(directive.where(token), "")
-    if name not in draft.actions:
-        raise Refused(
-            directive.where(token), f'no action "{name}" is declared above this line{didYouMean(name, draft.actions)}'
-        )
-    draft.usedActions.add(name)
-    return name
+    draft.known("action", str(token), directive.where(token), draft.actions)
+    return str(token)
 
 
 def _conditions(draft: Draft, directive: Directive, node: Node) -> list[Condition]:
@@ -80,10 +75,7 @@ def _conditions(draft: Draft, directive: Directive, node: Node) -> list[Conditio
     meanings = _MEANINGS[str(said.data)]
     table: TableRef | None = None
     if said.children:
-        child = said.children[0]
-        assert not isinstance(child, Token)
-        isAuth = meanings[-1] is Predicate.AUTH
-        table = draft.table(directive, child, asMap=None if isAuth else False)
+        table = draft.tableOf(directive, said, asMap=None if str(said.data) in _MAP_OR_LIST else False)
     elif meanings[-1] is Predicate.FOR_LOCAL:
         table = TableRef("<localnames>")
     return [
@@ -99,7 +91,7 @@ def ruleText(conditions: tuple[Condition, ...], action: str | None, tables: dict
         table = condition.table if condition.predicate is not Predicate.FOR_LOCAL else None
         words += ["!"] * condition.negated + [condition.predicate.value]
         if table:
-            words.append(_tableText(tables[table.name]))
+            words += ["regex"] * table.regex + [_tableText(tables[table.name])]
     words.append("reject" if action is None else f"action {quoted(action)}")
     return " ".join(words)
 

@@ -12,7 +12,9 @@ from pysmtpd.model.netaddr import parseIp
 _DELAY = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([BKMGTPE]?)\Z", re.IGNORECASE)
+_LONGEST = 2**31 - 1
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\Z")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?\Z")
 _ADDRESS_HALF = re.compile(r"[^\x00-\x20\x7f<>@]*\Z")
 
 PORTS = {"smtp": 25, "smtps": 465, "submission": 587, "submissions": 465, "lmtp": 24}
@@ -27,8 +29,8 @@ def parseDelay(text: str, allowZero: bool = False, allowMilliseconds: bool = Fal
     seconds = int(match[1]) * _SECONDS[match[2]]
     if not seconds and not allowZero:
         raise ValueError("the time must be longer than zero")
-    if seconds > 3650 * 86400:
-        raise ValueError("the time must be shorter than ten years")
+    if seconds > _LONGEST:
+        raise ValueError("the time must be shorter than 68 years")
     return seconds
 
 
@@ -38,7 +40,7 @@ def parseSize(text: str) -> int:
     if not match:
         raise ValueError(f'"{text[:80]}" is not a size: a number must stand here, with K, M or G if you like')
     octets = int(Decimal(match[1]) * 1024 ** "BKMGTPE".index(match[2].upper() or "B"))
-    if not 0 < octets < 2**63:
+    if not octets < 2**63:
         raise ValueError(f"a size of {octets} octets is out of range")
     return octets
 
@@ -51,6 +53,11 @@ def isAddress(text: str) -> bool:
 def isHostName(text: str) -> bool:
     """May it be the name of a host?"""
     return len(text) <= 253 and bool(_HOST.match(text))
+
+
+def isPkiName(text: str) -> bool:
+    """May it be the name of a pki or ca: a host name, or C{*}?"""
+    return text == "*" or (len(text) <= 255 and bool(_NAME.match(text)))
 
 
 def parsePort(text: str) -> int:

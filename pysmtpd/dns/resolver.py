@@ -20,6 +20,8 @@ from pysmtpd.model.netaddr import parseIp
 from pysmtpd.model.tlsa import Tlsa
 
 PATIENCE = 15.0
+# A session does not wait longer for its peer's name.
+PEER_PATIENCE = 5.0
 FAILURE_TTL = 5.0
 MOST_ENTRIES = 20_000
 # More records than this weigh more in the cache: who publishes hundreds under thousands of names must not fill the memory.
@@ -55,8 +57,8 @@ class Resolver:
         self._trustAD = settings.trustAD
         self._hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
         self._stub = Stub(platform, settings.servers)
-        self._cache: Cache[tuple[bytes, int], Records] = Cache(platform.clock.seconds, MOST_ENTRIES)
-        self._merge: Merge[tuple[bytes, int], Records] = Merge()
+        self._cache: Cache[tuple[bytes, int, bool], Records] = Cache(platform.clock.seconds, MOST_ENTRIES)
+        self._merge: Merge[tuple[bytes, int, bool], Records] = Merge()
 
     # --- IResolver
 
@@ -76,6 +78,9 @@ class Resolver:
         """
         @param family: C{"inet4"}, C{"inet6"}, or empty for both: then IPv6 addresses come first.
         """
+        return self._addresses(host, family, "")
+
+    def _addresses(self, host: str, family: str, origin: str) -> Deferred[AddressAnswer]:
         types = _TYPES[family]
         literal = parseIp(host)
         if literal is not None:
@@ -89,8 +94,8 @@ class Resolver:
         if listed is not None:
             return succeed(_fixed(listed, family, name))
         if len(types) == 1:
-            return self._records(wire, types[0]).addCallback(lambda records: self._readAddresses([records]))
-        first, second = [self._records(wire, type) for type in types]
+            return self._records(wire, types[0], origin).addCallback(lambda records: self._readAddresses([records]))
+        first, second = [self._records(wire, type, origin) for type in types]
         # Neither can fail; both are under way.
         return first.addCallback(lambda one: second.addCallback(lambda other: self._readAddresses([one, other])))
 
@@ -115,10 +120,14 @@ class Resolver:
         parsed = parseIp(address)
         if parsed is None:
             return succeed(())
-        return self._records(reverseName(parsed), dns.PTR).addCallback(_ptrNames)
+        return self._records(reverseName(parsed), dns.PTR, _networkOf(parsed)).addCallback(_ptrNames)
 
     def confirmedName(self, address: str) -> Deferred[str]:
-        """The first of the PTR names, as they come, that has C{address} itself."""
+        """The first of the PTR names, as they come, that has C{address} itself.
+
+        Anybody who connects makes us ask this, of servers of his own: so it has its own places and less time. What fails for want of them
+        is not held against the names when they are asked about for our own mail.
+        """
         parsed = parseIp(address)
         if parsed is None:
             return succeed("")
@@ -136,32 +145,38 @@ class Resolver:
 
     # --- inside
 
-    def _records(self, name: bytes, type: int) -> Deferred[Records]:
-        key = (name, type)
-        known = self._cache.get(key)
+    def _records(self, name: bytes, type: int, origin: str = "") -> Deferred[Records]:
+        """
+        @param origin: see L{Stub.ask}.
+        """
+        known = self._cache.get((name, type, False))
+        if known is None and origin:
+            known = self._cache.get((name, type, True))
         if known is not None:
             return succeed(known)
-        return self._merge.ask(key, lambda: self._learn(name, type))
+        return self._merge.ask((name, type, bool(origin)), lambda: self._learn(name, type, origin))
 
-    def _learn(self, name: bytes, type: int) -> Deferred[Records]:
-        deadline = self._clock.seconds() + PATIENCE
-        return self._follow(Chain(name), type, deadline).addCallback(self._keep, (name, type))
+    def _learn(self, name: bytes, type: int, origin: str) -> Deferred[Records]:
+        deadline = self._clock.seconds() + (PEER_PATIENCE if origin else PATIENCE)
+        return self._follow(Chain(name), type, deadline, origin).addCallback(self._keep, name, type, bool(origin))
 
-    def _follow(self, chain: Chain, type: int, deadline: float) -> Deferred[Records]:
+    def _follow(self, chain: Chain, type: int, deadline: float, origin: str) -> Deferred[Records]:
         """The chain's length is bounded by what it remembers; all of it by the deadline."""
-        return self._stub.ask(chain.name, type, deadline).addCallback(self._take, chain, type, deadline)
+        asking = self._stub.ask(chain.name, type, deadline, origin)
+        return asking.addCallback(self._take, chain, type, deadline, origin)
 
     def _take(
-        self, reply: dns.Message | Unanswered, chain: Chain, type: int, deadline: float
+        self, reply: dns.Message | Unanswered, chain: Chain, type: int, deadline: float, origin: str
     ) -> Records | Deferred[Records]:
         if isinstance(reply, Unanswered):
             return failure(chain.name, reply.reason)
         result = read(reply, type, chain)
-        return result if isinstance(result, Records) else self._follow(result, type, deadline)
+        return result if isinstance(result, Records) else self._follow(result, type, deadline, origin)
 
-    def _keep(self, records: Records, key: tuple[bytes, int]) -> Records:
-        ttl = FAILURE_TTL if records.status is Lookup.FAILED else records.ttl
-        self._cache.put(key, records, ttl, 1 + len(records.records) // USUAL_RECORDS)
+    def _keep(self, records: Records, name: bytes, type: int, isForPeer: bool) -> Records:
+        isFailure = records.status is Lookup.FAILED
+        ttl = FAILURE_TTL if isFailure else records.ttl
+        self._cache.put((name, type, isForPeer and isFailure), records, ttl, 1 + len(records.records) // USUAL_RECORDS)
         return records
 
     def _readMx(self, records: Records, name: bytes) -> MxAnswer:
@@ -203,6 +218,7 @@ class Resolver:
             return ""
         family = f"inet{6 if address.version == 6 else 4}"
         sought = str(address)
+        origin = _networkOf(address)
 
         def choose(answers: list[AddressAnswer]) -> str:
             for name, answer in zip(names, answers, strict=True):
@@ -210,7 +226,7 @@ class Resolver:
                     return name
             return ""
 
-        return gatherResults([self.addresses(name, family) for name in names]).addCallback(choose)
+        return gatherResults([self._addresses(name, family, origin) for name in names]).addCallback(choose)
 
     def _readAddresses(self, answers: list[Records]) -> AddressAnswer:
         found = [answer for answer in answers if answer.status is Lookup.FOUND]
@@ -239,6 +255,11 @@ def _textual(record: dns.Record_A | dns.Record_AAAA) -> str:
         return record.dottedQuad()
     address = IPv6Address(record.address)
     return "" if address.ipv4_mapped is not None else str(address)
+
+
+def _networkOf(address: IPv4Address | IPv6Address) -> str:
+    """What usually belongs to one owner: 24 bits of an IPv4 address, 48 of an IPv6 one."""
+    return address.packed[: 3 if address.version == 4 else 6].hex()
 
 
 def _ptrNames(records: Records) -> Sequence[str]:

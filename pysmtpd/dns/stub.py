@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cache
 from heapq import heappop, heappush
 from ipaddress import ip_address
 from typing import Any
@@ -15,6 +14,8 @@ from twisted.names import dns
 
 from pysmtpd.dns.sockets import Socket, Sockets
 from pysmtpd.dns.stream import StreamQuestion
+from pysmtpd.dns.turns import Turns
+from pysmtpd.dns.wire import HEADER, answers, decode, encode, extendedRcode, isLame
 from pysmtpd.interfaces.platform import IPlatform
 
 UDP_TIMEOUT = 2.0
@@ -23,8 +24,11 @@ PENALTY = 30.0
 PLAIN_FOR = 900.0
 MOST_OUTSTANDING = 512
 MOST_WAITING = 20_000
-HEADER = dns.Message.headerSize
-EDNS_SIZE = 1232  # fits into an IPv6 packet that no path has to cut
+# Questions that peers make us ask, by connecting, have places of their own: what they cost must not be taken from our mail. An origin is
+# a network of peers, so one of them with a reverse zone that never answers leaves places to others.
+MOST_FOR_PEERS = 128
+MOST_FOR_ORIGIN = 32
+MOST_PEERS_WAITING = 2_000
 _RCODES = {
     dns.EFORMAT: "format error",
     dns.ESERVER: "server failure",
@@ -82,8 +86,10 @@ class _Question:
             "deadline",
             "id",
             "name",
+            "origin",
             "over",
             "server",
+            "share",
             "socket",
             "stream",
             "tries",
@@ -92,10 +98,12 @@ class _Question:
         *("trouble", "type", "usedEdns"),
     )
 
-    def __init__(self, name: bytes, type: int, deadline: float) -> None:
+    def __init__(self, name: bytes, type: int, deadline: float, origin: str, share: Turns[_Question]) -> None:
         self.name = name
         self.type = type
         self.deadline = deadline
+        self.origin = origin
+        self.share = share
         self.answer: Deferred[dns.Message | Unanswered] = Deferred()
         self.turns: deque[Server] = deque()
         self.asked = 0
@@ -122,7 +130,8 @@ class Stub:
         self._clock = platform.clock
         self._servers = [Server(host, port) for host, port in servers]
         self._sockets: Sockets[_Question] = Sockets(platform, self._received)
-        self._waiting: deque[_Question] = deque()
+        self._own: Turns[_Question] = Turns(MOST_OUTSTANDING, MOST_OUTSTANDING, MOST_WAITING)
+        self._peers: Turns[_Question] = Turns(MOST_FOR_PEERS, MOST_FOR_ORIGIN, MOST_PEERS_WAITING)
         self._due: list[tuple[float, int, _Question, int]] = []
         self._serial = 0
         self._timer: IDelayedCall | None = None
@@ -130,30 +139,29 @@ class Stub:
         self._draining = False
         self._closed = False
 
-    def ask(self, name: bytes, type: int, deadline: float) -> Deferred[dns.Message | Unanswered]:
+    def ask(self, name: bytes, type: int, deadline: float, origin: str = "") -> Deferred[dns.Message | Unanswered]:
         """Never fails; the message's rcode is NOERROR or NXDOMAIN.
 
         @param name: in lower case.
         @param deadline: monotonic seconds at which to give up.
+        @param origin: the network of the peer that makes us ask; empty: we ask for our own mail.
         """
-        question = _Question(name, type, deadline)
+        share = self._peers if origin else self._own
+        question = _Question(name, type, deadline, origin, share)
         if self._closed:
             question.answer.callback(Unanswered("the resolver was closed"))
         elif not self._servers:
             question.answer.callback(Unanswered("no name server is configured"))
-        elif len(self._open) < MOST_OUTSTANDING:
+        elif share.enter(origin):
             self._start(question)
-        elif len(self._waiting) < MOST_WAITING:
-            self._waiting.append(question)
-        else:
+        elif not share.wait(origin, question):
             question.answer.callback(Unanswered("too many questions to DNS are waiting"))
         return question.answer
 
     def close(self) -> Deferred[None]:
         """Give up all questions and close all sockets."""
         self._closed = True
-        given = [*self._open.values(), *self._waiting]
-        self._waiting.clear()
+        given = [*self._open.values(), *self._own.clear(), *self._peers.clear()]
         for question in given:
             self._finish(question, Unanswered("the resolver was closed"))
         if self._timer is not None:
@@ -188,18 +196,20 @@ class Stub:
             return
         question.over = True
         self._release(question)
-        self._open.pop(question.asked, None)
+        share = question.share
+        if self._open.pop(question.asked, None) is not None:
+            share.leave(question.origin)
         question.answer.callback(result)
-        if self._waiting and not self._draining:
-            self._drain()
+        if len(share) and not self._draining:
+            self._drain(share)
 
-    def _drain(self) -> None:
+    def _drain(self, share: Turns[_Question]) -> None:
         """Start what waits. Questions that end at once end inside this loop, not each inside the one before."""
         self._draining = True
         try:
-            while self._waiting and len(self._open) < MOST_OUTSTANDING:
-                question = self._waiting.popleft()
+            while (question := share.next()) is not None:
                 if question.deadline <= self._clock.seconds():
+                    share.leave(question.origin)
                     self._finish(question, Unanswered("too many questions to DNS are waiting"))
                 else:
                     self._start(question)
@@ -304,7 +314,7 @@ class Stub:
         if address[1] != server.port or address[0].partition("%")[0] != server.host:
             return
         message = decode(data)
-        if message is None or not _answers(message, question):
+        if message is None or not answers(message, question.name, question.type):
             # Perhaps a forgery: the true answer may still come.
             return
         self._judge(question, server, message, mayStream=True)
@@ -313,14 +323,19 @@ class Stub:
         server = question.server
         assert server is not None
         message = decode(data)
-        if message is None or message.id != id or not message.answer or not _answers(message, question):
+        if (
+            message is None
+            or message.id != id
+            or not message.answer
+            or not answers(message, question.name, question.type)
+        ):
             self._failed(question, "an answer that makes no sense")
         else:
             self._judge(question, server, message, mayStream=False)
 
     def _judge(self, question: _Question, server: Server, message: dns.Message, mayStream: bool) -> None:
         server.slowUntil = 0.0
-        rcode = message.rCode | _extendedRcode(message)
+        rcode = message.rCode | extendedRcode(message)
         if rcode in (dns.EFORMAT, dns.ENOTIMP) and question.usedEdns:
             server.plainUntil = self._clock.seconds() + PLAIN_FOR
             self._release(question)
@@ -334,79 +349,7 @@ class Stub:
                 self._sendStream(question)
             else:
                 self._failed(question, "a truncated answer over TCP")
-        elif _isLame(message):
+        elif isLame(message):
             self._failed(question, "it does not recurse")
         else:
             self._finish(question, message)
-
-
-@cache
-def _form(type: int, edns: bool) -> tuple[bytes, bytes]:
-    """A question for the root, as the codec writes it: what stands between the id and the name, and from the name's end on."""
-    message = dns.Message(recDes=1, authenticData=1)
-    message.queries.append(dns.Query(b"", type, dns.IN))
-    if edns:
-        message.additional.append(dns.RRHeader(b"", dns.OPT, EDNS_SIZE))
-    wire = message.toStr()
-    return wire[2:HEADER], wire[HEADER:]
-
-
-def encode(id: int, name: bytes, type: int, edns: bool) -> bytes:
-    """A question: recursion desired, and AD asked for (RFC 6840 5.7).
-
-    The signatures themselves are not: they would only make answers longer.
-
-    @param name: of L{pysmtpd.dns.names.toWire}.
-    """
-    head, tail = _form(type, edns)
-    labels = b"".join([b"%c%b" % (len(label), label) for label in name.split(b".")])
-    return b"%b%b%b%b" % (id.to_bytes(2, "big"), head, labels, tail)
-
-
-def decode(data: bytes) -> dns.Message | None:
-    """A message, or None for octets that are none, or not a whole one."""
-    message = dns.Message()
-    try:
-        message.fromStr(data)
-    except Exception:
-        # The codec has no list of what it raises at garbage; whatever it is, it costs this datagram.
-        return None
-    whole = (
-        len(message.queries) == int.from_bytes(data[4:6], "big")
-        and len(message.answers) == int.from_bytes(data[6:8], "big")
-        and len(message.authority) == int.from_bytes(data[8:10], "big")
-        and len(message.additional) == int.from_bytes(data[10:12], "big")
-    )
-    return message if whole or message.trunc else None
-
-
-def _answers(message: dns.Message, question: _Question) -> bool:
-    """Does the message repeat the question? One that tells only of an error need not (RFC 6891 7: old servers)."""
-    if not message.queries:
-        return message.rCode not in (dns.OK, dns.ENAME)
-    asked = message.queries[0]
-    return (
-        len(message.queries) == 1
-        and asked.type == question.type
-        and asked.cls == dns.IN
-        and asked.name.name.lower() == question.name
-    )
-
-
-def _extendedRcode(message: dns.Message) -> int:
-    """The high bits of the rcode, from the OPT record (RFC 6891 6.1.3)."""
-    for header in message.additional:
-        if header.type == dns.OPT:
-            return int(header.ttl >> 24 << 4)
-    return 0
-
-
-def _isLame(message: dns.Message) -> bool:
-    """A referral in place of an answer: the server is asked what it does not know, and does not ask for us."""
-    return (
-        message.rCode == dns.OK
-        and not message.answers
-        and not message.recAv
-        and not message.auth
-        and not any(header.type == dns.SOA for header in message.authority)
-    )

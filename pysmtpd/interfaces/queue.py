@@ -42,6 +42,10 @@ class SpoolError(Exception):
     """The spool cannot be opened: locked by another daemon, of a newer format, or damaged. The text says what to do."""
 
 
+class SpoolBusy(SpoolError):
+    """Another daemon has it."""
+
+
 @value
 class SetAside:
     """An item that could not be read.
@@ -193,7 +197,8 @@ class StoredMessage:
 @value
 class StoredPage:
     """
-    @ivar damaged: items of this page that cannot be read at all; the backend keeps them out of later pages.
+    @ivar damaged: items of this page that cannot be read at all; the backend keeps them out of later pages. Or of which a part is
+        missing: what is left of those is among C{messages}. Or what the storage as a whole has lost.
     """
 
     messages: tuple[StoredMessage, ...]

@@ -27,6 +27,12 @@ def whenReady(answer: Ready[T], go: Callable[[T], object], failed: Callable[[Fai
         go(answer)
 
 
+def unlessFailed(answer: Ready[object], failed: Callable[[Failure], object]) -> None:
+    """Nobody waits for this answer; C{failed} is told if it turns out to be a failure."""
+    if isinstance(answer, Deferred):
+        answer.addErrback(failed)
+
+
 def asDeferred(answer: Ready[T]) -> Deferred[T]:
     """For C{await} and for composing, where speed does not matter."""
     return answer if isinstance(answer, Deferred) else succeed(answer)

@@ -35,10 +35,10 @@ class IScheduler(Interface):
         suspended and held ones included.
         """
 
-    def update(lease: Lease, entries: Sequence[Entry]) -> Deferred[None]:
+    def update(lease: Lease, entries: Sequence[Entry]) -> Ready[None]:
         """These come back: they were tried, or become another kind (BOUNCE). They wait for their C{nextTry} again."""
 
-    def delete(lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
+    def delete(lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> Ready[None]:
         """These are finished. Without a lease: whatever their condition."""
 
     def hold(lease: Lease, envelopes: Sequence[EnvelopeId], key: str) -> Deferred[None]:

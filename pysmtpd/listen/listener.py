@@ -9,8 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
 
-from pysmtpd.interfaces import Ready, Service
-from pysmtpd.listen import direct
+from pysmtpd.interfaces import Ready, Service, direct
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.lobby import Door, Lobby
 from pysmtpd.listen.neighbours import Neighbours

@@ -39,14 +39,12 @@ class Timeouts:
 
     def arm(self, timed: Timed, seconds: float) -> None:
         """C{timed.timedOut()} is called C{seconds} from now, unless its deadline is moved on or it is disarmed."""
-        deadline = self._clock.seconds() + seconds
-        timed.deadline = deadline
-        slot = ceil(deadline / self._tick)
+        deadline = timed.deadline = self._clock.seconds() + seconds
         if timed.slot:
-            if slot >= timed.slot:
+            if deadline >= timed.slot * self._tick:
                 return
             self.disarm(timed)
-        self._put(timed, slot)
+        self._put(timed, ceil(deadline / self._tick))
 
     def disarm(self, timed: Timed) -> None:
         """Forget it. The pending call stays: another session will need it, or it finds nothing to do."""

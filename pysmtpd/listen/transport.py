@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.listen import direct
+from pysmtpd.interfaces import direct
 from pysmtpd.listen.session import Session
 from pysmtpd.listen.verbs import HANDLERS
 from pysmtpd.model.events import SessionTls

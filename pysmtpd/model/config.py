@@ -117,6 +117,7 @@ class Config:
     @ivar mtaDomains: C{mta limit for domain}: the bounds towards one domain.
     @ivar maxDeferred: envelopes that are kept at hand for a host that does not answer.
     @ivar queueCompression: content is stored compressed.
+    @ivar places: where settings were said that have no C{where} of their own, by their words.
     @ivar queueEncryption: key of the queue's encryption, or C{"stdin"}; empty: it is not encrypted.
     """
 
@@ -153,3 +154,4 @@ class Config:
     queueEncryption: str = ""
     procs: Mapping[str, ProcSpec] = field(default_factory=dict)
     filters: Mapping[str, FilterSpec] = field(default_factory=dict)
+    places: Mapping[str, Where] = field(default_factory=dict, compare=False)

@@ -39,7 +39,7 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True)
 class TableRef:
-    """Where the language takes a table: its name. Inline ones get the name C{<dynamic:N>}."""
+    """Where the language takes a table: its name. Inline ones are C{<dynamic:...>}, by what they hold."""
 
     name: str
     regex: bool = False

@@ -33,8 +33,8 @@ from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.task import Part, Task, group
 
-MAX_ENVELOPES = 5000
-"""Envelopes that are taken at one time; OpenSMTPD's scheduler has as many in flight."""
+MAX_ENVELOPES = 4000
+"""Envelopes that are taken at one time. The scheduler has 5,000 in flight: the rest is for local delivery, whatever remote hosts do."""
 
 MAX_HOSTS = 20
 """Hosts that are tried in one attempt. Who publishes a thousand dead addresses would keep a message for ever: when the last of them has
@@ -136,14 +136,20 @@ class MtaAgent:
             down = relay.isDown(now)
             if down is not None:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
-            elif relay.backlog >= room:
+            elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
                 relay.held += len(part.envelopes)
                 self._hold(outcomes, part.envelopes, relay.name)
             else:
-                relay.backlog += 1
+                relay.begin()
+                relay.envelopes += len(part.envelopes)
                 taken.append(part)
         if taken:
             self._route(config, taken)
+
+    def _hasShare(self, relay: Relay, envelopes: int) -> bool:
+        """May a relay have so many more under way? Not more than what is left for all others, so that something always is: those
+        whose hosts are slow must not keep everyone else waiting. A relay with nothing under way may always begin."""
+        return not relay.backlog or relay.envelopes + envelopes <= MAX_ENVELOPES - self._envelopes
 
     def stop(self) -> Deferred[None]:
         self._paused = True
@@ -308,7 +314,7 @@ class MtaAgent:
     def _refuse(self, parts: Sequence[Part], result: Result, reply: Reply, retryAt: float = 0.0) -> None:
         for part in parts:
             self._fail(part, result, reply, retryAt)
-            part.relay.end()
+            part.end()
 
     def _fail(self, part: Part, result: Result, reply: Reply, retryAt: float) -> None:
         name = part.relay.name
@@ -318,7 +324,7 @@ class MtaAgent:
         """We stop, and these were not begun: it costs them no try."""
         for part in parts:
             self._hold(part.outcomes, part.envelopes, part.relay.name)
-            part.relay.end()
+            part.end()
 
     def _hold(self, outcomes: IOutcomes, envelopes: Sequence[Envelope], key: str) -> None:
         self._envelopes -= len(envelopes)
@@ -346,7 +352,7 @@ class MtaAgent:
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
-            part.relay.end()
+            part.end()
 
     def _tell(self, outcomes: IOutcomes, results: list[Outcome]) -> None:
         self._envelopes -= len(results)

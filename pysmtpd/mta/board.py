@@ -33,6 +33,9 @@ TICK = 1.0
 SWEEP = 600.0
 """Seconds between two sweeps of what is no longer used."""
 
+LAST = 5
+"""One of so many connections of a source address is kept for hosts that have none: a few slow hosts must not have them all."""
+
 Decided = Callable[[Connection, Task, "Sequence[tuple[Part, Envelope]]", "Sequence[Reply]"], None]
 
 
@@ -139,7 +142,9 @@ class Board:
         isRouteFull = route.connections >= limits.maxConnPerRoute
         if isRouteFull or route.host.connections >= limits.maxConnPerHost:
             resting = self._resting.get(route.host.address, {})
-        elif self._perSource.get(pool.key.source, 0) >= limits.maxConnPerSource:
+        elif self._perSource.get(pool.key.source, 0) >= limits.maxConnPerSource - (
+            limits.maxConnPerSource // LAST if pool.connections else 0
+        ):
             resting = self._resting.get(_fromSource(pool.key.source), {})
         else:
             return True

@@ -12,6 +12,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pysmtpd.interfaces import direct
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
@@ -19,7 +20,6 @@ from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionO
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
-from pysmtpd.mta.direct import sendNow
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.security import Facts, Level
 from pysmtpd.mta.task import Part, Task, outgoing
@@ -60,6 +60,16 @@ TIMEOUTS = {
 CONNECT_TIMEOUT = 30.0
 """Seconds for the TCP handshake; what the usual systems take for one or two lost packets."""
 
+TRANSACTION_TIME = 1800.0
+"""Seconds for a transaction as a whole: more than its stages may take together. A peer that uses up every time-out again and again would
+keep one of our places for ever."""
+
+RECIPIENT_TIME = 5.0
+"""Seconds that each recipient adds to it."""
+
+TRANSACTION_RATE = 2048
+"""Octets of content that add one second to it."""
+
 RCPT_DEFAULT = 100
 """Recipients of a transaction when the peer does not say: what every server has to take (RFC 5321 4.5.3.1.8)."""
 
@@ -95,6 +105,7 @@ class Connection(Protocol):
         self.failures = 0
         self.maxMails = 0
         self.deadline = _NEVER
+        self._until = _NEVER
         self._plain = plain
         self._clock = pool.board.clock
         self._verify = target.policy.level is Level.VERIFIED
@@ -102,6 +113,7 @@ class Connection(Protocol):
         self._tls: TlsFacts | None = None
         self._core: ClientCore | None = None
         self._connected = False
+        self._direct = False
         self._lost = False
         self._gone = False
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
@@ -141,6 +153,7 @@ class Connection(Protocol):
             transport.abortConnection()
             return
         self._connected = True
+        self._direct = direct.canWriteDirectly(transport)
         key = self.target.key
         if key.port:
             transport.setTcpNoDelay(True)
@@ -222,6 +235,8 @@ class Connection(Protocol):
             end = chunk.find(b"\r\n\r\n")
             headerNeedsUtf8 = not (chunk if end < 0 else chunk[:end]).isascii()
         mail = outgoing(task, self._envelopes, headerNeedsUtf8)
+        length = TRANSACTION_TIME + RECIPIENT_TIME * len(self._envelopes) + mail.size / TRANSACTION_RATE
+        self._until = self._clock.seconds() + length
         self._remaining = mail.size - len(chunk)
         if self._remaining <= 0:
             self._closeBody()
@@ -285,6 +300,8 @@ class Connection(Protocol):
             cast(Any, self.transport).abortConnection()
         else:
             text = f"Time-out waiting for {core.stage.value}"
+            if self._clock.seconds() >= self._until:
+                text += ", for the transaction takes too long"
             if core.stage is Stage.END_OF_DATA:
                 text = "Time-out after the end of data; the message may have been delivered"
             self._act(core.abort(Reply(451, text, "4.4.2")))
@@ -306,13 +323,16 @@ class Connection(Protocol):
     def _flush(self) -> None:
         data = cast(ClientCore, self._core).output()
         if data:
-            sendNow(self.transport, data)
+            if self._direct:
+                direct.write(self.transport, data)
+            else:
+                cast(Any, self.transport).write(data)
 
     def _rest(self) -> None:
         """Something happened: wait anew."""
         stage = cast(ClientCore, self._core).stage
         if stage is not Stage.IDLE:
-            self.deadline = self._clock.seconds() + TIMEOUTS[stage]
+            self.deadline = min(self._clock.seconds() + TIMEOUTS[stage], self._until)
 
     def _act(self, events: Sequence[ClientEvent]) -> None:
         for event in events:
@@ -338,6 +358,7 @@ class Connection(Protocol):
 
     def _giveBack(self) -> None:
         task, self.task = self.task, None
+        self._until = _NEVER
         self._envelopes = ()
         if task is not None:
             task.retried = True
@@ -347,6 +368,7 @@ class Connection(Protocol):
         task, envelopes = self.task, self._envelopes
         assert task is not None
         self.task = None
+        self._until = _NEVER
         self._envelopes = ()
         self.transactions += 1
         if any(reply.code < 400 for reply in replies):

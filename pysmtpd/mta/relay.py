@@ -33,16 +33,18 @@ class Relay:
     """
     @ivar name: for people; also the key of its hold queue.
     @ivar backlog: messages that were taken and have no outcome yet.
+    @ivar envelopes: those of them.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
-    __slots__ = ("backlog", "down", "held", "key", "lastError", "name", "release", "resolution", "waiting")
+    __slots__ = ("backlog", "down", "envelopes", "held", "key", "lastError", "name", "release", "resolution", "waiting")
 
     def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
         self.key = key
         self.name = str(key)
         self.backlog = 0
+        self.envelopes = 0
         self.held = 0
         self.resolution: Resolution | None = None
         self.waiting: list[Callable[[Resolution], None]] = []

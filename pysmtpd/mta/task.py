@@ -31,6 +31,11 @@ class Part:
         self.outcomes = outcomes
         self.moves = 0
 
+    def end(self) -> None:
+        """Each of its envelopes has its outcome."""
+        self.relay.envelopes -= len(self.envelopes)
+        self.relay.end()
+
 
 class Task:
     """One transaction to come. Its parts have key and message in common.

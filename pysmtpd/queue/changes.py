@@ -15,13 +15,18 @@ from typing import TypeAlias
 from pysmtpd.interfaces.queue import NewMessage
 from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId
 
-Change: TypeAlias = tuple[str, int, int, "bytes | None", "bytes | None", "bytes | None"]
+Change: TypeAlias = tuple[str, int, int, "bytes | None", "bytes | None", "bytes | None", "int | None"]
+
+GONE = b""
+"""The record of an envelope that is finished while others of its message are not: so one that is finished is told from one that was lost.
+It stands where the envelope stood, so it costs no page more; it goes with its message."""
 
 SETUP = (
     "PRAGMA temp_store = MEMORY",
-    "CREATE TEMP VIEW change (deed, message, number, record, head, content) AS VALUES ('', 0, 0, x'', x'', x'')",
+    "CREATE TEMP VIEW change (deed, message, number, record, head, content, count) AS"
+    " VALUES ('', 0, 0, x'', x'', x'', 0)",
     "CREATE TEMP TRIGGER arrives INSTEAD OF INSERT ON change WHEN new.deed = 'arrives' BEGIN"
-    " INSERT INTO message (id, record) VALUES (new.message, new.head);"
+    " INSERT INTO message (id, record, envelopes) VALUES (new.message, new.head, new.count);"
     " INSERT INTO body VALUES (new.message, new.content);"
     " INSERT INTO envelope (message, number, record) VALUES (new.message, new.number, new.record);"
     " END",
@@ -32,12 +37,21 @@ SETUP = (
     " UPDATE envelope SET state = new.record WHERE message = new.message AND number = new.number;"
     " END",
     "CREATE TEMP TRIGGER leaves INSTEAD OF INSERT ON change WHEN new.deed = 'leaves' BEGIN"
-    " DELETE FROM envelope WHERE message = new.message AND number = new.number;"
+    " DELETE FROM envelope WHERE message = new.message AND number = new.number AND record != x'';"
     " END",
-    "CREATE TEMP TRIGGER empties AFTER DELETE ON main.envelope"
-    " WHEN NOT EXISTS (SELECT 1 FROM envelope WHERE message = old.message) BEGIN"
-    " DELETE FROM message WHERE id = old.message;"
-    " DELETE FROM body WHERE message = old.message;"
+    "CREATE TEMP TRIGGER rests AFTER DELETE ON main.envelope"
+    " WHEN EXISTS (SELECT 1 FROM envelope WHERE message = old.message AND record != x'') BEGIN"
+    " INSERT INTO envelope (message, number, record) VALUES (old.message, old.number, x'');"
+    " END",
+    # With its last envelope a message goes; unless some were lost on the way, for then it is not known who has not got it.
+    "CREATE TEMP TRIGGER empties AFTER DELETE ON main.envelope WHEN old.record != x''"
+    " AND NOT EXISTS (SELECT 1 FROM envelope WHERE message = old.message AND record != x'') BEGIN"
+    " DELETE FROM message WHERE id = old.message AND (envelopes IS NULL"
+    " OR envelopes <= 1 + (SELECT count(*) FROM envelope WHERE message = old.message));"
+    " UPDATE message SET aside = (envelopes - 1 - (SELECT count(*) FROM envelope WHERE message = old.message))"
+    " || ' of its ' || envelopes || ' envelopes had vanished from the database; the others have ended' WHERE id = old.message;"
+    " DELETE FROM body WHERE message = old.message AND NOT EXISTS (SELECT 1 FROM message WHERE id = old.message);"
+    " DELETE FROM envelope WHERE message = old.message;"
     " END",
 )
 """For the connection that changes. Temporary: none of it is in the file."""
@@ -46,7 +60,7 @@ MOST = 64
 """Rows in one step."""
 
 _NUMBER_MASK = (1 << ENVELOPE_BITS) - 1
-_WIDTH = 6
+_WIDTH = 7
 _ROW = f"({', '.join('?' * _WIDTH)})"
 _NOTHING = (None,) * _WIDTH
 
@@ -62,12 +76,13 @@ def changes(
     rows: list[Change] = []
     for new in messages:
         head: bytes | None
-        deed, head, content = "arrives", new.record, new.body
+        count: int | None
+        deed, head, content, count = "arrives", new.record, new.body, len(new.envelopes)
         for id, record in new.envelopes:
-            rows.append((deed, new.id, id & _NUMBER_MASK, record, head, content))
-            deed, head, content = "joins", None, None
-    rows += [("turns", id >> ENVELOPE_BITS, id & _NUMBER_MASK, state, None, None) for id, state in states.items()]
-    rows += [("leaves", id >> ENVELOPE_BITS, id & _NUMBER_MASK, None, None, None) for id in deleted]
+            rows.append((deed, new.id, id & _NUMBER_MASK, record, head, content, count))
+            deed, head, content, count = "joins", None, None, None
+    rows += [("turns", id >> ENVELOPE_BITS, id & _NUMBER_MASK, state, None, None, None) for id, state in states.items()]
+    rows += [("leaves", id >> ENVELOPE_BITS, id & _NUMBER_MASK, None, None, None, None) for id in deleted]
     return rows
 
 

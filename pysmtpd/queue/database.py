@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
-from pysmtpd.queue.changes import SETUP, changes, make
-from pysmtpd.queue.rescue import inspect, keep, kept, moveBodies
-from pysmtpd.queue.spool import claim, isThere, makeDurableDirectory, removeIfThere
+from pysmtpd.queue.changes import GONE, SETUP, changes, make
+from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
+from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
 DATABASE = "queue.db"
+FORMAT = 2
+"""Since 2 a message knows how many envelopes it came with, and those that are finished leave a mark as long as others are not."""
 BODIES = "bodies"
 
 CHECKPOINT_OCTETS = 8 * 1024 * 1024
@@ -32,7 +34,7 @@ _PAGE_OCTETS = 4096
 
 # Content has a table of its own: a walk reads the small records only. State is the only column that changes.
 _SCHEMA = (
-    "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT)",
+    "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT, envelopes INTEGER)",
     "CREATE INDEX aside ON message (id) WHERE aside IS NOT NULL",
     "CREATE TABLE body (message INTEGER PRIMARY KEY, content BLOB)",
     "CREATE TABLE envelope (message INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, state BLOB,"
@@ -83,7 +85,9 @@ class Reader:
         if found is None:
             return None
         rows = execute("SELECT number, record, state FROM envelope WHERE message = ? ORDER BY number", (message,))
-        envelopes = tuple((envelopeId(message, number), record, state or b"") for number, record, state in rows)
+        envelopes = tuple(
+            (envelopeId(message, number), record, state or b"") for number, record, state in rows if record != GONE
+        )
         return StoredMessage(message, found[0], envelopes)
 
     def body(self, message: MessageId) -> bytes | tuple[IFile, int] | None:
@@ -100,7 +104,7 @@ class Reader:
     def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
         last = MessageId((1 << 63) - 1)
         try:
-            return self._page(after, last, limit)
+            return self._page(after, last, limit).messages
         except sqlite3.DatabaseError:
             # An operator wants to see what is left.
             while True:
@@ -112,34 +116,44 @@ class Reader:
     def walk(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
         """Messages above C{after} up to C{last}."""
         try:
-            messages = self._page(after, last, limit)
+            return self._page(after, last, limit)
         except sqlite3.DatabaseError:
             return self._walkSingly(after, last, limit)
-        cursor = formatMessageId(messages[-1].id) if len(messages) == limit else None
-        return StoredPage(messages, cursor)
 
-    def _page(self, after: int, last: int, limit: int) -> tuple[StoredMessage, ...]:
+    def _page(self, after: int, last: int, limit: int) -> StoredPage:
         execute = self._connection.execute
         # One transaction: the envelopes are those of the same moment.
         execute("BEGIN")
         try:
             heads = execute(
-                "SELECT id, record FROM message WHERE id > ? AND id <= ? AND aside IS NULL ORDER BY id LIMIT ?",
+                "SELECT id, record, envelopes FROM message WHERE id > ? AND id <= ? AND aside IS NULL ORDER BY id LIMIT ?",
                 (after, last, limit),
             ).fetchall()
             if not heads:
-                return ()
-            envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _ in heads}
+                return StoredPage((), None)
+            envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _, _ in heads}
+            finished = dict.fromkeys(envelopes, 0)
             for message, number, record, state in execute(
                 "SELECT message, number, record, state FROM envelope WHERE message BETWEEN ? AND ?"
                 " ORDER BY message, number",
                 (heads[0][0], heads[-1][0]),
             ):
-                if message in envelopes:
+                if message not in envelopes:
+                    continue
+                if record != GONE:
                     envelopes[message].append((envelopeId(message, number), record, state or b""))
+                else:
+                    finished[message] += 1
         finally:
             execute("ROLLBACK")
-        return tuple(StoredMessage(MessageId(id), record, tuple(envelopes[id])) for id, record in heads)
+        messages = tuple(StoredMessage(MessageId(id), record, tuple(envelopes[id])) for id, record, _ in heads)
+        damaged = tuple(
+            _vanished(id, count - len(envelopes[id]) - finished[id], count)
+            for id, _, count in heads
+            if count is not None and len(envelopes[id]) + finished[id] < count and envelopes[id]
+        )
+        cursor = formatMessageId(messages[-1].id) if len(messages) == limit else None
+        return StoredPage(messages, cursor, damaged)
 
     def _walkSingly(self, after: MessageId, last: MessageId, limit: int) -> StoredPage:
         """Something on this page of the database is damaged: find out which messages it costs."""
@@ -150,12 +164,12 @@ class Reader:
         damaged: list[SetAside] = []
         for (id,) in ids:
             try:
-                stored = self.load(MessageId(id))
+                page = self._page(id - 1, id, 1)
             except sqlite3.DatabaseError as error:
                 damaged.append(SetAside(formatMessageId(MessageId(id)), f"the database is damaged here: {error}"))
             else:
-                if stored is not None:
-                    found.append(stored)
+                found += page.messages
+                damaged += page.damaged
         cursor = formatMessageId(MessageId(ids[-1][0])) if len(ids) == limit else None
         return StoredPage(tuple(found), cursor, tuple(damaged))
 
@@ -163,6 +177,15 @@ class Reader:
         rows = self._connection.execute("SELECT id, aside FROM message WHERE aside IS NOT NULL ORDER BY id")
         asides = tuple(SetAside(formatMessageId(MessageId(id)), reason) for id, reason in rows)
         return (*kept(self._disk, self._place), *asides)
+
+
+def _vanished(message: int, missing: int, count: int) -> SetAside:
+    """The others of that message go on."""
+    return SetAside(
+        formatMessageId(MessageId(message)),
+        f"{missing} of its {count} envelopes vanished from the database, of which nobody knows whether they were delivered; the others "
+        "go on, then what is left of the message is set aside. The mail log of its coming in names its recipients",
+    )
 
 
 class Writer(Reader):
@@ -185,7 +208,7 @@ class Writer(Reader):
         @return: the highest message id that may ever have been used.
         @raise SpoolError:
         """
-        self._lock = claim(self._disk, self._place, "sqlite", (DATABASE,))
+        self._lock = claim(self._disk, self._place, "sqlite", (DATABASE,), FORMAT)
         try:
             return self._openLocked()
         except (OSError, sqlite3.Error) as error:
@@ -196,6 +219,10 @@ class Writer(Reader):
             raise
 
     def _openLocked(self) -> int:
+        # SQLite would only say that it is unable to open the database.
+        checkKinds(
+            self._disk, self._place, [f"{DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal")], (BODIES, ASIDE)
+        )
         bodies = f"{self._place}/{BODIES}"
         # They are made after the database, so where they are, it was. A new one would have them all removed as debris.
         hadDatabase = isThere(self._disk, bodies)
@@ -224,6 +251,7 @@ class Writer(Reader):
             execute("COMMIT")
         else:
             execute("PRAGMA journal_mode = WAL")
+            self._upgrade()
         execute(f"PRAGMA journal_size_limit = {JOURNAL_OCTETS}")
         makeDurableDirectory(self._disk, bodies)
         for statement in SETUP:
@@ -241,6 +269,13 @@ class Writer(Reader):
             f"the queue in {self._place} has lost its database {DATABASE}: {how}; put it back, "
             f"or move {BODIES} away to begin with an empty queue"
         )
+
+    def _upgrade(self) -> None:
+        """From format 1. Its messages stay without a count."""
+        execute = self._connection.execute
+        if execute("SELECT 1 FROM pragma_table_info('message') WHERE name = 'envelopes'").fetchone() is None:
+            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
+            execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
 
     def _startJournalAnew(self) -> None:
         """What a crash left behind the last commit must not be taken for a damaged commit when there is another crash."""

@@ -27,7 +27,7 @@ from pysmtpd.queue.frames import (
     stateFrame,
 )
 from pysmtpd.queue.refusal import FAILED
-from pysmtpd.queue.spool import claim, makeDurableDirectory, removeIfThere, writeDurably
+from pysmtpd.queue.spool import checkKinds, claim, makeDurableDirectory, removeIfThere, writeDurably
 
 BUCKET_BITS = 28
 """12 bits of counter and 16 of milliseconds: 65 seconds."""
@@ -217,6 +217,9 @@ class Publisher(Directory):
         """
         self._lock = claim(self.disk, self.place, "fs", ("messages",))
         try:
+            checkKinds(
+                self.disk, self.place, (_CEILING, f"{_CEILING}.tmp"), ("messages", "staged", "superseding", "aside")
+            )
             for path in (self.messages, self.staged, self.superseding, self.aside):
                 makeDurableDirectory(self.disk, path)
             for name in self.disk.listDirectory(self.staged):

@@ -26,7 +26,7 @@ from pysmtpd.interfaces.queue import (
     StoredMessage,
     Walked,
 )
-from pysmtpd.interfaces.ready import Ready, whenReady
+from pysmtpd.interfaces.ready import Ready, unlessFailed, whenReady
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
@@ -227,14 +227,15 @@ class QueueFront:
             return
         self._cache.put(message, envelopes, content)
         self._tell(message, envelopes)
-        scheduled = self._scheduler.commit(new.id)
-        if isinstance(scheduled, Deferred):
-            scheduled.addErrback(self._lost, "scheduling a committed message")
+        unlessFailed(self._scheduler.commit(new.id), self._notScheduled)
 
     def _notKept(self, new: NewMessage, error: QueueError) -> None:
         self._failed("committing", error)
         if not self._isDiscarding:
             self._scheduler.rollback(new.id).addErrback(self._lost, "rolling back a changeset")
+
+    def _notScheduled(self, failure: Failure) -> None:
+        self._lost(failure, "scheduling a committed message")
 
     def _tell(self, message: Message, envelopes: Sequence[Envelope]) -> None:
         happened = self._report.happened

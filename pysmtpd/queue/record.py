@@ -8,6 +8,7 @@ ignores what it does not know. Lone surrogates, which undecodable input leaves i
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -23,7 +24,19 @@ _VERSION_OCTET = bytes((RECORD_VERSION,))
 _HEAD = 5
 _MASK = 0xFFFFFFFF
 
-_toJson = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+def _encoder() -> Callable[[object], str]:
+    """The standard encoder makes a new inner one for each value, a third of the time that a record takes; here is one for all."""
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+    inner: Any = getattr(json.encoder, "c_make_encoder", None)
+    if inner is None:
+        # Another Python than CPython.
+        return encoder.encode
+    encode = inner(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, True)
+    return lambda value: "".join(encode(value, 0))
+
+
+_toJson = _encoder()
 _fromJson = json.JSONDecoder().raw_decode
 
 _NEW_STATE = EnvelopeState()

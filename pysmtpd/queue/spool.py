@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pysmtpd.interfaces.platform import IDisk, IFile
-from pysmtpd.interfaces.queue import SpoolError
+from pysmtpd.interfaces.queue import SpoolBusy, SpoolError
 
 LOCK = "queue.lock"
 FORMAT = "queue.format"
 FORMAT_VERSION = 1
+"""Of backends that say nothing else."""
 
 _FORMAT_LINE = re.compile(r"pysmtpd queue ([a-z]+) ([0-9]+)\n?\Z")
 _FORMAT_OCTETS = 200
@@ -23,16 +25,18 @@ def placeOf(argument: str, spool: str, default: str) -> str:
     return f"{spool}/{chosen}" if chosen else spool
 
 
-def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]) -> IFile:
+def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...], newest: int = FORMAT_VERSION) -> IFile:
     """Take the directory: make it if it is missing, check its format, lock it. Runs in a lane.
 
     @param kind: the backend's name, as the format file has it.
     @param traces: names that show that a queue was here, even if the format file is missing.
+    @param newest: the format that a new queue gets. Older ones are left as they are: see L{raiseFormat}.
     @return: the lock; close it to give the directory back.
     @raise SpoolError: it is locked, newer, or not ours; nothing was touched.
     """
     try:
-        isNew = _checkFormat(disk, directory, kind, traces)
+        checkKinds(disk, directory, (LOCK, FORMAT, f"{FORMAT}.tmp"), ())
+        isNew = _checkFormat(disk, directory, kind, traces, newest)
         if isNew:
             makeDurableDirectory(disk, directory)
         lock = _lock(disk, directory)
@@ -40,8 +44,8 @@ def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]) -> IF
         raise SpoolError(f"the queue in {directory} cannot be opened: {error}") from error
     try:
         # Another daemon may have been faster.
-        if _checkFormat(disk, directory, kind, traces):
-            _writeFormat(disk, directory, kind)
+        if _checkFormat(disk, directory, kind, traces, newest):
+            raiseFormat(disk, directory, kind, newest)
     except (OSError, SpoolError) as error:
         lock.close()
         raise SpoolError(f"the queue in {directory} cannot be opened: {error}") from error
@@ -52,12 +56,12 @@ def _lock(disk: IDisk, directory: str) -> IFile:
     try:
         return disk.lock(f"{directory}/{LOCK}")
     except BlockingIOError as error:
-        raise SpoolError(
+        raise SpoolBusy(
             f"the queue in {directory} is in use by another daemon ({error}); stop that one first"
         ) from error
 
 
-def _checkFormat(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]) -> bool:
+def _checkFormat(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...], newest: int) -> bool:
     """Is there no queue yet?
 
     @raise SpoolError: there is one that we cannot use.
@@ -81,18 +85,32 @@ def _checkFormat(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]
         raise SpoolError(f"{path} is not a format file of ours: {text[:60]!r}")
     if match[1] != kind:
         raise SpoolError(f"{directory} holds a queue of the {match[1]} backend, not of {kind}")
-    if int(match[2]) > FORMAT_VERSION:
+    if int(match[2]) > newest:
         raise SpoolError(
-            f"the queue in {directory} has format {match[2]}, this release knows format {FORMAT_VERSION}: "
+            f"the queue in {directory} has format {match[2]}, this release knows format {newest}: "
             "run the newer release again, or copy the queue with it"
         )
     return False
 
 
-def _writeFormat(disk: IDisk, directory: str, kind: str) -> None:
+def raiseFormat(disk: IDisk, directory: str, kind: str, version: int) -> None:
+    """From now on, durably, only releases that know this format may open it. Done before anything is written that older ones misread."""
     temporary = f"{directory}/{FORMAT}.tmp"
-    writeDurably(disk, temporary, f"{directory}/{FORMAT}", f"pysmtpd queue {kind} {FORMAT_VERSION}\n".encode())
+    writeDurably(disk, temporary, f"{directory}/{FORMAT}", f"pysmtpd queue {kind} {version}\n".encode())
     disk.syncDirectory(directory)
+
+
+def checkKinds(disk: IDisk, directory: str, files: Sequence[str], directories: Sequence[str]) -> None:
+    """What is there must be what it should be; what is missing is made later.
+
+    @raise SpoolError: one is something else.
+    """
+    for names, kind in ((files, "file"), (directories, "directory")):
+        for name in names:
+            path = f"{directory}/{name}"
+            # A link may lead to another disk.
+            if isThere(disk, path) and (found := disk.stat(path).kind) not in (kind, "link"):
+                raise SpoolError(f"{path} should be a {kind} of the queue, but is a {found}: move it away")
 
 
 def makeDurableDirectory(disk: IDisk, path: str) -> None:

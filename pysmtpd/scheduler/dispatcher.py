@@ -14,6 +14,7 @@ from zope.interface import implementer
 from pysmtpd.interfaces.delivery import IAgent, IBounce, IRelease
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
+from pysmtpd.interfaces.ready import asDeferred, unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
@@ -275,7 +276,7 @@ class Dispatcher:
             # Nobody else limits these: they count until they are over.
             self._ends.take(lease, message, envelopes)
         elif not self._running:
-            self._scheduler.update(lease, [entryOf(envelope) for envelope in envelopes]).addErrback(self._lost)
+            unlessFailed(self._scheduler.update(lease, [entryOf(envelope) for envelope in envelopes]), self._lost)
             self._over(lease)
         else:
             self._count(lease)
@@ -286,7 +287,7 @@ class Dispatcher:
         known = {envelope.id: envelope for envelope in envelopes}
         gone = [id for id in lease.envelopes if id not in known]
         if gone:
-            self._scheduler.delete(lease, gone).addErrback(self._lost)
+            unlessFailed(self._scheduler.delete(lease, gone), self._lost)
         return tuple(known[id] for id in lease.envelopes if id in known)
 
     def _deliver(self, lease: Lease, message: Message, envelopes: tuple[Envelope, ...]) -> None:
@@ -299,7 +300,7 @@ class Dispatcher:
 
     def _notLoaded(self, failure: Failure, lease: Lease) -> None:
         if failure.check(NoSuchItem):
-            self._scheduler.delete(lease, lease.envelopes).addErrback(self._lost)
+            unlessFailed(self._scheduler.delete(lease, lease.envelopes), self._lost)
             self._over(lease)
             return
         if failure.check(QueueError):
@@ -328,7 +329,7 @@ class Dispatcher:
         async def giveBack() -> None:
             known = await self._scheduler.query(lease.envelopes)
             again = [status.entry._replace(nextTry=later) for status in known]
-            await self._scheduler.update(lease, again)
+            await asDeferred(self._scheduler.update(lease, again))
 
         tried = Deferred.fromCoroutine(giveBack()).addErrback(self._lost)
         tried.addCallback(lambda _: self._over(lease))

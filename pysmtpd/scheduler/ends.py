@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.delivery import IBounce
 from pysmtpd.interfaces.queue import QueueError
+from pysmtpd.interfaces.ready import unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, Message
@@ -72,7 +73,7 @@ class Ends:
         if len(owed) < len(envelopes):
             # The queue does not know of their failure: it is found again by trying again.
             again = [entryOf(envelope) for envelope in envelopes if not envelope.state.failed]
-            self._scheduler.update(lease, again).addErrback(self._lost)
+            unlessFailed(self._scheduler.update(lease, again), self._lost)
         if not owed:
             self._over(lease)
             return
@@ -82,7 +83,7 @@ class Ends:
         told.addBoth(lambda _: self._over(lease))
 
     def _told(self, result: object, lease: Lease, owed: Sequence[Envelope]) -> None:
-        self._scheduler.delete(lease, [envelope.id for envelope in owed]).addErrback(self._lost)
+        unlessFailed(self._scheduler.delete(lease, [envelope.id for envelope in owed]), self._lost)
 
     def _notTold(self, failure: Failure, lease: Lease, owed: Sequence[Envelope]) -> None:
         if failure.check(QueueError):
@@ -95,7 +96,7 @@ class Ends:
             entryOf(envelope)._replace(nextTry=nextTry(Kind.BOUNCE, envelope.state.nextTry, 0, now))
             for envelope in owed
         ]
-        self._scheduler.update(lease, again).addErrback(self._lost)
+        unlessFailed(self._scheduler.update(lease, again), self._lost)
 
     def _lost(self, failure: Failure) -> None:
         self._log.failure("the scheduler did not take an envelope back", failure)

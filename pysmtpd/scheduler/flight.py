@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pysmtpd.interfaces.delivery import IOutcomes
+from pysmtpd.interfaces.ready import unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import Envelope, EnvelopeState, Message
@@ -86,10 +87,9 @@ class Flight:
         if len(held) < len(envelopes):
             self._log.warn("ignored a hold of envelopes that have their outcome")
         if desk.isStopping:
-            done = desk.scheduler.update(self.lease, [entryOf(envelope) for envelope in held])
+            unlessFailed(desk.scheduler.update(self.lease, [entryOf(envelope) for envelope in held]), self._lost)
         else:
-            done = desk.scheduler.hold(self.lease, [envelope.id for envelope in held], key)
-        done.addErrback(self._lost)
+            desk.scheduler.hold(self.lease, [envelope.id for envelope in held], key).addErrback(self._lost)
         desk.landed(self)
 
     def suspend(self, id: EnvelopeId, suspended: bool) -> None:

@@ -30,8 +30,7 @@ class RamScheduler:
 
     def commit(self, message: MessageId) -> int:
         count = self._plan.commit(message, self._now())
-        if self._plan.stirred:
-            self._stir()
+        self._tell()
         return count
 
     def rollback(self, message: MessageId) -> Deferred[int]:
@@ -43,13 +42,13 @@ class RamScheduler:
         self._plan.stirred = False
         return succeed(batch)
 
-    def update(self, lease: Lease, entries: Sequence[Entry]) -> Deferred[None]:
+    def update(self, lease: Lease, entries: Sequence[Entry]) -> None:
         self._plan.update(lease, entries, self._now())
-        return self._told(None)
+        self._tell()
 
-    def delete(self, lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
+    def delete(self, lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> None:
         self._plan.delete(lease, envelopes)
-        return self._told(None)
+        self._tell()
 
     def hold(self, lease: Lease, envelopes: Sequence[EnvelopeId], key: str) -> Deferred[None]:
         self._plan.hold(lease, envelopes, key, self._now())
@@ -80,14 +79,14 @@ class RamScheduler:
         self._listeners.append(ready)
 
     def _told(self, answer: Any) -> Deferred[Any]:
-        if self._plan.stirred:
-            self._stir()
+        self._tell()
         return succeed(answer)
 
-    def _stir(self) -> None:
-        self._plan.stirred = False
-        for ready in self._listeners:
-            ready()
+    def _tell(self) -> None:
+        if self._plan.stirred:
+            self._plan.stirred = False
+            for ready in self._listeners:
+                ready()
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> IScheduler:

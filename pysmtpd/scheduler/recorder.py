@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -11,6 +13,7 @@ from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue, QueueError
+from pysmtpd.interfaces.ready import unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.envelope import EnvelopeState
@@ -22,7 +25,7 @@ from pysmtpd.model.schedule import Entry, Kind, Lease
 RETRY = 5.0
 
 _Finished = tuple[Lease, list[EnvelopeId]]
-_Changed = tuple[Lease, dict[EnvelopeId, EnvelopeState], list[Entry]]
+_Changed = tuple[Lease, EnvelopeState, Entry]
 
 
 class Recorder:
@@ -46,7 +49,8 @@ class Recorder:
         self._report = report
         self._wake = wake
         self._finished: dict[int, _Finished] = {}
-        self._changed: dict[int, _Changed] = {}
+        # In the order of their coming: those of one lease stand together.
+        self._changed: list[_Changed] = []
         self._calls = 0
         self._isFlushing = False
         self._pauseUntil = 0.0
@@ -71,12 +75,7 @@ class Recorder:
 
     def changed(self, lease: Lease, state: EnvelopeState, entry: Entry) -> None:
         """Keep the state, then give the envelope back to the scheduler as C{entry}."""
-        kept = self._changed.get(lease.token)
-        if kept is None:
-            self._changed[lease.token] = (lease, {entry.id: state}, [entry])
-        else:
-            kept[1][entry.id] = state
-            kept[2].append(entry)
+        self._changed.append((lease, state, entry))
 
     def flush(self, last: bool = False) -> None:
         """Record what was gathered.
@@ -96,9 +95,8 @@ class Recorder:
             gone = [id for _, ids in finished for id in ids]
             self._record(self._queue.delete, gone, self._deleted, self._notDeleted, finished)
         if self._changed:
-            changed = list(self._changed.values())
-            self._changed = {}
-            states = {id: state for _, new, _ in changed for id, state in new.items()}
+            changed, self._changed = self._changed, []
+            states = {entry.id: state for _, state, entry in changed}
             self._record(self._queue.update, states, self._updated, self._notUpdated, changed)
         self._isFlushing = False
 
@@ -107,7 +105,7 @@ class Recorder:
         for _, ids in self._finished.values():
             self._log.error("finished but still queued: {ids}", ids=ids)
         self._finished = {}
-        self._changed = {}
+        self._changed = []
 
     def _record(
         self,
@@ -125,7 +123,7 @@ class Recorder:
     def _deleted(self, result: object, finished: Sequence[_Finished]) -> None:
         self._calls -= 1
         for lease, ids in finished:
-            self._scheduler.delete(lease, ids).addErrback(self._lost)
+            unlessFailed(self._scheduler.delete(lease, ids), self._lost)
         self._recorded()
 
     def _notDeleted(self, failure: Failure, finished: Sequence[_Finished]) -> None:
@@ -137,9 +135,12 @@ class Recorder:
 
     def _updated(self, result: object, changed: Sequence[_Changed]) -> None:
         self._calls -= 1
-        for lease, _, entries in changed:
-            self._scheduler.update(lease, entries).addErrback(self._lost)
+        self._giveBack(changed)
         self._recorded()
+
+    def _giveBack(self, changed: Sequence[_Changed]) -> None:
+        for lease, group in groupby(changed, itemgetter(0)):
+            unlessFailed(self._scheduler.update(lease, [entry for _, _, entry in group]), self._lost)
 
     def _recorded(self) -> None:
         # Whoever calls flush looks for work afterwards anyway.
@@ -148,14 +149,9 @@ class Recorder:
 
     def _notUpdated(self, failure: Failure, changed: Sequence[_Changed]) -> None:
         self._calls -= 1
-        for lease, states, entries in changed:
-            # A lost state of a delivery costs one try; a lost failure would cost its report.
-            later = [entry for entry in entries if entry.kind is not Kind.BOUNCE]
-            if later:
-                self._scheduler.update(lease, later).addErrback(self._lost)
-            for entry in entries:
-                if entry.kind is Kind.BOUNCE:
-                    self.changed(lease, states[entry.id], entry)
+        # A lost state of a delivery costs one try; a lost failure would cost its report.
+        self._changed += [one for one in changed if one[2].kind is Kind.BOUNCE]
+        self._giveBack([one for one in changed if one[2].kind is not Kind.BOUNCE])
         self._refused("update", failure)
 
     def _refused(self, operation: str, failure: Failure) -> None:

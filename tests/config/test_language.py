@@ -131,7 +131,21 @@ class AnyTextTests(SynchronousTestCase):
 
 class ContextualWordTests(SynchronousTestCase):
     def test_thereAreSome(self) -> None:
-        self.assertEqual(OWN, ["allow-local-mx", "auth-without-tls", "backend", "bare-newline", "resolver", "stat"])
+        self.assertEqual(
+            OWN,
+            [
+                *(
+                    "allow-commands",
+                    "allow-local-mx",
+                    "auth-without-tls",
+                    "backend",
+                    "bare-newline",
+                    "proxy",
+                    "resolver",
+                ),
+                *("shell", "stat", "submission", "xclient", "xclient-login"),
+            ],
+        )
 
     def test_eachIsAFreeName(self) -> None:
         for word in OWN:

@@ -278,14 +278,14 @@ class StartTests(StoryTestCase):
         first.close()
 
     def test_aNewerSpoolIsLeftUntouched(self) -> None:
-        for backend in ("sqlite", "fs"):
+        for backend, newest in (("sqlite", 2), ("fs", 1)):
             place = "/var/spool/pysmtpd" + ("/queue" if backend == "fs" else "")
             world = self.world(rules(f'queue backend "{backend}:"'))
-            world.disk.write(f"{place}/queue.format", f"pysmtpd queue {backend} 2\n".encode())
+            world.disk.write(f"{place}/queue.format", f"pysmtpd queue {backend} {newest + 1}\n".encode())
             world.disk.write(f"{place}/queue.db", b"of the future")
             before = {path: world.disk.read(path) for path in world.disk.tree(place)}
             why = self.cannotStart(world)
-            self.assertIn("has format 2, this release knows format 1", why)
+            self.assertIn(f"has format {newest + 1}, this release knows format {newest}", why)
             self.assertEqual({path: world.disk.read(path) for path in world.disk.tree(place)}, before)
 
     def test_aPortThatIsTaken(self) -> None:

@@ -65,12 +65,12 @@ class LifeTests(ProcessTestCase):
         self.assertIn("daemon stopped", self.log)
 
     def test_whatCannotStart(self) -> None:
-        """A second daemon on the same spool, or on the same port: one line that says why, and exit code 1."""
+        """A second daemon on the same spool, or on the same port: one line that says why, and exit code 75."""
         self.write()
         self.start()
         for program in (PYSMTPD, TWISTD):
             second = self.run_(*program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool))
-            self.assertEqual(second.returncode, 1, second.stderr)
+            self.assertEqual(second.returncode, 75, second.stderr)
             self.assertNotIn("Traceback", second.stderr + second.stdout)
             self.assertRegex(
                 second.stderr + second.stdout,
@@ -78,9 +78,42 @@ class LifeTests(ProcessTestCase):
             )
         elsewhere = str(self.place / "elsewhere")
         second = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", elsewhere)
-        self.assertEqual(second.returncode, 1)
+        self.assertEqual(second.returncode, 75)
         self.assertIn(f"127.0.0.1:{self.port}", second.stderr)
         self.assertEqual(self.ctl("show", "status").returncode, 0, "the first goes on")
+
+    def test_aSpoolThatCannotBeUsed(self) -> None:
+        """Whatever is in the place of one of its files: the exit code says that it is the spool, the text which file."""
+        self.write()
+        self.assertEqual(self.stopped(self.start()), 0, self.log)
+        for name in ("queue.db", "queue.db-shm", "queue.lock", "queue.format", "bodies", "control.sock"):
+            wrong = self.spool / name
+            right = self.place / name
+            if wrong.exists():
+                wrong.rename(right)
+            if name == "bodies":
+                wrong.write_text("not a directory")
+            else:
+                wrong.mkdir()
+            for program in (PYSMTPD, TWISTD)[: 2 if name == "queue.db-shm" else 1]:
+                command = (*program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool))
+                done = self.run_(*command)
+                self.assertIn(str(wrong), done.stderr + done.stdout)
+                self.assertEqual(done.returncode, 73, done.stderr)
+                self.assertNotIn("Traceback", done.stderr + done.stdout)
+            (wrong.unlink if name == "bodies" else wrong.rmdir)()
+            if right.exists():
+                right.rename(wrong)
+        self.assertEqual(self.stopped(self.start()), 0, self.log)
+
+    def test_wrongConfiguration(self) -> None:
+        self.write("listen on nowhere.example port x\n")
+        for program in (PYSMTPD, TWISTD):
+            done = self.run_(*program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool))
+            self.assertEqual(done.returncode, 78, done.stderr)
+        self.write(before='table t file:"/nonexistent/table"')
+        done = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool))
+        self.assertEqual(done.returncode, 78, done.stderr)
 
     def test_verboseAndBrief(self) -> None:
         self.write()

@@ -157,7 +157,7 @@ class RefusedTests(ReloadTestCase):
             world,
             "queue backend fs\nresolver 192.0.2.53\nscheduler limit max-inflight 5\n" + BASE,
             f"{CONFIG_PATH}:1:1: the queue backend is changed",
-            "the resolver is changed",
+            f"{CONFIG_PATH}:2:1: the resolver is changed",
             "limits of the scheduler",
             "restart",
         )

@@ -10,7 +10,7 @@ from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.dns.resolver import PATIENCE, Resolver
-from pysmtpd.dns.stub import decode, encode
+from pysmtpd.dns.wire import decode, encode
 from pysmtpd.interfaces.platform import ResolverSettings
 from pysmtpd.interfaces.routing import AddressAnswer, Lookup, MxAnswer
 from tests.dns.fakes import FakePlatform, a, cname, mx, reply, soa

@@ -8,9 +8,10 @@ from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pysmtpd.dns.resolver import FAILURE_TTL, PATIENCE, Resolver
+from pysmtpd.dns.resolver import FAILURE_TTL, PATIENCE, PEER_PATIENCE, Resolver
 from pysmtpd.dns.sockets import MOST_USES, POOL
-from pysmtpd.dns.stub import EDNS_SIZE, MOST_OUTSTANDING, PENALTY, UDP_TIMEOUT
+from pysmtpd.dns.stub import MOST_FOR_ORIGIN, MOST_FOR_PEERS, MOST_OUTSTANDING, PENALTY, UDP_TIMEOUT
+from pysmtpd.dns.wire import EDNS_SIZE
 from pysmtpd.interfaces.platform import ResolverSettings
 from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer, MxHost
 from tests.dns.fakes import FakePlatform, Handler, Zone, a, aaaa, cname, mx, ptr, reply, soa
@@ -737,6 +738,53 @@ class BoundsTests(Case):
         results = [self.resolver.mx(f"x{number}.example.org") for number in range(MOST_OUTSTANDING * 4)]
         self.clock.pump([0.5] * 60)
         self.assertEqual({self.successResultOf(result).status for result in results}, {Lookup.FAILED})
+
+    def test_peersDoNotStarveOurMail(self) -> None:
+        """Servers of reverse zones that never answer, and many who connect from there."""
+        zone = Zone(mx("example.org", 10, "mx.example.org"))
+
+        def answer(message: dns.Message) -> Any:
+            return None if message.queries[0].type == dns.PTR else zone(message)
+
+        self.serve(answer)
+        named = [self.resolver.confirmedName(f"198.51.{net}.{host}") for net in range(40) for host in range(1, 51)]
+        self.assertEqual(len(self.network.asked), MOST_FOR_PEERS)
+        found = self.resolver.mx("example.org")
+        self.clock.pump([0.01] * 4)
+        self.assertEqual(self.successResultOf(found).status, Lookup.FOUND)
+        self.clock.pump([0.5] * int(2 * PEER_PATIENCE + 2))
+        self.assertEqual({self.successResultOf(name) for name in named}, {""})
+
+    def test_oneNetworkDoesNotStarveOthers(self) -> None:
+        zone = Zone(ptr("7.2.0.192.in-addr.arpa", "host.example.org"), a("host.example.org", "192.0.2.7"))
+
+        def answer(message: dns.Message) -> Any:
+            return None if message.queries[0].name.name.endswith(b"51.198.in-addr.arpa") else zone(message)
+
+        self.serve(answer)
+        for host in range(1, 251):
+            self.resolver.confirmedName(f"198.51.100.{host}")
+        self.assertEqual(len(self.network.asked), MOST_FOR_ORIGIN)
+        name = self.resolver.confirmedName("192.0.2.7")
+        self.clock.pump([0.01] * 6)
+        self.assertEqual(self.successResultOf(name), "host.example.org")
+
+    def test_aPeersFailureIsNotOurs(self) -> None:
+        """Who names our destination as his host, and keeps us from asking, does not keep mail from it."""
+        zone = Zone(ptr("7.2.0.192.in-addr.arpa", "mx.example.org"), a("mx.example.org", "192.0.2.25"))
+        isSilent = [True]
+
+        def answer(message: dns.Message) -> Any:
+            return None if isSilent[0] and message.queries[0].type == dns.A else zone(message)
+
+        self.serve(answer)
+        name = self.resolver.confirmedName("192.0.2.7")
+        self.clock.pump([0.5] * int(2 * PEER_PATIENCE + 2))
+        self.assertEqual(self.successResultOf(name), "")
+        isSilent[0] = False
+        found = self.resolver.addresses("mx.example.org", "inet4")
+        self.clock.pump([0.01] * 4)
+        self.assertEqual(self.successResultOf(found).addresses, ("192.0.2.25",))
 
     def test_manyThatFailAtOnce(self) -> None:
         self.network.mayListen = False

@@ -460,6 +460,70 @@ class HostilePeerTests(SynchronousTestCase):
             world.run(60)
         self.assertIn("Time-out", world.told(two))
 
+    def test_aTransactionEnds(self) -> None:
+        """A peer that answers each command just in time keeps a place for half an hour, not for a day."""
+        world = Relay("8BITMIME")
+        world.send("b@y.test", seconds=0.5)
+        world.sink.isSilent = True
+        ids = world.send(*[f"b{number}@y.test" for number in range(40)])
+        link = world.sink.connections[0]
+        for _ in range(7):
+            world.run(290)
+            if not link._isLost:
+                link._protocol.dataReceived(b"250 2.0.0 in a while\r\n")
+        self.assertIn("takes too long", world.told(ids[-1]))
+
+    def test_contentThatIsReadDropByDrop(self) -> None:
+        world = Relay()
+        world.bodies.chunk = 1000
+        world.sink.isSlow = True
+        (id,) = world.send("b@y.test", content=b"x" * 99_998 + b"\r\n")
+        link = world.sink.connections[0]
+        for _ in range(14):
+            world.run(150)
+            if not link._isLost:
+                link.producer.resumeProducing()
+        self.assertIn("takes too long", world.told(id))
+        self.assertEqual(world.sink.mails, [])
+
+
+class SharesTests(SynchronousTestCase):
+    """Slow hosts must not keep others waiting."""
+
+    def test_envelopes(self) -> None:
+        world = World(limits=MtaLimits(taskHiwat=100_000, taskLowat=100_000))
+        for name in ("slow1", "slow2", "slow3", "quick"):
+            world.dns.domain(f"{name}.test", (10, f"mx.{name}.test"))
+            world.dns.hosts[f"mx.{name}.test"] = (f"192.0.2.{len(world.dns.hosts) + 1}",)
+            world.host(world.dns.hosts[f"mx.{name}.test"][0]).isSilent = name != "quick"
+        for number in (1, 2, 3):
+            for _ in range(100):
+                world.send(*[f"b{index}@slow{number}.test" for index in range(min(100, world.agent.capacity()))])
+        self.assertGreater(world.agent.capacity(), 300)
+        self.assertTrue(world.ears.held)
+        (id,) = world.send("b@quick.test", seconds=1)
+        self.assertIn("Ok", world.told(id))
+        # What is held comes again, once there is room.
+        world.run(330)
+        self.assertEqual({key for _, key in world.ears.held}, {key for key, _ in world.ears.released})
+        self.assertEqual(world.agent._envelopes, 0)
+        self.assertEqual({relay.envelopes for relay in world.agent._directory.relays.values()}, {0})
+
+    def test_connections(self) -> None:
+        """Three hosts that answer slowly may not have all places of our address."""
+        world = World(limits=MtaLimits(maxConnPerSource=20, maxConnPerHost=10, maxConnPerRoute=10))
+        for name in ("slow1", "slow2", "slow3", "quick"):
+            world.dns.domain(f"{name}.test", (10, f"mx.{name}.test"))
+            world.dns.hosts[f"mx.{name}.test"] = (f"192.0.2.{len(world.dns.hosts) + 1}",)
+            world.host(world.dns.hosts[f"mx.{name}.test"][0], Server(DOT="" if name != "quick" else "250 ok"))
+        for number in (1, 2, 3):
+            for _ in range(30):
+                world.send(f"b@slow{number}.test")
+        world.run(30)
+        self.assertLess(sum(server.open for server in world.network.servers.values()), 20)
+        (id,) = world.send("b@quick.test", seconds=2)
+        self.assertIn("Ok", world.told(id))
+
 
 class ManyHostsTests(SynchronousTestCase):
     def world(self, hosts: int, **limits: Any) -> World:

@@ -1,4 +1,4 @@
-"""Writes the fixture spools of format 1. Run once, when a format is new; its result is committed and never changed.
+"""Writes the fixture spools of the newest formats. Run when a format is new; its result is committed and never changed.
 
 python -m tests.queue.make_fixture
 """
@@ -6,7 +6,6 @@ python -m tests.queue.make_fixture
 from __future__ import annotations
 
 import os
-import shutil
 
 from twisted.internet.defer import Deferred
 
@@ -24,7 +23,7 @@ from tests.queue.values import LOCAL, REMOTE, TRANSACTION, ChangesetScheduler, R
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
 LIMITS = QueueLimits(fileThreshold=2000)
-MAKERS = {"sqlite-1": sqlite.make, "fs-1": fs.make}
+MAKERS = {"sqlite-1": sqlite.make, "sqlite-2": sqlite.make, "fs-1": fs.make}
 
 PREFIX = b"Received: from client.example.net by mx.example.org; Tue, 14 Nov 2023 22:13:20 +0000\r\n"
 SMALL = b"Subject: small\r\n\r\nA small letter, with an \xe9 in it.\r\n"
@@ -63,7 +62,7 @@ def frontOver(name: str, place: str) -> QueueFront:
 
 
 async def fill(front: QueueFront) -> None:
-    """Three messages with five envelopes are left of four, and one is set aside."""
+    """Three messages with five envelopes are left of four, and one is set aside. A sixth envelope was delivered."""
     await front.start()
     small = front.begin(TRANSACTION)
     for destination in (LOCAL, REMOTE, ODD):
@@ -72,17 +71,21 @@ async def fill(front: QueueFront) -> None:
     first = await small.commit(PREFIX)
     large = front.begin(TRANSACTION)
     large.recipient(REMOTE)
+    large.recipient(LOCAL)
     await asDeferred(large.write(LARGE))
-    await large.commit(PREFIX)
-    gone, aside = front.begin(TRANSACTION), front.begin(TRANSACTION)
+    second = await large.commit(PREFIX)
+    gone = front.begin(TRANSACTION)
     gone.recipient(LOCAL)
-    aside.recipient(LOCAL)
     await gone.commit(PREFIX)
+    aside = front.begin(TRANSACTION)
+    aside.recipient(LOCAL)
     damaged = await aside.commit(PREFIX)
     bounce = front.begin(TRANSACTION, isBounce=True)
     bounce.recipient(REMOTE)
     await bounce.commit(b"", [EnvelopeId(gone.id << 32)])
-    await front.update({EnvelopeId(first.id << 32 | 1): STATE})
+    # The turn of these comes with the end.
+    front.update({EnvelopeId(first.id << 32 | 1): STATE})
+    front.delete([EnvelopeId(second.id << 32 | 1)])
     await front._backend.putAside(damaged.id, "set aside on purpose")
     await front.stop()
 
@@ -90,11 +93,12 @@ async def fill(front: QueueFront) -> None:
 def main() -> None:
     for name in MAKERS:
         place = os.path.join(FIXTURES, name)
-        shutil.rmtree(place, ignore_errors=True)
-        failures: list[object] = []
-        Deferred.fromCoroutine(fill(frontOver(name, place))).addErrback(failures.append)
-        if failures:
-            raise SystemExit(str(failures[0]))
+        if os.path.exists(place):
+            continue
+        results: list[object] = []
+        Deferred.fromCoroutine(fill(frontOver(name, place))).addBoth(results.append)
+        if results != [None]:
+            raise SystemExit(f"{name}: {results}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every release opens the spools of format 1, and finds all that is in them."""
+"""Every release opens the spools of all formats, and finds all that is in them."""
 
 from __future__ import annotations
 
@@ -60,11 +60,14 @@ class FixtureTests(SynchronousTestCase):
     def test_sqlite(self) -> None:
         self.check("sqlite-1", self.copied("sqlite-1"))
 
+    def test_sqlite2(self) -> None:
+        self.check("sqlite-2", self.copied("sqlite-2"))
+
     def test_fs(self) -> None:
         self.check("fs-1", self.copied("fs-1"))
 
     def test_copiesOfThem(self) -> None:
-        for name, other in (("sqlite-1", "fs-1"), ("fs-1", "sqlite-1")):
+        for name, other in (("sqlite-1", "fs-1"), ("sqlite-2", "fs-1"), ("fs-1", "sqlite-1")):
             place = os.path.abspath(self.mktemp())
             source = frontOver(name, self.copied(name))._backend
             self.assertEqual(3, self.successResultOf(copy(source, frontOver(other, place)._backend)).messages)

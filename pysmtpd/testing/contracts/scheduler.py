@@ -114,8 +114,8 @@ class SchedulerContract(_Base):
     async def test_unknownIdsAreIgnored(self) -> None:
         scheduler = await self.begin()
         ids = _ids(9, 0, 1)
-        await scheduler.delete(None, ids)
-        await scheduler.update(Lease(1, Kind.MTA, MessageId(9), ids), [self.entry(id) for id in ids])
+        await asDeferred(scheduler.delete(None, ids))
+        await asDeferred(scheduler.update(Lease(1, Kind.MTA, MessageId(9), ids), [self.entry(id) for id in ids]))
         await scheduler.hold(Lease(1, Kind.MTA, MessageId(9), ids), ids, "key")
         for change in (scheduler.schedule, scheduler.remove, scheduler.suspend, scheduler.resume):
             self.assertEqual(await change(ids), 0)
@@ -195,15 +195,15 @@ class SchedulerContract(_Base):
     async def test_finishedIsForgotten(self) -> None:
         scheduler = await self.filled(*_ids(1, 0, 1))
         lease = await self.lease(scheduler)
-        await scheduler.delete(lease, _ids(1, 0))
+        await asDeferred(scheduler.delete(lease, _ids(1, 0)))
         self.assertEqual(await self.conditions(scheduler, _ids(1, 0, 1)), [Condition.INFLIGHT])
-        await scheduler.delete(lease, _ids(1, 1))
+        await asDeferred(scheduler.delete(lease, _ids(1, 1)))
         self.assertEqual(await scheduler.query(_ids(1, 0, 1)), ())
 
     async def test_triedComesBackWhenItsTimeComes(self) -> None:
         scheduler = await self.filled(*_ids(1, 0))
         lease = await self.lease(scheduler)
-        await scheduler.update(lease, [self.entry(_id(1, 0), tries=1, nextTry=self.now() + 30)])
+        await asDeferred(scheduler.update(lease, [self.entry(_id(1, 0), tries=1, nextTry=self.now() + 30)]))
         batch = await self.batch(scheduler)
         self.assertEqual(batch.leases, ())
         assert batch.due is not None
@@ -214,21 +214,21 @@ class SchedulerContract(_Base):
 
     async def test_failureBecomesABounce(self) -> None:
         scheduler = await self.filled(*_ids(1, 0))
-        await scheduler.update(await self.lease(scheduler), [self.entry(_id(1, 0), kind=Kind.BOUNCE)])
+        await asDeferred(scheduler.update(await self.lease(scheduler), [self.entry(_id(1, 0), kind=Kind.BOUNCE)]))
         self.assertEqual((await self.lease(scheduler)).kind, Kind.BOUNCE)
 
     async def test_staleLeasesAreRefusedAndCounted(self) -> None:
         scheduler = await self.filled(*_ids(1, 0))
         old = await self.lease(scheduler)
-        await scheduler.update(old, [self.entry(_id(1, 0))])
+        await asDeferred(scheduler.update(old, [self.entry(_id(1, 0))]))
         new = await self.lease(scheduler)
         self.assertNotEqual(old.token, new.token)
-        await scheduler.delete(old, old.envelopes)
-        await scheduler.update(old, [self.entry(_id(1, 0))])
+        await asDeferred(scheduler.delete(old, old.envelopes))
+        await asDeferred(scheduler.update(old, [self.entry(_id(1, 0))]))
         await scheduler.hold(old, old.envelopes, "key")
         self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.INFLIGHT])
         self.assertEqual((await scheduler.counts())["stale"], 3)
-        await scheduler.delete(new, new.envelopes)
+        await asDeferred(scheduler.delete(new, new.envelopes))
         self.assertEqual(await scheduler.query(_ids(1, 0)), ())
 
     async def test_inflightIsLimited(self) -> None:
@@ -241,10 +241,10 @@ class SchedulerContract(_Base):
         self.assertEqual(await self.leases(scheduler), ())
         told: list[None] = []
         scheduler.notify(lambda: told.append(None))
-        await scheduler.delete(first, first.envelopes)
+        await asDeferred(scheduler.delete(first, first.envelopes))
         self.assertEqual((await self.lease(scheduler)).message, 3)
         self.assertTrue(told)
-        await scheduler.delete(second, second.envelopes)
+        await asDeferred(scheduler.delete(second, second.envelopes))
 
     async def test_batchIsLimited(self) -> None:
         if not self.handsOut:
@@ -268,7 +268,7 @@ class SchedulerContract(_Base):
         await self.elapse(self.leaseSeconds + 1)
         new = await self.lease(scheduler)
         self.assertEqual(new.envelopes, old.envelopes)
-        await scheduler.delete(old, old.envelopes)
+        await asDeferred(scheduler.delete(old, old.envelopes))
         self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.INFLIGHT])
         self.assertEqual((await scheduler.counts())["stale"], 1)
 
@@ -309,7 +309,7 @@ class SchedulerContract(_Base):
         scheduler = await self.filled(*_ids(1, 0))
         lease = await self.lease(scheduler)
         await scheduler.suspend(_ids(1, 0))
-        await scheduler.update(lease, [self.entry(_id(1, 0))])
+        await asDeferred(scheduler.update(lease, [self.entry(_id(1, 0))]))
         self.assertEqual(await self.leases(scheduler), ())
         self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.SUSPENDED])
 
@@ -332,14 +332,14 @@ class SchedulerContract(_Base):
         lease = await self.lease(scheduler)
         self.assertEqual(await scheduler.remove(_ids(1, 0)), 1)
         self.assertEqual(await self.leases(scheduler), ())
-        await scheduler.update(lease, [self.entry(_id(1, 0), nextTry=self.now() + _HOUR)])
+        await asDeferred(scheduler.update(lease, [self.entry(_id(1, 0), nextTry=self.now() + _HOUR)]))
         self.assertEqual((await self.lease(scheduler)).kind, Kind.REMOVE)
 
     async def test_deleteWithoutALease(self) -> None:
         scheduler = await self.filled(*_ids(1, 0, 1))
         lease = await self.lease(scheduler)
-        await scheduler.delete(None, _ids(1, 0))
-        await scheduler.update(lease, [self.entry(_id(1, 0))])
+        await asDeferred(scheduler.delete(None, _ids(1, 0)))
+        await asDeferred(scheduler.update(lease, [self.entry(_id(1, 0))]))
         self.assertEqual(await scheduler.query(_ids(1, 0)), ())
         self.assertEqual((await scheduler.counts())["stale"], 0)
 
@@ -362,14 +362,14 @@ class SchedulerContract(_Base):
         lease = await self.lease(scheduler)
         await self.elapse(6)
         self.assertEqual(await self.leases(scheduler), ())
-        await scheduler.update(lease, [self.entry(_id(1, 0), expires=expires, nextTry=self.now() + 10)])
+        await asDeferred(scheduler.update(lease, [self.entry(_id(1, 0), expires=expires, nextTry=self.now() + 10)]))
         self.assertEqual((await self.lease(scheduler)).kind, Kind.EXPIRE)
 
     async def test_expiryEndsASuspension(self) -> None:
         scheduler = await self.filled(*_ids(1, 0), expires=self.now() + 5)
         await scheduler.suspend(_ids(1, 0))
         await self.elapse(6)
-        await scheduler.update(await self.lease(scheduler), [self.entry(_id(1, 0), kind=Kind.BOUNCE)])
+        await asDeferred(scheduler.update(await self.lease(scheduler), [self.entry(_id(1, 0), kind=Kind.BOUNCE)]))
         self.assertEqual((await self.lease(scheduler)).kind, Kind.BOUNCE)
 
     async def test_bouncesDoNotExpire(self) -> None:

@@ -1,4 +1,4 @@
-"""Writing straight through to the socket.
+"""Writing straight through to the socket, for every room that speaks over one.
 
 Twisted's TCP transport buffers what is written and waits for the next turn of the reactor to send it: two changes of the poll set
 and one turn for each reply. When nothing is buffered the same octets can go at once. This file alone knows the transport's insides
@@ -21,7 +21,7 @@ _MORE = 0x8000 if sys.platform == "linux" else 0
 # Linux's struct ucred: process, user, group.
 _CREDENTIALS = Struct("iII")
 _PEERCRED = getattr(socket, "SO_PEERCRED", 0) if sys.platform == "linux" else 0
-_NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "fileno")
+_NEEDED = ("socket", "dataBuffer", "_tempDataBuffer", "connected", "disconnecting", "TLS", "_shouldShutdown")
 
 
 def canWriteDirectly(transport: Any) -> bool:
@@ -66,6 +66,8 @@ def close(transport: Any, data: bytes) -> bool:
     """
     if not write(transport, data, _MORE):
         return False
+    # Nobody else has this socket: closing it ends the connection without shutdown(2), too.
+    transport._shouldShutdown = False
     transport.connectionLost(_DONE)
     return True
 
