@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.application.service import Service
@@ -39,18 +39,23 @@ from pysmtpd.interfaces import (
     ResolverSettings,
     SpoolError,
     TableError,
+    asDeferred,
 )
 from pysmtpd.listen.listeners import CannotAdopt, Listeners
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
-from pysmtpd.model.decision import Where
-from pysmtpd.model.envelope import Agent
+from pysmtpd.model.decision import Decision, Where
+from pysmtpd.model.envelope import Agent, Destination, Envelope, Message, Route, routeOf
 from pysmtpd.model.events import ConfigurationWarned, DaemonStarted, DaemonStopped, Event, Reloaded, ReloadFailed
 from pysmtpd.model.explanation import Explanation, Supposed
+from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
+from pysmtpd.model.question import Answer, Ask
+from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.queue.front import QueueFront
@@ -58,7 +63,7 @@ from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
 from pysmtpd.router.router import Router
-from pysmtpd.ruleset import decide
+from pysmtpd.ruleset import decide, rematch
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.gate import ActionGate
 from pysmtpd.tls.certificates import Certificates
@@ -455,6 +460,51 @@ class Daemon(Service):
     def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
         """See L{IOperator.resumeEnvelopes}."""
         return self.dispatcher.resumeEnvelopes(envelopes)
+
+    def rematch(self, message: Message, envelopes: Sequence[Envelope], dryRun: bool) -> Deferred[Sequence[Rematched]]:
+        """See L{IOperator.rematch}."""
+        return Deferred.fromCoroutine(self._rematch(self.config, message, envelopes, dryRun))
+
+    async def _rematch(
+        self, config: Config, message: Message, envelopes: Sequence[Envelope], dryRun: bool
+    ) -> Sequence[Rematched]:
+        found: list[Rematched] = []
+        changes: dict[EnvelopeId, tuple[Route | None, str]] = {}
+        taken: dict[Route, None] = {}
+        for envelope in envelopes:
+            if envelope.state.failed:
+                continue
+            before = envelope.destination
+            after, hold = await self._matchAgain(config, before, message.transaction)
+            if not hold and after in taken:
+                # Several local deliveries of one address that is relayed now: one copy goes.
+                hold = f"{before.recipient} goes there already, as another envelope of this message"
+            taken[after] = None
+            if hold == envelope.state.hold and (hold or after._replace(rule="") == routeOf(before)._replace(rule="")):
+                continue
+            changes[envelope.id] = (after, hold)
+            action, rule = ("", "") if hold else (after.action, after.rule)
+            address = str(before.recipient)
+            found.append(Rematched(envelope.id, address, before.action, before.rule, action, rule, hold))
+        if changes and not dryRun:
+            busy = await self.dispatcher.reroute(message.id, changes)
+            found = [replace(one, isBusy=one.envelope in busy) for one in found]
+        return found
+
+    async def _matchAgain(
+        self, config: Config, destination: Destination, transaction: Transaction
+    ) -> tuple[Route, str]:
+        """Where it goes today, or why it is held. What cannot be told now changes nothing."""
+
+        def deciding(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:
+            return rematch(config, destination, transaction)
+
+        router = Router(self._platform, deciding, self.generations.tables)
+        decision = await asDeferred(router.expand(config, destination.recipient, transaction))
+        refusal = decision.refusal
+        if refusal is None:
+            return routeOf(decision.destinations[0]), ""
+        return routeOf(destination), "" if refusal.isTemporary else f"rematch: {decision.reason}"
 
     def explain(
         self, supposed: Supposed, asksDns: bool = True

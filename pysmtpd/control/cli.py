@@ -89,6 +89,12 @@ def _reload(client: Client, options: argparse.Namespace) -> int:
     return EX_REFUSED if done["errors"] else EX_OK
 
 
+def _rematch(client: Client, options: argparse.Namespace) -> int:
+    done = client.whole("Rematch", selection=options.id, dry=options.dry)
+    _print(options, done, lambda value: render.rematch(value, options.dry))
+    return EX_OK
+
+
 def _simple(command: str, done: str, **arguments: Any) -> Action:
     def act(client: Client, options: argparse.Namespace) -> int:
         client.call(command, **arguments)
@@ -193,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     what = "MSGID|EVPID|all"
     leaf(verbs, "schedule", "try envelopes now", _selection("Schedule", "scheduled"), what)
     leaf(verbs, "remove", "remove envelopes; their sender is not told", _selection("Remove", "will be removed"), what)
+    leaf(
+        verbs, "rematch", "ask the rules again about undelivered envelopes; a rejection holds them", _rematch, what
+    ).add_argument("--dry-run", dest="dry", action="store_true", help="show what would change, and change nothing")
     for verb, command, past in (("pause", "Pause", "paused"), ("resume", "Resume", "resumed")):
         parts = group(verb, f"{verb} a part of the daemon, or envelopes")
         for part, meaning in (("mda", "local delivery"), ("mta", "remote delivery"), ("smtp", "accepting connections")):

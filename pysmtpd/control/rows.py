@@ -6,6 +6,7 @@ from typing import Any
 
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
+from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, VANISHED, Condition, Status
 
 _WHY = {
@@ -94,6 +95,20 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
             "tag": session.tag,
             "tls": f"{tls.protocol}:{tls.cipher}:{tls.bits}" if tls is not None else "",
         },
+    }
+
+
+def rematchedRow(one: Rematched) -> dict[str, Any]:
+    """One line of C{rematch}."""
+    return {
+        "evpid": formatEnvelopeId(one.envelope),
+        "address": one.address,
+        "old_action": one.oldAction,
+        "old_rule": one.oldRule,
+        "action": one.action,
+        "rule": one.rule,
+        "hold": one.hold,
+        "busy": one.isBusy,
     }
 
 

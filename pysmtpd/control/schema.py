@@ -71,6 +71,12 @@ COMMANDS = {
             (("cursor", "text"),),
             (("data", "octets"), ("cursor", "text")),
         ),
+        Command(
+            "Rematch",
+            "Ask the rules again about undelivered envelopes: JSON in pieces, a list of what changes.",
+            (("selection", "text"), ("dry", "boolean"), ("cursor", "text")),
+            (("data", "octets"), ("cursor", "text")),
+        ),
         Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
         Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
         Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),

@@ -11,8 +11,10 @@ from zope.interface import Attribute, Interface
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.config import Config
+from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.rematched import Rematched
 
 API_VERSION = 1
 
@@ -85,6 +87,15 @@ class IOperator(Interface):
         """Read the configuration again, check it, and go on by it. Sessions under way keep the generation that they began with.
 
         @raise ReloadRefused: it cannot be taken.
+        """
+
+    def rematch(message: Message, envelopes: Sequence[Envelope], dryRun: bool) -> Deferred[Sequence[Rematched]]:
+        """Ask the rules of the newest generation again about envelopes of a message; durable when it fires.
+
+        @param envelopes: some or all of them.
+        @param dryRun: change nothing.
+        @return: those that change.
+        @raise QueueError: it would not outlast a restart.
         """
 
     def explain(

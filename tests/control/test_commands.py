@@ -360,6 +360,7 @@ class SchemaTests(CommandTestCase):
             "part": "mta",
             "verbose": True,
             "start": True,
+            "dry": True,
             "supposed": {"recipients": ["ann@remote.test"]},
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))
