@@ -39,6 +39,7 @@ from pysmtpd.interfaces import (
     ResolverSettings,
     SpoolError,
     TableError,
+    TableUpdate,
     asDeferred,
 )
 from pysmtpd.listen.listeners import CannotAdopt, Listeners
@@ -62,10 +63,13 @@ from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
+from pysmtpd.router.forwards import HelperForwards, LaneForwards
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide, rematch
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.gate import ActionGate
+from pysmtpd.table.keeper import Keeper
+from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 from pysmtpd.tls.generations import CertificateGenerations
@@ -177,6 +181,8 @@ class Daemon(Service):
             lambda config: self.listeners.retire(config),
         )
         self._reloading = DeferredLock()
+        self.keeper = Keeper(platform)
+        self.keeper.take(config.tables, self.tables)
         self.scheduler: IScheduler = makeBackend(
             "scheduler", config.schedulerBackend, platform, {"limits": config.scheduler}
         )
@@ -186,7 +192,9 @@ class Daemon(Service):
         self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
-        self.router = Router(platform, decide, self.generations.tables)
+        forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
+        self._forwards = forwards
+        self.router = Router(platform, decide, self.generations.tables, forwards=forwards, report=self.report)
         self.certificates = CertificateGenerations(self._makeCertificates(config))
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
@@ -245,11 +253,21 @@ class Daemon(Service):
         @param before: a table that says the same there is the same.
         @raise NoSuchBackend: of one of them.
         """
-        known = before.config.tables if before is not None else {}
+        services = servicesOf(config)
+        if before is None:
+            same: dict[str, ITable] = {}
+        else:
+            asked = servicesOf(before.config)
+            same = {
+                name: before.tables[name]
+                for name, spec in config.tables.items()
+                if name in before.tables
+                and isSameTable(before.config.tables[name], spec)
+                and asked.get(name) == services.get(name)
+            }
         return {
-            name: before.tables[name]
-            if before is not None and name in known and isSameTable(known[name], spec)
-            else makeBackend("table", spec.backend, self._platform, {"spec": spec})
+            name: same.get(name)
+            or makeBackend("table", spec.backend, self._platform, {"spec": spec, "services": services.get(name, ())})
             for name, spec in config.tables.items()
         }
 
@@ -281,9 +299,9 @@ class Daemon(Service):
         return Deferred.fromCoroutine(work).addErrback(failed)
 
     async def _start(self) -> None:
-        for name, table in self.tables.items():
+        for name in self.tables:
             try:
-                await table.update()
+                await self.keeper.update(name)
             except TableError as error:
                 who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
                 raise TableError(f"table {name}: {error}{who}") from error
@@ -381,10 +399,11 @@ class Daemon(Service):
         except NoSuchBackend as error:
             raise ReloadRefused([str(error)]) from error
         problems: list[str] = []
+        read: dict[str, TableUpdate] = {}
         for name, table in tables.items():
             if table is not before.tables.get(name):
                 try:
-                    await table.update()
+                    read[name] = await table.update()
                 except TableError as error:
                     problems.append(_placed(config.tables[name].where, str(error)))
         certificates = await run(RELOAD_LANE, self._makeCertificates, config)
@@ -397,6 +416,7 @@ class Daemon(Service):
             raise ReloadRefused([self._cannotListen(error)]) from error
         self.certificates.adopt(certificates)
         self.queue.adopt(config.queue)
+        self.keeper.take(config.tables, tables, read)
         return self.generations.add(config, tables), changes(before.config, config)
 
     def _cannotListen(self, error: CannotAdopt) -> str:
@@ -499,7 +519,7 @@ class Daemon(Service):
         def deciding(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:
             return rematch(config, destination, transaction)
 
-        router = Router(self._platform, deciding, self.generations.tables)
+        router = Router(self._platform, deciding, self.generations.tables, forwards=self._forwards)
         decision = await asDeferred(router.expand(config, destination.recipient, transaction))
         refusal = decision.refusal
         if refusal is None:
@@ -515,12 +535,22 @@ class Daemon(Service):
     async def _explain(
         self, config: Config, supposed: Supposed, asksDns: bool
     ) -> tuple[Explanation, Sequence[Mapping[str, object]]]:
-        explanation = await self.listeners.rehearse(config, supposed, asksDns)
+        # This one tells nobody what it finds.
+        router = Router(self._platform, decide, self.generations.tables, forwards=self._forwards)
+        explanation = await self.listeners.rehearse(config, supposed, asksDns, router)
         routes: list[Mapping[str, object]] = []
         for destination in explanation.destinations:
             isRemote = destination.agent is Agent.MTA
             routes.append(await self.mta.foresee(config, destination, explanation.path, asksDns) if isRemote else {})
         return explanation, routes
+
+    def tableRows(self) -> Sequence[Mapping[str, object]]:
+        """See L{IOperator.tableRows}."""
+        return self.keeper.show()
+
+    def updateTable(self, name: str) -> Deferred[TableUpdate]:
+        """See L{IOperator.updateTable}."""
+        return self.keeper.update(name)
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

@@ -32,10 +32,12 @@ from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.config.unbuilt import unbuilt
+from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
+from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
@@ -66,7 +68,9 @@ class Options(UsageOptions):
     """The command line, of twistd's subcommand and of the console command alike."""
 
     longdesc = (
-        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another. "
+        "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another, "
+        "`pysmtpd convert` turns a configuration of OpenSMTPD before 6.4 into today's; "
+        "`pysmtpd makemap` and `pysmtpd newaliases` make the maps of tables of the backend db. "
         "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
         "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "
         "lacks something that it names, or has it open to everybody."
@@ -469,6 +473,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if arguments[:1] == ["explain"]:
         explain(arguments[1:], DEFAULT_CONFIGURATION, _load)
+        return
+    if arguments[:1] == ["convert"]:
+        convertFile(arguments[1:])
+        return
+    if arguments[:1] in (["makemap"], ["newaliases"]):
+        makeMap(arguments[0], arguments[1:])
         return
     options = Options()
     try:

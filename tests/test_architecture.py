@@ -19,8 +19,10 @@ ROOMS = {
 EDGES = {
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
     "pysmtpd.explaining",
+    "pysmtpd.makemap",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -47,7 +49,8 @@ PURE = (
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
-    *("pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
+    *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
 )
 EFFECT_FREE = {
     *(
@@ -88,7 +91,9 @@ REAL_WORLD = {
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.checking",
+    "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.makemap",
     *COMMAND_LINES,
 }
 WORLDLY = (

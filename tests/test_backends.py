@@ -47,7 +47,7 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(forms("queue"), ["fs:[PATH]", "null:", "ram:", "sqlite:[PATH]"])
         self.assertEqual(forms("scheduler"), ["null:", "ram:"])
         self.assertEqual(forms("stat"), ["null:", "ram:"])
-        self.assertEqual(forms("table"), ["file:PATH", "static:[PATH]"])
+        self.assertEqual(forms("table"), ["db:PATH", "file:PATH", "getpwnam", "sqlite:PATH", "static:[PATH]"])
 
     def test_listingImportsNoBackend(self) -> None:
         program = (

@@ -49,7 +49,7 @@ class CheckTests(ProcessTestCase):
             ('stat backend "statsd:"\n', r'^pysmtpd: unknown stat backend "statsd"; there are: null:, ram:$'),
             (
                 "table t ldap:x\n",
-                r'smtpd\.conf:3:1: unknown table backend "ldap"; there are: broken:, file:PATH, slow:MILLISECONDS, ',
+                r'smtpd\.conf:3:1: unknown table backend "ldap"; there are: broken:, db:PATH, file:PATH, getpwnam, slow:MILLISECONDS, ',
             ),
             ('queue backend "ram:x"\n', r'^pysmtpd: queue backend "ram:x": .*; it is written ram:$'),
         ):

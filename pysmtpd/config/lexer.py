@@ -81,6 +81,11 @@ class Lexer:
         self._expandedFrom = Where(file, 1)
         self._reread = 0
 
+    @property
+    def line(self) -> int:
+        """The number of the line that is read next."""
+        return self._line
+
     def nextLine(self) -> list[Token] | None:
         """The next logical line that has tokens, without its end; None at the end of the file. A broken line is skipped."""
         while self._at < len(self._text) or self._expansion:

@@ -121,8 +121,8 @@ def _port(draft: Draft, directive: Directive, option: Node, place: Where, listen
 
 def _tag(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     tag = text(option)
-    if len(tag) >= MAX_TAG:
-        raise Refused(place, f"a tag has 1 to {MAX_TAG - 1} characters")
+    if len(tag.encode("utf-8", "surrogateescape")) > MAX_TAG:
+        raise Refused(place, f"a tag has 1 to {MAX_TAG} characters")
     if not tag or not tag.isprintable():
         raise Refused(place, "a tag is not empty, and printable", Finding.CHECK)
     return replace(listener, tag=tag)

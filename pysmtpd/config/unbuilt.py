@@ -47,7 +47,6 @@ UNBUILT: Mapping[str, Finder] = {
     "admd": _said("admd"),
     "bounce": _said("bounce"),
     "smtp ciphers": _said("smtp ciphers"),
-    "srs": lambda config: [config.srs.where] if config.srs else [],
     "mta max-deferred": _said("mta max-deferred"),
     "mta limit for domain": _said("mta limit for domain"),
     "mda wrapper": _said("mda wrapper"),
@@ -68,8 +67,6 @@ UNBUILT: Mapping[str, Finder] = {
     "listen submission": _listeners(lambda spec: spec.submission and spec.port not in _SUBMISSION_PORTS),
     "action mbox": _actions(lambda action: action.method is Method.MBOX),
     "action mda": _actions(lambda action: action.method is Method.MDA),
-    "action forward-only": _actions(lambda action: action.method is Method.FORWARD_ONLY),
-    "action expand-only": _actions(lambda action: action.method is Method.EXPAND_ONLY),
     "action maildir junk": _actions(lambda action: action.junk),
     "action wrapper": _actions(lambda action: action.wrapper),
     "action userbase": _actions(lambda action: action.userbase),
@@ -81,7 +78,6 @@ UNBUILT: Mapping[str, Finder] = {
     "relay backup": _actions(lambda action: action.isBackup),
     "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
     "relay domain": _actions(lambda action: action.domainTable),
-    "relay srs": _actions(lambda action: action.srs),
     "match regex": _regexes,
 }
 

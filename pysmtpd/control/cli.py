@@ -95,6 +95,12 @@ def _rematch(client: Client, options: argparse.Namespace) -> int:
     return EX_OK
 
 
+def _updateTable(client: Client, options: argparse.Namespace) -> int:
+    update = client.call("UpdateTable", table=options.id)["update"]
+    _print(options, update, render.tableUpdate)
+    return EX_OK
+
+
 def _simple(command: str, done: str, **arguments: Any) -> Action:
     def act(client: Client, options: argparse.Namespace) -> int:
         client.call(command, **arguments)
@@ -192,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     leaf(show, "routes", "routes: source and host address, connections, errors", _list("Routes", render.line))
     leaf(show, "hosts", "hosts: connections, errors, penalties", _list("Hosts", render.line))
     leaf(show, "relays", "relays: where messages go, and what they wait for", _list("Relays", render.line))
+    leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
 
     supposition.add(leaf(verbs, "explain", "why mail is, or would be, treated as it is; nothing is changed", _explain))
@@ -207,6 +214,13 @@ def _parser() -> argparse.ArgumentParser:
         for part, meaning in (("mda", "local delivery"), ("mta", "remote delivery"), ("smtp", "accepting connections")):
             leaf(parts, part, f"{verb} {meaning}", _simple(command, f"{part} {past}", part=part))
         leaf(parts, "envelope", f"{verb} envelopes", _selection(f"{command}Envelope", past), what)
+    leaf(
+        group("update", "read something again"),
+        "table",
+        "read a table's file again, while mail flows; counts what changed",
+        _updateTable,
+        "NAME",
+    )
     log = group("log", "how much the daemon logs")
     leaf(log, "verbose", "log more", _simple("Log", "logging verbosely", verbose=True))
     leaf(log, "brief", "log as usual", _simple("Log", "logging briefly", verbose=False))

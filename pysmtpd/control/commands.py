@@ -10,6 +10,7 @@ from pysmtpd.control.decisions import DecisionCommands
 from pysmtpd.control.queue import QueueCommands
 from pysmtpd.control.routes import RouteCommands
 from pysmtpd.control.schema import COMMANDS
+from pysmtpd.control.tables import TableCommands
 from pysmtpd.interfaces import IBody, IOperator, IQueue, IReport, IRoutes, IScheduler, IStat
 
 Run: TypeAlias = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
@@ -34,6 +35,7 @@ class Control:
         families = (
             self._queue,
             RouteCommands(routes),
+            TableCommands(operator, report),
             DaemonCommands(operator, scheduler, stat, report),
             DecisionCommands(operator),
         )

@@ -89,6 +89,28 @@ def fields(row: Mapping[str, Any], indent: str = "") -> str:
     return "\n".join(lines)
 
 
+def table(row: Mapping[str, Any]) -> str:
+    """One line of C{show tables}, and one for what is wrong."""
+    facts = [f"{row['entries']} entries"]
+    if row["globs"]:
+        facts.append(f"{row['globs']} of them patterns that are tried one by one")
+    if row["octets"]:
+        facts.append(f"about {row['octets']} bytes")
+    if row["age"] is not None:
+        facts.append(f"read {duration(row['age'])} ago")
+    if row["problems"]:
+        facts.append(f"{row['problems']} bad entries")
+    text = f"{row['table']} {row['backend']} " + ", ".join(facts)
+    return clean(text) + (f"\n    {clean(row['error'])}" if row["error"] else "")
+
+
+def tableUpdate(update: Mapping[str, Any]) -> str:
+    """What C{update table} says."""
+    counts = ", ".join(f"{update[what]} {what}" for what in ("added", "removed", "changed"))
+    lines = [f"{update['entries']} entries: {counts}", *update["problems"]]
+    return "\n".join(clean(line) for line in lines)
+
+
 def line(row: Mapping[str, Any]) -> str:
     """One row in one line: C{key=value key="a b"}."""
     return " ".join(f"{key}={value if str(value).isalnum() else json.dumps(value)}" for key, value in row.items())

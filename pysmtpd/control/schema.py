@@ -80,6 +80,13 @@ COMMANDS = {
         Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
         Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
         Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),
+        Command("Tables", "Tables that have a name: entries, age, the last error.", (("cursor", "text"),), _ROWS),
+        Command(
+            "UpdateTable",
+            "Read a table's source again; counts what changed. On an error what it held is still there.",
+            (("table", "text"),),
+            (("update", "json"),),
+        ),
         Command("Schedule", "Try now.", (("selection", "text"),), (("count", "integer"),)),
         Command(
             "Remove",

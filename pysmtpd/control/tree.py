@@ -93,7 +93,7 @@ class Tree:
         children = step["children"]
         for number, child in enumerate(children, 1):
             isLast = number == len(children)
-            source = f"   (from {self._short(child['source'])})" if child.get("source") else ""
+            source = f"   from {self._short(child['source'])}" if child.get("source") else ""
             name = child.get("node") or child["address"]
             yield f"{margin}{'└─' if isLast else '├─'} {name}{source}"
             yield from self._step(child, f"{margin}{'  ' if isLast else '│ '}   ")

@@ -44,7 +44,9 @@ from pysmtpd.interfaces.ready import Ready, asDeferred, whenReady
 from pysmtpd.interfaces.reporting import IReport, IReportBus, IStat
 from pysmtpd.interfaces.routing import (
     AddressAnswer,
+    ForwardRefused,
     IAuthenticator,
+    IForwardReader,
     IResolver,
     IRouter,
     ITable,
@@ -53,6 +55,7 @@ from pysmtpd.interfaces.routing import (
     MxHost,
     Service,
     TableError,
+    TableUpdate,
     TextAnswer,
     TlsaAnswer,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "DeliveryRefused",
     "Durability",
     "FileStat",
+    "ForwardRefused",
     "HelperFailed",
     "IAgent",
     "IAuthenticator",
@@ -83,6 +87,7 @@ __all__ = [
     "IDisk",
     "IFile",
     "IFilter",
+    "IForwardReader",
     "IHelper",
     "INetwork",
     "IOperator",
@@ -124,6 +129,7 @@ __all__ = [
     "StoredMessage",
     "StoredPage",
     "TableError",
+    "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
     "User",

@@ -72,6 +72,17 @@ def close(transport: Any, data: bytes) -> bool:
     return True
 
 
+def hasUnread(transport: Any) -> bool:
+    """Has the system something of the peer that was not read yet? Closing now would reset the connection.
+
+    @param transport: one that L{canWriteDirectly}.
+    """
+    try:
+        return bool(transport.socket.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
 def descriptor(transport: Any) -> int:
     """The number of the connection's file descriptor; 0 where there is none. The system always gives the lowest free one."""
     try:

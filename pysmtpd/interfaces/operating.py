@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.routing import TableUpdate
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.explanation import Explanation, Supposed
@@ -54,7 +55,7 @@ class IBackendMaker(Interface):
         """
         @param argument: what stands after the colon.
         @param settings: of the kind: queue C{{"spool": path, "limits": QueueLimits}}; scheduler C{{"limits": SchedulerLimits}};
-            stat C{{}}; table C{{"spec": TableSpec}}.
+            stat C{{}}; table C{{"spec": TableSpec, "services": services that the configuration asks it for}}.
         @raise ValueError: the argument is wrong; the text says what would be right.
         """
 
@@ -82,6 +83,16 @@ class IOperator(Interface):
         """
 
     def resumeEnvelopes(envelopes: Sequence[EnvelopeId]) -> Deferred[int]: ...
+
+    def tableRows() -> Sequence[Mapping[str, object]]:
+        """Each table that has a name: backend, entries, age, the last error."""
+
+    def updateTable(name: str) -> Deferred[TableUpdate]:
+        """Read a table's source again.
+
+        @raise KeyError: there is no such table.
+        @raise TableError: it could not be read; what it held before is still there.
+        """
 
     def reload() -> Deferred[ReloadDone]:
         """Read the configuration again, check it, and go on by it. Sessions under way keep the generation that they began with.

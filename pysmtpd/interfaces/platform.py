@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTCP, IReactorTime, IReactorUDP, IReactorUNIX
 from zope.interface import Attribute, Interface
+
+from pysmtpd.model.question import UserInfo
 
 T = TypeVar("T")
 
@@ -97,6 +99,19 @@ class IDisk(Interface):
     def open(path: str) -> IFile:
         """A file for reading."""
 
+    def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        """The whole of a plain file in a directory, if nobody but C{owners} (and root) could have written it.
+
+        File and directory belong to one of them and are not writable by group or others; the file is no symbolic link. That is looked
+        at on what is open, so nothing can be put in its place.
+
+        @param owners: user ids.
+        @param most: octets that it may have.
+        @raise NotADirectoryError: there is no such directory.
+        @raise FileNotFoundError: there is no such file in it.
+        @raise PermissionError: with EPERM: others could have written it.
+        """
+
     def syncDirectory(path: str) -> None:
         """Its entries survive a power cut once this returned."""
 
@@ -128,10 +143,21 @@ class IDisk(Interface):
         @raise BlockingIOError: another process holds it; its message names the process id if that is known.
         """
 
-    def database(path: str) -> sqlite3.Connection:
+    def database(path: str, readOnly: bool = False) -> sqlite3.Connection:
         """A SQLite database in autocommit mode (C{isolation_level=None}), usable from any one thread at a time.
 
         A simulated disk answers with one whose commits survive its power cuts only if C{synchronous} was at least FULL.
+
+        @param readOnly: nothing is made or changed; without a file it raises L{sqlite3.OperationalError}.
+        """
+
+    def identity(path: str) -> tuple[int, ...]:
+        """Other numbers as soon as another file has taken the place (the first two), or as the file was written to. Follows links."""
+
+    def isWritableOnlyBy(file: IFile, path: str, users: Collection[int]) -> bool:
+        """Can nobody but these users have written what is read from C{file}, which was opened as C{path}, or have put it there?
+
+        Its owner and mode are those of the open file; of all directories above it, links resolved, too.
         """
 
 
@@ -207,6 +233,14 @@ class IHelper(Interface):
         The process ends when the connection does.
 
         @raise HelperFailed: there is none; never for root.
+        """
+
+    def forward(user: UserInfo, protocol: IProtocol) -> Deferred[None]:
+        """Read the C{.forward} of a user, as that user, and connect the protocol to whom reads it.
+
+        What comes is one JSON object, then the end: C{text} (octets as Latin-1; null: there is none), or C{refused} and C{errno}.
+
+        @raise HelperFailed: it is not read; never for root.
         """
 
 

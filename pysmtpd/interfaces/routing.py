@@ -13,13 +13,15 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import Transaction
-from pysmtpd.model.question import Service
+from pysmtpd.model.question import Service, UserInfo
 from pysmtpd.model.tlsa import Tlsa
 from pysmtpd.model.value import value
 
 __all__ = [
     "AddressAnswer",
+    "ForwardRefused",
     "IAuthenticator",
+    "IForwardReader",
     "IResolver",
     "IRouter",
     "ITable",
@@ -28,6 +30,7 @@ __all__ = [
     "MxHost",
     "Service",
     "TableError",
+    "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
 ]
@@ -37,10 +40,34 @@ class TableError(Exception):
     """A table cannot answer now: a temporary failure, never a wrong answer."""
 
 
+@value
+class TableUpdate:
+    """What reading a table's source again has found.
+
+    @ivar entries: in all, now.
+    @ivar changed: keys with another value.
+    @ivar globs: patterns that are tried one by one.
+    @ivar octets: memory, by a rule of thumb; 0: the source is asked each time.
+    @ivar problems: what is wrong with single entries, each with its place; asking for one is a L{TableError}.
+    """
+
+    entries: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    globs: int = 0
+    octets: int = 0
+    problems: tuple[str, ...] = ()
+
+
 class ITable(Interface):
     """One table. Keys are text, in lower case where the service ignores case (the front does that)."""
 
     name: str = Attribute("Its name in the configuration.")
+    allowsCommands: bool = Attribute(
+        "Its values may name commands (C{|command}), files (C{/path}) and C{:include:}s: nobody but root and the daemon's user can have "
+        "written them, or the configuration says C{allow-commands}. It may change at an C{update}."
+    )
 
     def match(service: Service, key: str) -> Ready[bool]:
         """Does any entry match (domain, netaddr, mailaddr, string, regex)?
@@ -55,15 +82,15 @@ class ITable(Interface):
         """
 
     def fetch(service: Service) -> Ready[str | None]:
-        """The next entry, in turn (source, relayhost); None: the table is empty.
+        """The next entry, in turn, beginning anywhere (source, relayhost); None: the table is empty.
 
         @raise TableError:
         """
 
-    def update() -> Deferred[None]:
-        """Read its source again. On an error the old content stays.
+    def update() -> Deferred[TableUpdate]:
+        """Read its source again. Questions are answered meanwhile, from the old content; on an error that stays.
 
-        @raise TableError:
+        @raise TableError: the source cannot be read, or is wrong; the text says where.
         """
 
 
@@ -72,6 +99,21 @@ class IRouter(Interface):
 
     def expand(config: Config, path: Path, transaction: Transaction) -> Ready[Decision]:
         """Never fails: what cannot be answered becomes a decision with a 4xx refusal."""
+
+
+class ForwardRefused(Exception):
+    """There is a C{.forward}, and it must not be used: it is a link, or others could have written it. The text says why."""
+
+
+class IForwardReader(Interface):
+    """Reads the C{.forward} of users, as these users: with their rights and no others."""
+
+    def read(user: UserInfo) -> Deferred[str | None]:
+        """The text of the file; None: there is none.
+
+        @raise ForwardRefused: it must not be used.
+        @raise OSError: it cannot be told now: the home is away or does not answer, the file is too large, too many are being read.
+        """
 
 
 class IAuthenticator(Interface):

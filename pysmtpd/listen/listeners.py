@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import CannotListenError
@@ -201,13 +202,16 @@ class Listeners:
         for listener in self._listeners:
             listener.resume()
 
-    def rehearse(self, config: Config, supposed: Supposed, asksDns: bool) -> Deferred[Explanation]:
+    def rehearse(self, config: Config, supposed: Supposed, asksDns: bool, router: IRouter) -> Deferred[Explanation]:
         """What would be said to a supposed peer, and decided about its mail, without effect.
 
         @param asksDns: DNS may be asked for the peer's name.
+        @param router: decides, in place of the one that sessions use.
         @raise Senseless: (or a Deferred that fails with it) this cannot be supposed.
         """
-        return Deferred.fromCoroutine(Rehearsal(self._near, setScene(config, supposed), asksDns).play())
+        return Deferred.fromCoroutine(
+            Rehearsal(replace(self._near, router=router), setScene(config, supposed), asksDns).play()
+        )
 
     def retire(self, config: Config) -> None:
         """End the sessions that began under this generation: idle ones at once, the others after their transaction."""

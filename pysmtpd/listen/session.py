@@ -79,6 +79,10 @@ class _Lost:
 LOST = _Lost()
 
 
+QUIT = "quit"
+"""Why a session ends whose peer has asked for it."""
+
+
 class Session:
     """The facts of one connection, and the transaction it is in, if it is in one.
 

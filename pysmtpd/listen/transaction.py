@@ -78,6 +78,8 @@ class OpenTransaction:
         self.accepted += 1
         if self.recipient is None:
             self.recipient = path
+        if notify and len(destinations) > 1:
+            notify = notify.ofCopies
         known = self._destinations
         for destination in destinations:
             if notify or orcpt:
@@ -85,7 +87,15 @@ class OpenTransaction:
             to = destination.recipient
             # Only the system that delivers may know that case does not matter (RFC 5321 2.4).
             local = to.local if destination.agent is Agent.MTA else to.local.lower()
-            known.setdefault((destination.action, destination.user, local, to.domain.lower()), destination)
+            key = (
+                destination.action,
+                destination.user,
+                local,
+                to.domain.lower(),
+                destination.command,
+                destination.file,
+            )
+            known.setdefault(key, destination)
 
     def begin(self, submit: ISubmit, pipe: IBodyPipe | None, until: float) -> None:
         """DATA was accepted: open the submission."""

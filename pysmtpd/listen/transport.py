@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd.interfaces import direct
-from pysmtpd.listen.session import Session
+from pysmtpd.listen.session import QUIT, Session
 from pysmtpd.listen.verbs import HANDLERS
 from pysmtpd.model.events import SessionTls
 from pysmtpd.model.reply import Reply
@@ -73,6 +73,7 @@ class ServerTransport:
         "_producing",
         "_readPaused",
         "_running",
+        "_since",
         "_waiting",
         "deadline",
         "session",
@@ -91,6 +92,7 @@ class ServerTransport:
         self.deadline = 0.0
         self.slot = 0
         self._waiting: Waiting | None = None
+        self._since = 0.0
         self._direct = False
         self._running = False
         self._held = False
@@ -172,7 +174,8 @@ class ServerTransport:
     def _settle(self, idle: Idle, progress: bool) -> None:
         core = self._core
         output = core.output()
-        if idle is CLOSED and self._direct and not self._closing:
+        hasQuit = idle is CLOSED and self.session.reason == QUIT
+        if hasQuit and self._direct and not self._closing:
             if direct.close(self.transport, output):
                 return
             output = b""
@@ -182,7 +185,7 @@ class ServerTransport:
         if self._closing or self._handshaking:
             return
         if idle is CLOSED or (self._eof and idle is NEED_DATA):
-            self.finish()
+            self._finish(not hasQuit)
             return
         if self._draining is not None and self._isIdle():
             self.hangup(self._draining)
@@ -202,13 +205,17 @@ class ServerTransport:
         waiting = US if self._held else self._core.waiting
         if not progress and waiting is self._waiting and waiting is not DATA:
             return
+        if waiting is not DATA or self._waiting is not DATA:
+            self._since = self._listener.clock.seconds()
         self._waiting = waiting
         session = self.session
         limits = session.profile.limits
         if waiting is COMMAND:
             seconds = limits.commandTimeout
         elif waiting is DATA:
-            seconds = limits.dataTimeout
+            # A refused chunk belongs to no transaction, whose end would count.
+            left = self._since + limits.sessionTimeout - self._listener.clock.seconds()
+            seconds = max(0.0, min(limits.dataTimeout, left))
         elif waiting is US:
             seconds = limits.sessionTimeout
         else:
@@ -261,17 +268,23 @@ class ServerTransport:
             output = self._core.output()
             if output:
                 self._write(output)
-        self._finish(inContent)
+        self._finish(inContent or self._hasUnread())
+
+    def _hasUnread(self) -> bool:
+        """Has the peer said more than we have read? When an idle session ends it has not, and need not be waited for."""
+        if self._readPaused or self._core.buffered:
+            return True
+        return self._direct and direct.hasUnread(self.transport)
 
     def finish(self) -> None:
         self._finish(False)
 
-    def _finish(self, inContent: bool) -> None:
+    def _finish(self, mayComeMore: bool) -> None:
         """Close once everything is written.
 
-        @param inContent: the peer is sending. Closing with unread octets would reset the connection, and a peer that is still writing
-            would never read our last words: so only our side is closed, and what still comes is thrown away, until the peer closes or
-            L{LINGER} is over.
+        @param mayComeMore: the peer has not said that it is done. Closing with unread octets would reset the connection, and a peer
+            that is still writing would never read our last words: so only our side is closed, and what still comes is thrown away, until
+            the peer closes or L{LINGER} is over.
         """
         if self._closing:
             return
@@ -287,7 +300,12 @@ class ServerTransport:
             self.transport.abortConnection()
             return
         self._listener.timeouts.arm(self, LINGER)
-        if inContent and self.session.tls is None and hasattr(self.transport, "loseWriteConnection"):
+        if (
+            mayComeMore
+            and not self._eof
+            and self.session.tls is None
+            and hasattr(self.transport, "loseWriteConnection")
+        ):
             if self._readPaused:
                 self._readPaused = False
                 self.transport.resumeProducing()

@@ -5,6 +5,7 @@ The daemon obeys them, the log and the reject text cite them, C{explain} prints 
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 from pysmtpd.model.address import Path
@@ -58,13 +59,47 @@ class Question(NamedTuple):
         return "nothing" if self.got is None else str(self.got)
 
 
+class Kind(Enum):
+    """What a node of an expansion is."""
+
+    ADDRESS = "address"
+    USER = "user"
+    COMMAND = "command"
+    FILE = "file"
+    INCLUDE = "include"
+    ERROR = "error"
+    SRS = "srs"
+    UNKNOWN = "unknown"
+
+
+@value
+class Source:
+    """What gave a node of an expansion.
+
+    @ivar name: of a table, or the path of an included file or of a C{.forward}.
+    @ivar key: under which the table gave it; empty in a file.
+    @ivar where: the line that says so, where that is known: of the table in the configuration, or of the file itself.
+    """
+
+    name: str
+    key: str = ""
+    where: Where | None = None
+
+    def __str__(self) -> str:
+        key = f'["{self.key}"]' if self.key else ""
+        return f"{self.name}{key}" + (f" ({self.where})" if self.where else "")
+
+
 @value
 class Step:
-    """One address on its way through the rules and its expansion; the tree that C{explain} prints.
+    """One node on its way through the rules and its expansion; the tree that C{explain} prints.
 
+    @ivar path: the address; of a node that is none, the address that it belongs to, or a user's name without a domain.
     @ivar chosen: the rule that matched, or None.
     @ivar outcome: one sentence: C{'action "local": maildir'}, C{"rejected"}, C{"no rule matches"}.
     @ivar children: what the address expanded to.
+    @ivar node: the node as it was given, where it is neither an address nor a user.
+    @ivar source: what gave it; None: the RCPT command.
     """
 
     path: Path
@@ -73,6 +108,9 @@ class Step:
     chosen: Where | None = None
     outcome: str = ""
     children: tuple[Step, ...] = ()
+    kind: Kind = Kind.ADDRESS
+    node: str = ""
+    source: Source | None = None
 
 
 @value
@@ -83,9 +121,11 @@ class Decision:
     @ivar refusal: the reply that refuses it (4xx or 5xx), or None.
     @ivar reason: for the log: why, with the rule's place; never shown to the peer.
     @ivar step: how it was decided.
+    @ivar faults: what an operator or a user has to mend, one sentence each, for the log.
     """
 
     destinations: tuple[Destination, ...]
     refusal: Reply | None
     reason: str
     step: Step
+    faults: tuple[str, ...] = ()

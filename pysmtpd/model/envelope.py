@@ -21,6 +21,17 @@ class Notify(IntFlag):
     DELAY = 4
     NEVER = 8
 
+    @property
+    def ofCopies(self) -> Notify:
+        """What is asked for each of several copies that one recipient expands to (RFC 3461 5.2.7).
+
+        Nobody is told of the success of each: who they are is not the sender's business. Without C{SUCCESS} nothing may be left, and
+        nothing is not the same as not asked for.
+        """
+        if not self & Notify.SUCCESS:
+            return self
+        return self & ~Notify.SUCCESS or Notify.NEVER
+
 
 class Agent(Enum):
     """Who delivers an envelope."""

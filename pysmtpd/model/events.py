@@ -102,6 +102,17 @@ class CommandFailed(Event):
 
 
 @value
+class SrsRefused(Event):
+    """A bounce to a sender of the form that we rewrite them to, but not made by us, or too long ago."""
+
+    room: ClassVar[str] = "smtp"
+    word: ClassVar[str] = "srs-refused"
+    session: SessionId
+    rcpt: str
+    reason: str
+
+
+@value
 class SessionDisconnected(Event):
     room: ClassVar[str] = "smtp"
     word: ClassVar[str] = "disconnected"

@@ -50,12 +50,80 @@ class AskLookup(NamedTuple):
 
 
 class AskUser(NamedTuple):
-    """Is there a system user of this name? Answered by a bool."""
+    """Is there a system user of this name? Answered by a L{UserInfo}, or None: there is none."""
 
     name: str
 
     def __str__(self) -> str:
         return f'user "{self.name}"'
+
+
+class AskSelf(NamedTuple):
+    """Whom does the daemon run as? Answered by a L{UserInfo}."""
+
+    def __str__(self) -> str:
+        return "the daemon's own user"
+
+
+class AskToday(NamedTuple):
+    """The day, in days since the epoch. Answered by a number."""
+
+    def __str__(self) -> str:
+        return "the day"
+
+
+class AskTrust(NamedTuple):
+    """May what this table gives name commands, files and includes? Answered by a bool.
+
+    @ivar table: its name in the configuration.
+    """
+
+    table: str
+
+    def __str__(self) -> str:
+        return f"whether {self.table} may name commands"
+
+
+class AskInclude(NamedTuple):
+    """The text of an included file. Answered by text, or a C{TempFail}: it cannot be read, or others could have written it."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"the file {self.path}"
+
+
+class AskForward(NamedTuple):
+    """The text of a user's C{.forward}. Answered by text, by None: there is none, or by L{Refusal}: it is not to be believed."""
+
+    user: UserInfo
+
+    def __str__(self) -> str:
+        return f'.forward of "{self.user.name}"'
+
+
+class UserInfo(NamedTuple):
+    """An answer: a user, of the system or of a C{userbase}."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+    def __str__(self) -> str:
+        return f"uid {self.uid}, gid {self.gid}, {self.home}"
+
+
+class Refusal(NamedTuple):
+    """An answer: there is something, and it must not be used.
+
+    @ivar why: for the log.
+    """
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"refused: {self.why}"
 
 
 class TempFail(NamedTuple):
@@ -70,5 +138,5 @@ class TempFail(NamedTuple):
         return f"cannot be told now: {self.why}"
 
 
-Ask: TypeAlias = AskMatch | AskLookup | AskUser
-Answer: TypeAlias = bool | str | TempFail | None
+Ask: TypeAlias = AskMatch | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
+Answer: TypeAlias = bool | int | str | UserInfo | Refusal | TempFail | None

@@ -28,7 +28,7 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
-from pysmtpd.mta.keys import Target
+from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.task import Part, Task, group
@@ -114,7 +114,9 @@ class MtaAgent:
             return
         config = self._config()
         self._directory.adopt(config)
-        parts: dict[tuple[str, str], Part] = {}
+        parts: dict[tuple[str, str, str], Part] = {}
+        plain = message.transaction.sender
+        said = str(plain)
         for envelope in delivery.envelopes:
             place = self._directory.place(envelope.destination)
             if isinstance(place, Reply):
@@ -122,10 +124,14 @@ class MtaAgent:
                 self._tell(outcomes, [_outcome(envelope, result, place)])
                 continue
             relay, action = place
-            name = (action.name, relay.name)
+            sender = said
+            if action.mailFrom is not None or action.srs:
+                wallTime = self._platform.wallTime()
+                sender = str(finalSender(config, action, plain, envelope.destination, wallTime))
+            name = (action.name, relay.name, sender)
             part = parts.get(name)
             if part is None:
-                parts[name] = Part(message, relay, action, [envelope], outcomes)
+                parts[name] = Part(message, relay, action, [envelope], outcomes, sender)
             else:
                 part.envelopes.append(envelope)
         room = max(1, config.mta.taskHiwat)
@@ -386,7 +392,9 @@ class MtaAgent:
         """See L{IRoutes.foresee}."""
         resolver = self._resolver if asksDns else None
         own = self._platform.localAddresses()
-        return Deferred.fromCoroutine(foresee(config, destination, sender, resolver, own, self._clock))
+        return Deferred.fromCoroutine(
+            foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime())
+        )
 
     def showRoutes(self) -> Sequence[Mapping[str, object]]:
         now = self._clock.seconds()

@@ -35,6 +35,7 @@ async def foresee(
     resolver: IResolver | None,
     localAddresses: Sequence[str],
     clock: IReactorTime,
+    wallTime: float,
 ) -> Mapping[str, object]:
     """The next hop and its policy, as plain values.
 
@@ -55,7 +56,7 @@ async def foresee(
         "helo": key.helo,
         "source": key.source,
         "auth": key.auth,
-        "mail_from": finalSender(action, sender),
+        "mail_from": str(finalSender(config, action, sender, destination, wallTime)),
         "next": [],
         "problem": "",
     }

@@ -8,6 +8,8 @@ import idna
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Action, Config, Method, RelayHost
+from pysmtpd.model.envelope import Destination
+from pysmtpd.model.srs import rewriteSender
 from pysmtpd.mta.security import Level, Policy
 
 SMTP_PORT = 25
@@ -153,9 +155,15 @@ def hostLevel(key: RelayKey, host: RelayHost) -> Level | None:
     return key.level
 
 
-def finalSender(action: Action, sender: Path) -> str:
-    """MAIL FROM after C{mail-from}, which leaves the null path alone; an empty half keeps the original's."""
+def finalSender(config: Config, action: Action, sender: Path, destination: Destination, wallTime: float) -> Path:
+    """MAIL FROM after C{mail-from}, which leaves the null path alone (an empty half keeps the original's), and C{srs}, which is for what
+    was forwarded.
+
+    @param wallTime: seconds since the epoch.
+    """
     change = action.mailFrom
-    if change is None or sender.isNull:
-        return str(sender)
-    return str(Path(change.local or sender.local, change.domain or sender.domain))
+    if change is not None and not sender.isNull:
+        sender = Path(change.local or sender.local, change.domain or sender.domain)
+    if action.srs and destination.isForwarded:
+        sender = rewriteSender(config, sender, destination.original, wallTime)
+    return sender

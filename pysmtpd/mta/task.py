@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pysmtpd.interfaces.delivery import IOutcomes
 from pysmtpd.model.config import Action, Method
 from pysmtpd.model.envelope import Envelope, Message
-from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey, finalSender
+from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Level, Policy
 from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
@@ -16,19 +16,27 @@ from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
 class Part:
     """The envelopes of one message that go to one relay by one action.
 
+    @ivar sender: the MAIL FROM of all of them.
     @ivar moves: hosts that turned out to be of no use in this attempt.
     """
 
-    __slots__ = ("action", "envelopes", "message", "moves", "outcomes", "relay")
+    __slots__ = ("action", "envelopes", "message", "moves", "outcomes", "relay", "sender")
 
     def __init__(
-        self, message: Message, relay: Relay, action: Action, envelopes: list[Envelope], outcomes: IOutcomes
+        self,
+        message: Message,
+        relay: Relay,
+        action: Action,
+        envelopes: list[Envelope],
+        outcomes: IOutcomes,
+        sender: str,
     ) -> None:
         self.message = message
         self.relay = relay
         self.action = action
         self.envelopes = envelopes
         self.outcomes = outcomes
+        self.sender = sender
         self.moves = 0
 
     def end(self) -> None:
@@ -79,7 +87,7 @@ class Task:
                 part.relay.begin()
                 part.envelopes = mine
                 kept.append(part)
-                left.append(Part(part.message, part.relay, part.action, others, part.outcomes))
+                left.append(Part(part.message, part.relay, part.action, others, part.outcomes, part.sender))
         self.parts = kept
         rest = Task(self.key, left, self.target, self.since)
         rest.policy = self.policy
@@ -146,7 +154,7 @@ def group(ready: Sequence[tuple[Part, Sequence[Target]]]) -> list[tuple[Transact
     """
     groups: list[_Group] = []
     for part, targets in ready:
-        key = TransactionKey(finalSender(part.action, part.message.transaction.sender), targets[0].policy.level)
+        key = TransactionKey(part.sender, targets[0].policy.level)
         if not any(other.key == key and other.join(part, targets) for other in groups):
             groups.append(_Group(key, part, targets))
     return [(found.key, found.parts, found.targets) for found in groups]

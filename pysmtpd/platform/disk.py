@@ -7,7 +7,9 @@ import fcntl
 import os
 import sqlite3
 import stat
+from collections.abc import Collection
 from typing import cast
+from urllib.parse import quote
 
 from zope.interface import classImplements, implementer
 
@@ -54,7 +56,11 @@ class RealDisk(RealFiles):
             raise
         return cast("IFile", file)
 
-    def database(self, path: str) -> sqlite3.Connection:
+    def database(self, path: str, readOnly: bool = False) -> sqlite3.Connection:
+        if readOnly:
+            # Of a file's address all is quoted that SQLite would take for something else.
+            place = f"file:{quote(path)}?mode=ro"
+            return sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
         # Nobody else's to read, whatever the process's umask is; the journal beside it gets the same mode from SQLite.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -62,3 +68,27 @@ class RealDisk(RealFiles):
         finally:
             os.close(descriptor)
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def identity(self, path: str) -> tuple[int, ...]:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+    def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
+        found = os.fstat(file.fileno())
+        if not _isOwn(found, users) or not stat.S_ISREG(found.st_mode):
+            return False
+        # Whoever may write a directory may put another file in the place; with the sticky bit, only in the place of their own.
+        above = os.path.dirname(os.path.realpath(path))
+        while True:
+            found = os.stat(above)
+            isSticky = bool(found.st_mode & stat.S_ISVTX) and found.st_uid in users
+            if not _isOwn(found, users) and not isSticky:
+                return False
+            if above == os.path.dirname(above):
+                return True
+            above = os.path.dirname(above)
+
+
+def _isOwn(found: os.stat_result, users: Collection[int]) -> bool:
+    """Group and others may not write it."""
+    return found.st_uid in users and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
+
+from pysmtpd.platform.trusted import readTrusted
 
 if TYPE_CHECKING:
     from pysmtpd.interfaces.platform import IFile
@@ -77,6 +80,9 @@ class RealFiles:
 
     def _opened(self, path: str, flags: int, mode: int) -> IFile:
         return cast("IFile", RealFile(os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, mode)))
+
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        return readTrusted(directory, name, owners, most)
 
     def syncDirectory(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pysmtpd.mda.host import DeliveryHost
 from pysmtpd.platform.files import RealFiles
+from pysmtpd.platform.trusted import readTrusted
 from pysmtpd.privilege.helper import run
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def main(descriptor: int) -> None:
     """
     @param descriptor: of the socket that the daemon asks by.
     """
-    run(socket.socket(fileno=descriptor), serve)
+    run(socket.socket(fileno=descriptor), serve, readTrusted)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
 from pysmtpd.interfaces import HelperFailed, IHelper, INetwork, IWorkers
+from pysmtpd.model.question import UserInfo
 from pysmtpd.privilege import wire
 
 # Seconds for an answer; looking up a user may ask a directory on the network.
@@ -162,6 +163,15 @@ class Helper:
         if self.workers is None:
             return fail(HelperFailed("the helper has not been started"))
         return self.workers.run(LANE, self._askForHost, user).addCallback(self._connect, protocol)
+
+    def forward(self, user: UserInfo, protocol: IProtocol) -> Deferred[None]:
+        """See L{IHelper.forward}."""
+        if self.workers is None:
+            return fail(HelperFailed("the helper has not been started"))
+        return self.workers.run(LANE, self._askForForward, user).addCallback(self._connect, protocol)
+
+    def _askForForward(self, user: UserInfo) -> int:
+        return self._ask("forward", user=user.name, uid=user.uid, gid=user.gid, home=user.home)
 
     def _askForHost(self, user: str) -> int:
         return self._ask("host", user=user)

@@ -1,6 +1,6 @@
 """The root helper: the only part of a running daemon that is root. It is asked by the unprivileged daemon, and trusts it in nothing.
 
-It knows three verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
+It knows four verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
 no mail and no configuration. It ends when the daemon hangs up.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from pysmtpd.privilege import wire
 from pysmtpd.privilege.drop import becomeUser, hardenProcess
+from pysmtpd.privilege.forward import ForwardVerb, ReadTrusted
 
 # Delivery hosts at one time, whatever the daemon asks for.
 MAX_HOSTS = 64
@@ -60,18 +61,23 @@ class Terms:
 class Helper:
     """Answers one daemon."""
 
-    def __init__(self, connection: socket.socket, terms: Terms, serve: Callable[[socket.socket, str], object]) -> None:
+    def __init__(
+        self, connection: socket.socket, terms: Terms, serve: Callable[[socket.socket, str], object], read: ReadTrusted
+    ) -> None:
         """
         @param serve: what a delivery host does, with its connection and its user's home; it is called as that user.
+        @param read: how a .forward is read; it is called as its user.
         """
         self._connection = connection
         self._terms = terms
         self._serve = serve
         self._hosts = 0
+        self._forward = ForwardVerb(read)
         self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int]] = {
             "bind": self._bind,
             "file": self._file,
             "host": self._host,
+            "forward": self._forward.start,
         }
 
     def run(self) -> None:
@@ -94,7 +100,7 @@ class Helper:
             if act is None:
                 raise Refused("there is no such verb")
             given = act(values)
-        except (Refused, OSError) as error:
+        except (Refused, ValueError, OSError) as error:
             code = (error.errno or 0) if isinstance(error, OSError) else 0
             text = (error.strerror if isinstance(error, OSError) else None) or str(error)
             wire.send(self._connection, {"refused": text[:500], "errno": code})
@@ -193,8 +199,11 @@ class Helper:
 
     def _reap(self, *signalled: object) -> None:
         try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                self._hosts -= 1
+            while child := os.waitpid(-1, os.WNOHANG)[0]:
+                if child in self._forward.children:
+                    self._forward.children.discard(child)
+                else:
+                    self._hosts -= 1
         except ChildProcessError:
             return
 
@@ -207,7 +216,7 @@ def _bound(limit: int, most: int) -> None:
     resource.setrlimit(limit, (most, most))
 
 
-def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]) -> None:
+def run(connection: socket.socket, serve: Callable[[socket.socket, str], object], read: ReadTrusted) -> None:
     """The helper's life, in a fresh interpreter, as root: take the terms, say that we are ready, answer until the daemon has ended."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE"):
         # A terminal's or a service manager's signals go to all processes; ours is over when the daemon's is.
@@ -222,6 +231,6 @@ def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]
     # What user look-ups load, they load before there is a child.
     grp.getgrgid(0)
     pwd.getpwuid(0)
-    helper = Helper(connection, Terms.fromValues(first[0]), serve)
+    helper = Helper(connection, Terms.fromValues(first[0]), serve, read)
     wire.send(connection, {})
     helper.run()

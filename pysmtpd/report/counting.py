@@ -37,6 +37,7 @@ class Counting:
             events.SessionTls: self._sessionTls,
             events.SessionAuthenticated: self._sessionAuthenticated,
             events.CommandFailed: self._commandFailed,
+            events.SrsRefused: self._srsRefused,
             events.SessionDisconnected: self._sessionDisconnected,
             events.MessageAccepted: self._messageAccepted,
             events.EnvelopeAccepted: self._envelopeAccepted,
@@ -86,6 +87,9 @@ class Counting:
 
     def _sessionAuthenticated(self, when: float, event: events.SessionAuthenticated) -> None:
         self._increment("smtp.authentication." + _AUTHENTICATION.get(event.result, OTHER))
+
+    def _srsRefused(self, when: float, event: events.SrsRefused) -> None:
+        self._increment("smtp.srs.refused")
 
     def _commandFailed(self, when: float, event: events.CommandFailed) -> None:
         self._increment("smtp.failed-command")

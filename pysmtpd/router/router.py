@@ -10,19 +10,47 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.platform import IDisk, IPlatform
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.routing import IRouter, ITable, TableError
+from pysmtpd.interfaces.reporting import IReport
+from pysmtpd.interfaces.routing import ForwardRefused, IForwardReader, IRouter, ITable, TableError
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
-from pysmtpd.model.decision import Decision, Step
+from pysmtpd.model.decision import Decision, Kind, Step
+from pysmtpd.model.events import SrsRefused
 from pysmtpd.model.facts import Transaction
-from pysmtpd.model.question import Answer, Ask, AskMatch, AskUser, TempFail
+from pysmtpd.model.question import (
+    Answer,
+    Ask,
+    AskForward,
+    AskInclude,
+    AskLookup,
+    AskMatch,
+    AskSelf,
+    AskToday,
+    AskTrust,
+    AskUser,
+    Refusal,
+    TempFail,
+    UserInfo,
+)
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.srs import dayOf
 from pysmtpd.router.asking import Flights
 from pysmtpd.router.users import Users
 
 PATIENCE = 30.0
+
+INCLUDE_LANE = "include"
+MAX_INCLUDE = 1_048_576
+
+# Seconds for which a .forward is believed: a burst of mail reads it once.
+FORWARD_SECONDS = 5.0
+MAX_FORWARDS = 10_000
+
+# Seconds before the same fault is logged again.
+FAULT_SECONDS = 60.0
+MAX_FAULTS = 1000
 
 Deciding: TypeAlias = Generator[Ask, Answer, Decision]
 Decide: TypeAlias = Callable[[Config, Path, Transaction], Deciding]
@@ -35,16 +63,31 @@ class Router:
 
     _log = Logger()
 
-    def __init__(self, platform: IPlatform, decide: Decide, tables: Tables, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        platform: IPlatform,
+        decide: Decide,
+        tables: Tables,
+        patience: float = PATIENCE,
+        forwards: IForwardReader | None = None,
+        report: IReport | None = None,
+    ) -> None:
         """
         @param decide: L{pysmtpd.ruleset.decide}.
         @param tables: the tables of a generation, by name.
         @param patience: seconds that one question may take.
+        @param forwards: None: nobody has a .forward.
+        @param report: hears of refused bounces. None: nobody hears of anything, the log included.
         """
+        self._platform = platform
         self._decide = decide
         self._tables = tables
         self._flights = Flights(platform.clock, patience)
         self._users = Users(platform)
+        self._forwards = forwards
+        self._report = report
+        self._forwarded: dict[UserInfo, tuple[Answer, float]] = {}
+        self._faults: dict[str, float] = {}
 
     def expand(self, config: Config, path: Path, transaction: Transaction) -> Ready[Decision]:
         deciding = self._decide(config, path, transaction)
@@ -69,35 +112,73 @@ class Router:
                 else:
                     answer = self._answer(tables, ask)
                 if isinstance(answer, Deferred):
-                    return Deferred.fromCoroutine(self._continue(tables, deciding, answer, path))
+                    return Deferred.fromCoroutine(self._continue(tables, deciding, answer, path, transaction))
                 ask = send(answer)
         except StopIteration as decided:
-            decision: Decision = decided.value
-            return decision
+            return self._decided(decided.value, transaction)
         except Exception:
             return self._failed(path, Failure())
 
     async def _continue(
-        self, tables: Mapping[str, ITable], deciding: Deciding, answer: Ready[Answer], path: Path
+        self,
+        tables: Mapping[str, ITable],
+        deciding: Deciding,
+        answer: Ready[Answer],
+        path: Path,
+        transaction: Transaction,
     ) -> Decision:
         try:
             while True:
                 told = await answer if isinstance(answer, Deferred) else answer
                 answer = self._answer(tables, deciding.send(told))
         except StopIteration as decided:
-            decision: Decision = decided.value
-            return decision
+            return self._decided(decided.value, transaction)
         except Exception:
             return self._failed(path, Failure())
 
+    def _decided(self, decision: Decision, transaction: Transaction) -> Decision:
+        if decision.faults and self._report is not None:
+            for fault in decision.faults:
+                self._complain(fault)
+        step = decision.step
+        if step.kind is Kind.SRS and decision.refusal is not None and self._report is not None and not step.children:
+            self._report.happened(SrsRefused(transaction.session.session, str(step.path), decision.reason))
+        return decision
+
+    def _complain(self, fault: str) -> None:
+        """Once a minute: peers may try again and again."""
+        now = self._platform.clock.seconds()
+        if self._faults.get(fault, now) > now:
+            return
+        if len(self._faults) >= MAX_FAULTS:
+            self._faults.clear()
+        self._faults[fault] = now + FAULT_SECONDS
+        self._log.error("Mail cannot be taken: {fault}", fault=fault)
+
+    # --- answers
+
     def _answer(self, tables: Mapping[str, ITable], ask: Ask) -> Ready[Answer]:
-        if isinstance(ask, AskUser):
-            known = self._users.known(ask.name)
-            if known is not None:
-                return known
-            if ask in self._flights.waiting:
-                return self._flights.join(ask)
-            return self._flights.start(ask, self._users.find(ask.name))
+        match ask:
+            case AskMatch() | AskLookup():
+                return self._ofTable(tables, ask)
+            case AskUser(name):
+                known = self._users.known(name)
+                if known is not None:
+                    return known[0]
+                return self._flight(ask, lambda: self._users.find(name))
+            case AskForward(user):
+                return self._forward(ask, user)
+            case AskTrust(name):
+                table = tables.get(name)
+                return table is not None and table.allowsCommands
+            case AskInclude(path):
+                return self._flight(ask, lambda: self._include(path))
+            case AskSelf():
+                return self._users.me()
+            case AskToday():
+                return dayOf(self._platform.wallTime())
+
+    def _ofTable(self, tables: Mapping[str, ITable], ask: AskMatch | AskLookup) -> Ready[Answer]:
         table = tables.get(ask.table)
         if table is None:
             return TempFail(f'there is no table "{ask.table}"')
@@ -114,8 +195,46 @@ class Router:
             return TempFail(str(error))
         return flights.start((table, ask), answer) if isinstance(answer, Deferred) else answer
 
+    def _flight(self, ask: Ask, start: Callable[[], Deferred[Any]]) -> Deferred[Answer]:
+        """Equal questions are asked once."""
+        return self._flights.join(ask) if ask in self._flights.waiting else self._flights.start(ask, start())
+
+    def _forward(self, ask: AskForward, user: UserInfo) -> Ready[Answer]:
+        if self._forwards is None:
+            return None
+        known = self._forwarded.get(user)
+        if known is not None and known[1] > self._platform.clock.seconds():
+            return known[0]
+        reader = self._forwards
+
+        def refused(failure: Failure) -> Refusal:
+            failure.trap(ForwardRefused)
+            return Refusal(failure.getErrorMessage())
+
+        def start() -> Deferred[Answer]:
+            return reader.read(user).addErrback(refused).addCallback(self._learn, user)
+
+        return self._flight(ask, start)
+
+    def _learn(self, answer: Answer, user: UserInfo) -> Answer:
+        if len(self._forwarded) >= MAX_FORWARDS:
+            self._forwarded.clear()
+        self._forwarded[user] = (answer, self._platform.clock.seconds() + FORWARD_SECONDS)
+        return answer
+
+    def _include(self, path: str) -> Deferred[str]:
+        """Never follows a link, never believes what others could have written."""
+        owners = (self._users.me().uid,)
+        return self._platform.workers.run(INCLUDE_LANE, _readInclude, self._platform.disk, path, owners)
+
     def _failed(self, path: Path, failure: Failure) -> Decision:
         """A fault of ours or of a table costs this recipient one try."""
         self._log.failure("while deciding about {path}", failure=failure, path=str(path))
         reason = f"{path}: internal error: {failure.getErrorMessage()}"
         return Decision((), Reply(451, "Temporary failure", "4.3.0"), reason, Step(path, outcome=reason))
+
+
+def _readInclude(disk: IDisk, path: str, owners: tuple[int, ...]) -> str:
+    """Runs in the lane."""
+    directory, _, name = path.rpartition("/")
+    return disk.readTrusted(directory or "/", name, owners, MAX_INCLUDE).decode("utf-8")

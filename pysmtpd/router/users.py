@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.interfaces.platform import IPlatform, User
+from pysmtpd.model.question import UserInfo
 
 LANE = "users"
 FOUND_SECONDS = 60.0
@@ -18,26 +19,37 @@ class Users:
     def __init__(self, platform: IPlatform) -> None:
         self._platform = platform
         self._clock = platform.clock
-        self._known: dict[str, tuple[bool, float]] = {}
+        self._known: dict[str, tuple[UserInfo | None, float]] = {}
+        self._me: UserInfo | None = None
 
-    def known(self, name: str) -> bool | None:
-        """Is there such a user? None: it must be found out."""
+    def me(self) -> UserInfo:
+        """Whom the daemon runs as; that does not change."""
+        if self._me is None:
+            self._me = _info(self._platform.users.me())
+        return self._me
+
+    def known(self, name: str) -> tuple[UserInfo | None, float] | None:
+        """The user of this name, or None if there is no such user; beside it the monotonic time until which that is believed.
+
+        @return: None: it must be found out.
+        """
         entry = self._known.get(name)
-        if entry is None:
-            return None
-        isUser, until = entry
-        if until < self._clock.seconds():
+        if entry is not None and entry[1] < self._clock.seconds():
             del self._known[name]
             return None
-        return isUser
+        return entry
 
-    def find(self, name: str) -> Deferred[bool]:
+    def find(self, name: str) -> Deferred[UserInfo | None]:
         """Ask the system; L{OSError} if it cannot tell now."""
         return self._platform.workers.run(LANE, self._platform.users.byName, name).addCallback(self._learn, name)
 
-    def _learn(self, user: object, name: str) -> bool:
-        isUser = user is not None
+    def _learn(self, user: User | None, name: str) -> UserInfo | None:
+        found = None if user is None else _info(user)
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[name] = (isUser, self._clock.seconds() + (FOUND_SECONDS if isUser else MISSING_SECONDS))
-        return isUser
+        self._known[name] = (found, self._clock.seconds() + (MISSING_SECONDS if found is None else FOUND_SECONDS))
+        return found
+
+
+def _info(user: User) -> UserInfo:
+    return UserInfo(user.name, user.uid, user.gid, user.home)

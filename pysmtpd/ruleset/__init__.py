@@ -19,8 +19,8 @@ __all__ = ["decide", "rematch"]
 def decide(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:
     """What becomes of C{path} as the recipient of a transaction.
 
-    Each yielded question is answered by C{send}: L{AskMatch<pysmtpd.model.question.AskMatch>} and C{AskUser} with a bool,
-    C{AskLookup} with text or None, each of them with C{TempFail} where it cannot be told now. The generator returns the decision,
-    which records every rule that was tried, every question, and the tree of the expansion.
+    Each yielded question is answered by C{send}, as the question's own class says (L{pysmtpd.model.question}), each of them with
+    C{TempFail} where it cannot be told now. The generator returns the decision, which records every rule that was tried, every
+    question, and the tree of the expansion.
     """
     return Expansion(compileRules(config), path, transaction).run()

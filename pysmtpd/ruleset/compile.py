@@ -77,7 +77,7 @@ def compileRules(config: Config) -> Compiled:
 
 
 def _compile(config: Config) -> Compiled:
-    slots: dict[tuple[Predicate, str], int] = {}
+    slots: dict[tuple[Predicate, str, bool], int] = {}
     rules: list[CompiledRule] = []
     for rule in config.rules:
         tests = tuple(
@@ -90,11 +90,12 @@ def _compile(config: Config) -> Compiled:
     return Compiled(config, tuple(rules), len(slots))
 
 
-def _test(rule: Rule, condition: Condition, slots: dict[tuple[Predicate, str], int]) -> Test:
+def _test(rule: Rule, condition: Condition, slots: dict[tuple[Predicate, str, bool], int]) -> Test:
     predicate = condition.predicate
     table = condition.table.name if condition.table else ""
-    slot = slots.setdefault((predicate, table), len(slots))
-    shown = "" if not table or table.startswith("<") else f" <{table}>"
+    isRegex = condition.table is not None and condition.table.regex
+    slot = slots.setdefault((predicate, table, isRegex), len(slots))
+    shown = "" if not table or table.startswith("<") else f"{' regex' if isRegex else ''} <{table}>"
     said = f"{'! ' if condition.negated else ''}{predicate.value}{shown}"
-    service = _SERVICES[predicate] if table else None
+    service = None if not table else Service.REGEX if isRegex else _SERVICES[predicate]
     return Test(predicate, slot, table, service, condition.negated, Considered(rule.where, rule.text, said))

@@ -1,26 +1,57 @@
-"""One RCPT: through the rules, through aliases and virtual addresses, down to users and remote addresses.
+"""One RCPT: through the rules, through aliases, virtual addresses and C{.forward}, down to users, commands, files and remote addresses.
 
 It always ends: nothing is expanded twice, not deeper than L{MAX_DEPTH}, and not into more than L{MAX_NODES}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, TypeAlias, TypeVar
+import re
+from collections.abc import Generator, Iterable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
-from pysmtpd.model.config import Action, Method
-from pysmtpd.model.decision import Decision, Question, Step
+from pysmtpd.model.command import NeedsShell, splitCommand
+from pysmtpd.model.config import Action, Method, TableRef
+from pysmtpd.model.decision import Decision, Kind, Question, Source, Step, Where
 from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.facts import Transaction
-from pysmtpd.model.question import Answer, Ask, AskLookup, AskUser, Service, TempFail
+from pysmtpd.model.question import (
+    Answer,
+    Ask,
+    AskForward,
+    AskInclude,
+    AskLookup,
+    AskMatch,
+    AskSelf,
+    AskToday,
+    AskTrust,
+    AskUser,
+    Refusal,
+    Service,
+    TempFail,
+    UserInfo,
+)
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.srs import BadSrs, decode, isSrs
 from pysmtpd.ruleset.compile import Compiled, CompiledRule
-from pysmtpd.ruleset.nodes import AddressNode, ErrorNode, Node, UnsupportedNode, UserNode, isUserName, parseNodes
+from pysmtpd.ruleset.nodes import (
+    AddressNode,
+    CommandNode,
+    ErrorNode,
+    FileNode,
+    IncludeNode,
+    Node,
+    UserNode,
+    isUserName,
+    parseLines,
+    parseNodes,
+)
 from pysmtpd.ruleset.walk import Walk, domainOf
 
 MAX_DEPTH = 10
 MAX_NODES = 10_000
+# In one .forward.
+MAX_FORWARD_NODES = 100
 
 INVALID = Reply(550, "Invalid recipient", "5.1.1")
 DENIED = Reply(550, "Relaying denied", "5.7.1")
@@ -32,46 +63,143 @@ UNEXPANDABLE = Reply(524, "Mailing list expansion problem", "5.2.4")
 _make: Any = tuple.__new__
 _ALIAS = Service.ALIAS
 _RELAY, _LMTP = Method.RELAY, Method.LMTP
+_ONLY = (Method.FORWARD_ONLY, Method.EXPAND_ONLY)
 _MTA, _MDA = Agent.MTA, Agent.MDA
+_USERINFO = re.compile(r"(?P<uid>[0-9]{1,10}):(?P<gid>[0-9]{1,10}):(?P<home>/[^\x00-\x1f:]*)\Z")
+_ROOT = 0
 
 T = TypeVar("T")
 Asking: TypeAlias = Generator[Ask, Answer, T]
+Outcome: TypeAlias = tuple[str, tuple[Step, ...]]
+
+
+class _Place(NamedTuple):
+    """Where in the tree a node stands.
+
+    @ivar rule: the one whose local action it belongs to.
+    @ivar path: the address that this rule took.
+    @ivar parent: the user whose name or .forward gave the node; the same name again is that user, not another alias.
+    @ivar depth: how many expansions led here.
+    @ivar table: the one that gave the node, itself or by an included file; empty: a .forward did.
+    @ivar owner: whose .forward gave the node, who is delivered to if it gives the same name again; None: a table did.
+    @ivar isIncluded: a file that a table named gave the node.
+    """
+
+    rule: CompiledRule
+    action: Action
+    path: Path
+    parent: str = ""
+    depth: int = 0
+    table: str = ""
+    owner: UserInfo | None = None
+    isIncluded: bool = False
 
 
 class Expansion:
     """Decides about one RCPT; used once."""
 
-    __slots__ = ("_compiled", "_destinations", "_nodes", "_rcpt", "_refusals", "_seen", "_transaction")
+    __slots__ = (
+        "_compiled",
+        "_delimiter",
+        "_destinations",
+        "_faults",
+        "_nodes",
+        "_rcpt",
+        "_refusals",
+        "_seen",
+        "_transaction",
+        "_trusted",
+    )
 
     def __init__(self, compiled: Compiled, rcpt: Path, transaction: Transaction) -> None:
         self._compiled = compiled
+        self._delimiter = compiled.config.subAddressDelimiter
         self._rcpt = rcpt
         self._transaction = transaction
-        self._destinations: dict[tuple[str, str, str], Destination] = {}
+        self._destinations: dict[tuple[str, str, str, str, str], Destination] = {}
         self._refusals: list[tuple[Reply, str]] = []
+        self._faults: list[str] = []
         self._seen: set[tuple[str, ...]] = set()
+        self._trusted: dict[str, Answer] = {}
         self._nodes = 0
 
     def run(self) -> Asking[Decision]:
         """Any refused node refuses the whole; otherwise one that cannot be told now is a temporary failure of the whole."""
-        step = yield from self._address(self._rcpt, 0)
+        rcpt = self._rcpt
+        self._isNew("address", rcpt.key)
+        if self._compiled.config.srs is not None and self._transaction.sender.isNull and isSrs(rcpt):
+            step = yield from self._srs(rcpt)
+        else:
+            step = yield from self._address(rcpt, 0)
         if not self._refusals and not self._destinations:
-            self._refuse(UNEXPANDABLE, f"{self._rcpt} expands to nothing")
+            self._refuse(UNEXPANDABLE, f"{rcpt} expands to nothing")
+        faults = tuple(self._faults)
         if self._refusals:
             reply, reason = min(self._refusals, key=lambda refusal: refusal[0].isTemporary)
-            return Decision((), reply, reason, step)
-        return Decision(tuple(self._destinations.values()), None, step.outcome, step)
+            return Decision((), reply, reason, step, faults)
+        return Decision(tuple(self._destinations.values()), None, step.outcome, step, faults)
 
     def _refuse(self, reply: Reply, reason: str) -> str:
         self._refusals.append((reply, reason))
         return reason
 
+    def _cannot(self, reason: str) -> Outcome:
+        """It cannot be told now, or done now."""
+        return self._refuse(TEMPORARY, reason), ()
+
+    def _fault(self, reason: str) -> Outcome:
+        """Likewise, and somebody has to mend it."""
+        self._faults.append(reason)
+        return self._cannot(reason)
+
     # --- addresses
 
-    def _address(self, path: Path, depth: int) -> Asking[Step]:
+    def _srs(self, path: Path) -> Asking[Step]:
+        """A sender that we may have rewritten: a bounce goes back to it, and nowhere else."""
+        config = self._compiled.config
+        spec = config.srs
+        assert spec is not None
+        questions: list[Question] = []
+        domain = path.domain.lower()
+        isOurs: Answer = domain == config.serverName.lower()
+        if not isOurs and spec.domains is not None:
+            service = Service.REGEX if spec.domains.regex else Service.DOMAIN
+            isOurs = yield from self._match(spec.domains.name, service, domain, questions)
+        if isinstance(isOurs, TempFail):
+            return Step(path, (), tuple(questions), None, self._refuse(TEMPORARY, f"{path}: {isOurs}"), kind=Kind.SRS)
+        if not isOurs:
+            return (yield from self._address(path, 0))
+        day = yield AskToday()
+        questions.append(Question(AskToday(), day))
+        if not isinstance(day, int):
+            return Step(path, (), tuple(questions), None, self._refuse(TEMPORARY, f"{path}: {day}"), kind=Kind.SRS)
+        try:
+            sender = decode(spec, path, day)
+        except BadSrs as error:
+            outcome = self._refuse(INVALID, f"{path} is no rewritten sender to answer to: {error}")
+            return Step(path, (), tuple(questions), None, outcome, kind=Kind.SRS)
+        self._isNew("address", sender.key)
+        child = yield from self._address(sender, 1)
+        return Step(path, (), tuple(questions), None, f"rewritten sender {sender}", (child,), kind=Kind.SRS)
+
+    def _match(self, table: str, service: Service, key: str, questions: list[Question]) -> Asking[Answer]:
+        ask = AskMatch(table, service, key)
+        answer = yield ask
+        questions.append(Question(ask, answer))
+        return answer
+
+    def _address(self, path: Path, depth: int, source: Source | None = None) -> Asking[Step]:
         """An address from outside (depth 0) or from an expansion."""
         walk = Walk(self._compiled, path, self._transaction, isForwarded=depth > 0)
         rule = yield from walk.run()
+        if rule is None and not path.domain:
+            # RFC 5321 4.5.1: no rule says anything about the bare form; then it is ours by name.
+            named = Path(path.local, self._compiled.config.serverName)
+            again = Walk(self._compiled, named, self._transaction, isForwarded=depth > 0)
+            rule = yield from again.run()
+            again.considered[:0] = walk.considered
+            again.questions[:0] = walk.questions
+            walk = again
         children: tuple[Step, ...] = ()
         chosen = None
         if rule is None:
@@ -85,148 +213,214 @@ class Expansion:
             if action is None:
                 outcome = self._refuse(REJECTED if depth == 0 else UNEXPANDABLE, f"{path} is rejected at {rule.place}")
             elif action.method is _RELAY:
-                self._add(rule, action, path, "", _MTA)
+                to = path if path.domain else Path(path.local, self._compiled.config.serverName)
+                self._add(_Place(rule, action, to, "", depth), "", _MTA)
                 outcome = f'action "{action.name}": relay'
-            elif action.virtual:
-                outcome, children = yield from self._virtual(rule, action, path, depth, walk.questions)
             else:
-                name = path.local.lower()
-                outcome, children = yield from self._user(rule, action, path, name, "", depth, walk.questions)
-        return Step(path, tuple(walk.considered), tuple(walk.questions), chosen, outcome, children)
+                place = _Place(rule, action, path, "", depth)
+                if action.virtual:
+                    outcome, children = yield from self._virtual(place, action.virtual, walk.questions)
+                else:
+                    outcome, children = yield from self._user(place, path.local.lower(), walk.questions)
+        return Step(
+            path, tuple(walk.considered), tuple(walk.questions), chosen, outcome, children, Kind.ADDRESS, "", source
+        )
 
-    def _virtual(
-        self, rule: CompiledRule, action: Action, path: Path, depth: int, questions: list[Question]
-    ) -> Asking[tuple[str, tuple[Step, ...]]]:
+    def _virtual(self, place: _Place, table: TableRef, questions: list[Question]) -> Asking[Outcome]:
         """An address whose action has a virtual table: there it must be found."""
-        assert action.virtual
+        path = place.path
         local, domain = path.local.lower(), domainOf(path, self._compiled.config)
-        user = untagged(local, self._compiled.config.subAddressDelimiter)
+        user = untagged(local, self._delimiter)
         forms = (local,) if user == local else (local, user)
         keys = (*(f"{form}@{domain}" for form in forms), *forms, f"@{domain}", "@")
-        value = yield from self._lookup(action.virtual.name, keys, questions)
-        if isinstance(value, TempFail):
-            return self._refuse(TEMPORARY, f"{path}: {value}"), ()
-        if value is None:
-            reply = INVALID if depth == 0 else UNEXPANDABLE
-            return self._refuse(reply, f"{path} is not in the table {action.virtual.name} ({rule.place})"), ()
-        children = yield from self._nodesOf(rule, action, path, value, "", depth + 1)
-        return f'action "{action.name}": virtual', children
+        found = yield from self._lookup(table.name, keys, questions)
+        if isinstance(found, TempFail):
+            return self._cannot(f"{path}: {found}")
+        if found is None:
+            reply = INVALID if place.depth == 0 else UNEXPANDABLE
+            return self._refuse(reply, f"{path} is not in the table {table.name} ({place.rule.place})"), ()
+        children = yield from self._values(place, table.name, found, "")
+        return f'action "{place.action.name}": virtual', children
 
     # --- users
 
-    def _user(
-        self,
-        rule: CompiledRule,
-        action: Action,
-        path: Path,
-        name: str,
-        parent: str,
-        depth: int,
-        questions: list[Question],
-    ) -> Asking[tuple[str, tuple[Step, ...]]]:
-        """A user of a local action: perhaps another name in its table, else one of the system.
-
-        @param parent: the name that expanded to this one: a name that expands to itself is a user.
-        """
-        user = untagged(name, self._compiled.config.subAddressDelimiter)
+    def _user(self, place: _Place, name: str, questions: list[Question]) -> Asking[Outcome]:
+        """A user of a local action: perhaps another name in its table, else one of the system, who may have a .forward."""
+        action = place.action
+        user = untagged(name, self._delimiter)
         table = action.alias or action.virtual
-        if table and user != parent:
+        if table and user != place.parent:
             keys = (name,) if name == user else (name, user)
-            value = yield from self._lookup(table.name, keys, questions)
-            if isinstance(value, TempFail):
-                return self._refuse(TEMPORARY, f"{name}: {value}"), ()
-            if value is not None:
-                children = yield from self._nodesOf(rule, action, path, value, user, depth + 1)
+            found = yield from self._lookup(table.name, keys, questions)
+            if isinstance(found, TempFail):
+                return self._cannot(f"{name}: {found}")
+            if found is not None:
+                children = yield from self._values(place, table.name, found, user)
                 return f'action "{action.name}": alias', children
-        found: Answer = False
-        if isUserName(user):
-            ask = AskUser(user)
-            found = yield ask
-            questions.append(Question(ask, found))
-        if isinstance(found, TempFail):
-            return self._refuse(TEMPORARY, f"{user}: {found}"), ()
-        if not found:
+        info = yield from self._info(place, user, questions)
+        if isinstance(info, TempFail):
+            return self._cannot(f"{user}: {info}")
+        if info is None:
+            reply = INVALID if place.depth == 0 else UNEXPANDABLE
+            return self._refuse(reply, f'there is no user "{user}" ({place.rule.place})'), ()
+        if info.uid == _ROOT and not action.user and action.method is not _LMTP:
+            reply = INVALID if place.depth == 0 else UNEXPANDABLE
             return self._refuse(
-                INVALID if depth == 0 else UNEXPANDABLE, f'there is no user "{user}" ({rule.place})'
+                reply, f'"{user}" is root: nothing is done as root, an alias is needed ({place.rule.place})'
             ), ()
-        isLmtp = action.method is _LMTP
-        self._add(rule, action, path, user if isLmtp else action.user or user, _MTA if isLmtp else _MDA)
-        return f'action "{action.name}": {action.method.value} for {user}', ()
+        isOwn = place.owner is not None and place.owner.name == user
+        if not isOwn and info.uid != _ROOT and (not action.user or action.user == user):
+            forwarded = yield from self._forward(place, info, questions)
+            if forwarded is not None:
+                return forwarded
+        return self._deliver(place, user)
 
-    def _lookup(self, table: str, keys: tuple[str, ...], questions: list[Question]) -> Asking[str | TempFail | None]:
-        """The value of the first key that is there."""
+    def _deliver(self, place: _Place, user: str) -> Outcome:
+        action = place.action
+        method = action.method
+        if method in _ONLY:
+            why = f'"{user}" expands to nothing else, and the action "{action.name}" only forwards ({place.rule.place})'
+            if method is Method.FORWARD_ONLY:
+                return self._cannot(why)
+            return self._refuse(INVALID if place.depth == 0 else UNEXPANDABLE, why), ()
+        isLmtp = method is _LMTP
+        self._add(place, user if isLmtp else action.user or user, _MTA if isLmtp else _MDA)
+        return f'action "{action.name}": {method.value} for {user}', ()
+
+    def _info(self, place: _Place, user: str, questions: list[Question]) -> Asking[UserInfo | TempFail | None]:
+        """Who C{user} is, to the system or in the action's own table of users."""
+        if not isUserName(user):
+            return None
+        base = place.action.userbase
+        ask: Ask = AskUser(user) if base is None else AskLookup(base.name, Service.USERINFO, user)
+        answer = yield ask
+        questions.append(_make(Question, (ask, answer)))
+        if isinstance(answer, UserInfo | TempFail) or answer is None:
+            return answer
+        found = _USERINFO.match(answer) if isinstance(answer, str) else None
+        if found is None:
+            why = f'{base.name if base else "the system"} has no "uid:gid:home" for {user}'
+            self._faults.append(why)
+            return TempFail(why)
+        return UserInfo(user, int(found["uid"]), int(found["gid"]), found["home"])
+
+    def _forward(self, place: _Place, user: UserInfo, questions: list[Question]) -> Asking[Outcome | None]:
+        """What the user's .forward makes of it; None: the user has none, or an empty one."""
+        ask: AskForward = _make(AskForward, (user,))
+        text = yield ask
+        questions.append(_make(Question, (ask, text)))
+        if text is None:
+            return None
+        file = f"{user.home.rstrip('/')}/.forward"
+        if isinstance(text, TempFail):
+            return self._cannot(f"{file}: {text}")
+        if isinstance(text, Refusal) or not isinstance(text, str):
+            self._faults.append(f"{file}: {text}")
+            return self._refuse(UNEXPANDABLE, f"{file}: {text}"), ()
+        lines = tuple(parseLines(text))
+        if not lines:
+            return None
+        if len(lines) > MAX_FORWARD_NODES:
+            return self._fault(f"{file} names more than {MAX_FORWARD_NODES} addresses")
+        inside = place._replace(parent=user.name, depth=place.depth + 1, table="", owner=user, isIncluded=False)
+        children = yield from self._children(
+            inside, ((node, Source(file, "", Where(file, line))) for line, node in lines)
+        )
+        return f'action "{place.action.name}": .forward', children
+
+    def _lookup(
+        self, table: str, keys: tuple[str, ...], questions: list[Question]
+    ) -> Asking[tuple[str, str] | TempFail | None]:
+        """The first key that is there, and its value."""
         for key in keys:
             ask: AskLookup = _make(AskLookup, (table, _ALIAS, key))
             answer = yield ask
             questions.append(_make(Question, (ask, answer)))
-            if answer is not None and not isinstance(answer, bool):
+            if isinstance(answer, str):
+                return key, answer
+            if isinstance(answer, TempFail):
                 return answer
         return None
 
     # --- nodes
 
-    def _nodesOf(
-        self, rule: CompiledRule, action: Action, path: Path, value: str, parent: str, depth: int
-    ) -> Asking[tuple[Step, ...]]:
-        """What C{path} (or an alias on its way) expands to."""
+    def _values(self, place: _Place, table: str, found: tuple[str, str], parent: str) -> Asking[tuple[Step, ...]]:
+        """What a table gave for C{place.path}, or for a user on its way."""
+        key, value = found
+        spec = self._compiled.config.tables.get(table)
+        source = Source(table, key, spec.where if spec is not None else None)
+        inside = place._replace(parent=parent, depth=place.depth + 1, table=table, owner=None, isIncluded=False)
+        return (yield from self._children(inside, ((node, source) for node in parseNodes(value))))
+
+    def _children(self, place: _Place, nodes: Iterable[tuple[Node, Source]]) -> Asking[tuple[Step, ...]]:
         steps: list[Step] = []
-        for node in parseNodes(value):
+        for node, source in nodes:
             self._nodes += 1
-            if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-                bound = f"{MAX_DEPTH} levels" if depth > MAX_DEPTH else f"{MAX_NODES} nodes"
-                outcome = self._refuse(UNEXPANDABLE, f"{self._rcpt} expands to more than {bound} ({rule.place})")
-                steps.append(Step(path, outcome=outcome))
+            if place.depth > MAX_DEPTH or self._nodes > MAX_NODES:
+                bound = f"{MAX_DEPTH} levels" if place.depth > MAX_DEPTH else f"{MAX_NODES} nodes"
+                outcome = self._refuse(UNEXPANDABLE, f"{self._rcpt} expands to more than {bound} ({place.rule.place})")
+                steps.append(Step(place.path, outcome=outcome, source=source))
                 break
-            step = yield from self._node(rule, action, path, node, parent, depth)
+            step = yield from self._node(place, node, source)
             steps.append(step)
         return tuple(steps)
 
-    def _node(
-        self, rule: CompiledRule, action: Action, path: Path, node: Node, parent: str, depth: int
-    ) -> Asking[Step]:
+    def _node(self, place: _Place, node: Node, source: Source) -> Asking[Step]:
         questions: list[Question] = []
         children: tuple[Step, ...] = ()
-        shown = path
+        path = shown = place.path
+        kind = Kind.USER
         match node:
-            case AddressNode(address) if address.key == path.key:
+            case AddressNode(address) if self._isItself(place, address):
                 # An address that expands to itself, among others, keeps its copy.
-                shown = Path(untagged(path.local.lower(), self._compiled.config.subAddressDelimiter), "")
-                outcome, children = yield from self._once(
-                    rule, action, path, shown.local, shown.local, depth, questions
-                )
+                name = untagged(path.local.lower(), self._delimiter)
+                shown = Path(name, "")
+                outcome, children = yield from self._once(place._replace(parent=name), name, questions)
             case AddressNode(address):
                 if not self._isNew("address", address.key):
-                    return Step(address, outcome="a duplicate")
-                return (yield from self._address(address, depth))
+                    return Step(address, outcome="a duplicate", source=source)
+                return (yield from self._address(address, place.depth, source))
             case UserNode(name):
                 shown = Path(name, "")
-                outcome, children = yield from self._once(rule, action, path, name, parent, depth, questions)
+                outcome, children = yield from self._once(place, name, questions)
+            case CommandNode(command):
+                kind = Kind.COMMAND
+                outcome, children = yield from self._command(place, command, questions)
+            case FileNode(file):
+                kind = Kind.FILE
+                outcome, children = yield from self._run(place, Kind.FILE, file, questions)
+            case IncludeNode(file):
+                kind = Kind.INCLUDE
+                outcome, children = yield from self._include(place, file, questions)
             case ErrorNode(reply):
-                outcome = self._refuse(reply, f"{path}: {reply}")
-            case UnsupportedNode(kind, text):
-                outcome = self._refuse(
-                    TEMPORARY, f'{path} expands to a {kind}, which is not supported yet: "{text[:200]}"'
-                )
+                kind = Kind.ERROR
+                forwardsOnly = place.action.method is Method.FORWARD_ONLY
+                outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}")
             case _:
+                kind = Kind.UNKNOWN
                 outcome = self._refuse(
-                    UNEXPANDABLE, f'{path} expands to what is neither an address nor a user: "{node.text}"'
+                    UNEXPANDABLE, f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
                 )
-        return Step(shown, questions=tuple(questions), outcome=outcome, children=children)
+        text = "" if kind is Kind.USER else str(node)
+        return Step(shown, (), tuple(questions), None, outcome, children, kind, text, source)
 
-    def _once(
-        self,
-        rule: CompiledRule,
-        action: Action,
-        path: Path,
-        name: str,
-        parent: str,
-        depth: int,
-        questions: list[Question],
-    ) -> Asking[tuple[str, tuple[Step, ...]]]:
-        isSelf = "self" if name == parent else ""
-        if not self._isNew("user", action.name, path.key, name, isSelf):
+    def _isItself(self, place: _Place, address: Path) -> bool:
+        path = place.path
+        return address.key == path.key and place.parent in ("", untagged(path.local.lower(), self._delimiter))
+
+    def _once(self, place: _Place, name: str, questions: list[Question]) -> Asking[Outcome]:
+        # The same name leads elsewhere where it stands for itself, and elsewhere again in the .forward of its own.
+        user = untagged(name, self._delimiter)
+        by = (
+            ".forward"
+            if place.owner is not None and place.owner.name == user
+            else "itself"
+            if user == place.parent
+            else ""
+        )
+        if not self._isNew("user", place.action.name, place.path.key, name, by):
             return "a duplicate", ()
-        return (yield from self._user(rule, action, path, name, parent, depth, questions))
+        return (yield from self._user(place, name, questions))
 
     def _isNew(self, *node: str) -> bool:
         if node in self._seen:
@@ -234,9 +428,101 @@ class Expansion:
         self._seen.add(node)
         return True
 
-    def _add(self, rule: CompiledRule, action: Action, path: Path, user: str, agent: Agent) -> None:
-        """One destination for each action, address and user."""
-        self._destinations.setdefault(
-            (action.name, path.key, user),
-            Destination(path, self._rcpt, agent, action.name, user, rule.place, action.ttl),
+    # --- commands, files, includes
+
+    def _command(self, place: _Place, command: str, questions: list[Question]) -> Asking[Outcome]:
+        try:
+            splitCommand(command)
+        except NeedsShell as error:
+            rewrite = f'; write "|{error.rewrite}"' if error.rewrite else ""
+            return self._fault(f'{place.path} expands to "|{command}": {error}{rewrite}')
+        except ValueError as error:
+            return self._fault(f'{place.path} expands to "|{command}", which cannot be run: {error}')
+        return (yield from self._run(place, Kind.COMMAND, command, questions))
+
+    def _run(self, place: _Place, kind: Kind, text: str, questions: list[Question]) -> Asking[Outcome]:
+        """A command or a file, where the one who named it may do so."""
+        action = place.action
+        what = f'{kind.value} "{text[:200]}"'
+        if action.method is Method.FORWARD_ONLY:
+            return self._cannot(f'{place.path} expands to the {what}, and the action "{action.name}" only forwards')
+        refused = yield from self._distrust(place, what, questions)
+        if refused is not None:
+            return refused
+        user = action.user or (place.owner.name if place.owner is not None else "")
+        if not user:
+            ask = AskSelf()
+            me = yield ask
+            questions.append(Question(ask, me))
+            if not isinstance(me, UserInfo):
+                return self._cannot(f"{place.path}: {me}")
+            if me.uid == _ROOT:
+                return self._fault(
+                    f'{place.path} expands to the {what}, and nothing is run as root: give the action a "user"'
+                )
+            user = me.name
+        if kind is Kind.COMMAND:
+            self._add(place, user, _MDA, command=text)
+        else:
+            self._add(place, user, _MDA, file=text)
+        return f'action "{action.name}": {kind.value} as {user}', ()
+
+    def _include(self, place: _Place, file: str, questions: list[Question]) -> Asking[Outcome]:
+        """The lines of a file, one level deep."""
+        what = f'include of "{file[:200]}"'
+        if place.owner is not None:
+            return self._fault(f"{place.path}: {what}: a .forward includes nothing")
+        if place.isIncluded:
+            return self._fault(f"{place.path}: {what}: an included file includes nothing")
+        refused = yield from self._distrust(place, what, questions)
+        if refused is not None:
+            return refused
+        if not self._isNew("include", place.action.name, place.path.key, file):
+            return "a duplicate", ()
+        ask = AskInclude(file)
+        text = yield ask
+        questions.append(Question(ask, text))
+        if not isinstance(text, str):
+            return self._fault(f"{place.path}: {file}: {text}")
+        inside = place._replace(depth=place.depth + 1, isIncluded=True)
+        children = yield from self._children(
+            inside, ((node, Source(file, "", Where(file, line))) for line, node in parseLines(text))
         )
+        return f"{len(children)} lines", children
+
+    def _distrust(self, place: _Place, what: str, questions: list[Question]) -> Asking[Outcome | None]:
+        """None: a .forward speaks for its own user, and this table may name commands."""
+        if place.owner is not None or place.isIncluded:
+            return None
+        table = place.table
+        if table not in self._trusted:
+            ask = AskTrust(table)
+            self._trusted[table] = answer = yield ask
+            questions.append(Question(ask, answer))
+        trusted = self._trusted[table]
+        if trusted is True:
+            return None
+        if isinstance(trusted, TempFail):
+            return self._cannot(f"{place.path}: {trusted}")
+        return self._fault(
+            f"{place.path} expands to the {what}, which the table {table} may not name: others than root and the daemon's user "
+            "could have written it (allow-commands says that it may)"
+        )
+
+    def _add(self, place: _Place, user: str, agent: Agent, command: str = "", file: str = "") -> None:
+        """One destination for each action, address, user, command and file."""
+        action, path = place.action, place.path
+        key = (action.name, path.key, user, command, file)
+        if key not in self._destinations:
+            self._destinations[key] = Destination(
+                path,
+                self._rcpt,
+                agent,
+                action.name,
+                user,
+                place.rule.place,
+                action.ttl,
+                command=command,
+                file=file,
+                isForwarded=place.depth > 0,
+            )

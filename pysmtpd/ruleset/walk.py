@@ -16,6 +16,7 @@ Asking: TypeAlias = Generator[Ask, Answer, CompiledRule | TempFail | None]
 
 # Members of an enumeration are slow to reach in Python 3.11.
 _MAILADDR = Service.MAILADDR
+_STRING = Service.STRING
 _AUTH = Predicate.AUTH
 _MAIL_FROM = Predicate.MAIL_FROM
 _FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
@@ -58,7 +59,7 @@ class Walk:
         record = self.questions.append
         known: list[bool | None] = [None] * compiled.slots
         asking: Predicate | None = None
-        key: str | None = None
+        key = ""
         for rule in compiled.rules:
             for predicate, slot, table, service, negated, failed in rule.tests:
                 holds = known[slot]
@@ -68,14 +69,11 @@ class Walk:
                     else:
                         if predicate is not asking:
                             asking, key = predicate, self._key(predicate)
-                        if key is None:
-                            # Nothing to compare: it holds neither so nor negated.
-                            consider(failed)
-                            break
                         if not key and predicate is not _MAIL_FROM:
+                            # What has no name is in no table.
                             holds = False
                         else:
-                            if predicate is _AUTH and "@" in key:
+                            if predicate is _AUTH and service is _STRING and "@" in key:
                                 service = _MAILADDR
                             ask: AskMatch = _make(AskMatch, (table, service, key))
                             answer = yield ask
@@ -118,8 +116,8 @@ class Walk:
                 return facts.tls is not None
         return True
 
-    def _key(self, predicate: Predicate) -> str | None:
-        """What is looked for in the test's table; None: there is nothing of the kind."""
+    def _key(self, predicate: Predicate) -> str:
+        """What is looked for in the test's table; empty: there is nothing of the kind."""
         facts = self._facts
         match predicate:
             case Predicate.FOR_DOMAIN | Predicate.FOR_LOCAL:
@@ -127,7 +125,7 @@ class Walk:
             case Predicate.FROM_SRC:
                 return "local" if self._isForwarded or facts.isSocket else facts.peer.lower()
             case Predicate.FROM_RDNS:
-                return facts.rdns.lower() or None
+                return facts.rdns.lower()
             case Predicate.RCPT_TO:
                 return self._path.key
             case Predicate.MAIL_FROM:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import IDisk, IPlatform
+from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.routing import ITable, Service, TableError
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
 from pysmtpd.model.config import TableSpec
 from pysmtpd.table.content import Content
-from pysmtpd.table.syntax import parseTable
-
-LANE = "tables"
-MAX_SIZE = 1 << 30
-
-_CHUNK = 1 << 20
+from pysmtpd.table.reading import compare, inSlices, read
+from pysmtpd.table.turns import Turns
 
 
 @implementer(ITable)
 class FileTable:
-    """Before its first C{update} has ended it can tell nothing (L{TableError}); a failing one keeps what was read before."""
+    """Before its first C{update} has ended it can tell nothing (L{TableError}); a failing one keeps what was read before.
 
-    def __init__(self, name: str, path: str, platform: IPlatform) -> None:
-        self.name = name
+    What it tells changes at one moment, when all of the new content is there.
+    """
+
+    def __init__(self, spec: TableSpec, path: str, platform: IPlatform, services: Collection[Service] = ()) -> None:
+        """
+        @param services: what it will be asked for; values are checked for them when they are read.
+        """
+        self.name = spec.name
+        self.allowsCommands = spec.allowCommands
+        self._spec = spec
         self._path = path
         self._platform = platform
+        self._services = services
+        self._turns = Turns(platform.random)
         self._content: Content | None = None
+        self._lock = DeferredLock()
 
     def _ready(self) -> Content:
         if self._content is None:
@@ -37,42 +44,32 @@ class FileTable:
         return self._content
 
     def match(self, service: Service, key: str) -> Ready[bool]:
-        return self._ready().match(service, key)
+        return (self._content or self._ready()).match(service, key)
 
     def lookup(self, service: Service, key: str) -> Ready[str | None]:
-        return self._ready().lookup(service, key)
+        return (self._content or self._ready()).lookup(service, key)
 
     def fetch(self, service: Service) -> Ready[str | None]:
-        return self._ready().fetch(service)
+        content = self._ready()
+        return content.keyAt(service, self._turns.next(len(content)))
 
-    def update(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._update())
+    def update(self) -> Deferred[TableUpdate]:
+        # One that comes while the file is read may be about a newer file: it reads again.
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._update()))
 
-    async def _update(self) -> None:
+    async def _update(self) -> TableUpdate:
         try:
-            self._content = await self._platform.workers.run(LANE, _read, self._platform.disk, self._path)
-        except (OSError, ValueError) as error:
+            content, isTrusted = await read(self._platform, self._path, self._services)
+        except (OSError, ValueError, TableError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise TableError(f'cannot read the table "{self.name}" ({self._path}): {why}') from error
-
-
-def _read(disk: IDisk, path: str) -> Content:
-    """Runs in the lane.
-
-    @raise ValueError: it is no table; also for text that is not UTF-8.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    file = disk.open(path)
-    try:
-        while chunk := file.read(_CHUNK):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_SIZE:
-                raise ValueError(f"it has more than {MAX_SIZE} octets")
-    finally:
-        file.close()
-    return Content(parseTable(b"".join(chunks).decode("utf-8")))
+        old = self._content
+        changes = await compare(self._platform, old, content)
+        self._content = content
+        self.allowsCommands = isTrusted or self._spec.allowCommands
+        if old is not None:
+            await inSlices(self._platform, old.letGo)
+        return changes
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> FileTable:
@@ -82,5 +79,4 @@ def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Fil
     """
     if not argument.startswith("/"):
         raise ValueError("the path of a table is absolute: file:/path")
-    spec: TableSpec = settings["spec"]
-    return FileTable(spec.name, argument, platform)
+    return FileTable(settings["spec"], argument, platform, settings.get("services", ()))

@@ -2,83 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
+
+MAX_ENDING = 512
+"""Characters after the star of a pattern that is found; longer than any domain. Others are tried one by one."""
+
+
+class Glob:
+    """A pattern, taken apart once."""
+
+    __slots__ = ("_first", "_isExact", "_last", "_middle", "_shortest")
+
+    def __init__(self, pattern: str) -> None:
+        self._first, *middle = pattern.split("*")
+        self._isExact = not middle
+        self._last = middle.pop() if middle else ""
+        self._middle = tuple(piece for piece in middle if piece)
+        self._shortest = len(pattern) - pattern.count("*")
+
+    def match(self, text: str) -> bool:
+        """Does the pattern describe the whole of C{text}? In time linear in the text for each piece of the pattern: nothing is tried twice.
+
+        Each piece between two stars is taken where it first fits, which is as good as anywhere; the last must fit at the end.
+        """
+        first, last = self._first, self._last
+        if self._isExact:
+            return first == text
+        if len(text) < self._shortest or not text.startswith(first) or not text.endswith(last):
+            return False
+        at, end = len(first), len(text) - len(last)
+        for piece in self._middle:
+            at = text.find(piece, at, end)
+            if at < 0:
+                return False
+            at += len(piece)
+        return True
 
 
 def globMatches(pattern: str, text: str) -> bool:
-    """Does C{pattern} describe the whole of C{text}? In time linear in the text for each piece of the pattern: nothing is tried twice.
-
-    Each piece between two stars is taken where it first fits, which is as good as anywhere; the last must fit at the end.
-    """
-    first, *middle = pattern.split("*")
-    if not middle:
-        return pattern == text
-    last = middle.pop()
-    if not text.startswith(first):
-        return False
-    end = len(text) - len(last)
-    if end < len(first) or not text.endswith(last):
-        return False
-    at = len(first)
-    for piece in middle:
-        at = text.find(piece, at, end)
-        if at < 0:
-            return False
-        at += len(piece)
-    return True
-
-
-class Globs:
-    """Patterns by how they can be found: those with one leading star by what they end in, the others one by one.
-
-    @ivar linear: how many must be tried one by one.
-    """
-
-    __slots__ = ("_labels", "_others", "_tails", "linear")
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        labels: set[str] = set()
-        tails: dict[int, set[str]] = {}
-        others: list[str] = []
-        for pattern in patterns:
-            ending = pattern[1:]
-            if pattern[:1] != "*" or "*" in ending:
-                others.append(pattern)
-            elif ending[:1] == ".":
-                labels.add(ending)
-            else:
-                tails.setdefault(len(ending), set()).add(ending)
-        self._labels = frozenset(labels)
-        self._tails = tuple(tails.items())
-        self._others = tuple(others)
-        self.linear = len(others)
-
-    def __bool__(self) -> bool:
-        return bool(self._labels or self._tails or self._others)
-
-    def match(self, text: str) -> bool:
-        """Does any pattern describe C{text}?
-
-        One look for each dot in it (C{*.example.org}), one for each length of an ending without a dot (C{*example.org}), and one
-        try for each pattern of another form.
-        """
-        if self._labels and not self._labels.isdisjoint(_endings(text)):
-            return True
-        if self._tails:
-            size = len(text)
-            for length, endings in self._tails:
-                if length <= size and text[size - length :] in endings:
-                    return True
-        return bool(self._others) and any(globMatches(pattern, text) for pattern in self._others)
+    """Does C{pattern} describe the whole of C{text}?"""
+    return Glob(pattern).match(text)
 
 
 @lru_cache(maxsize=256)
-def _endings(text: str) -> tuple[str, ...]:
-    """What begins at each dot. The rules ask one table after the other about the same name."""
+def starred(text: str) -> tuple[str, ...]:
+    """The patterns with one star, before a dot, that describe C{text}: C{*.b.c} and C{*.c} for C{a.b.c}.
+
+    The rules ask one table after the other about the same name.
+    """
     found: list[str] = []
-    at = text.find(".")
+    at = text.find(".", max(0, len(text) - MAX_ENDING))
     while at >= 0:
-        found.append(text[at:])
+        found.append(f"*{text[at:]}")
         at = text.find(".", at + 1)
     return tuple(found)

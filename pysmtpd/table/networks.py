@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 @lru_cache(maxsize=4096)
@@ -35,19 +35,48 @@ def parseNetwork(text: str) -> tuple[int, int, int] | None:
     return width, int(length), number >> (width - int(length))
 
 
+def addressForms(text: str) -> tuple[str, ...]:
+    """The ways to write the address C{text}, the usual ones first; none if it is not an address."""
+    parsed = parseAddress(text)
+    if parsed is None:
+        return ()
+    width, number = parsed
+    if width == 32:
+        plain = str(IPv4Address(number))
+        return plain, f"[{plain}]"
+    plain = str(IPv6Address(number))
+    return f"[{plain}]", plain, f"[ipv6:{plain}]", f"ipv6:{plain}"
+
+
 class Networks:
-    """A set of networks; those of one length share a set of numbers."""
+    """A set of networks; those of one length share a mapping of numbers (which, other than a set, costs the garbage collector nothing)."""
 
-    __slots__ = ("_byWidth",)
+    __slots__ = ("_byWidth", "_found", "size")
 
-    def __init__(self, networks: Iterable[tuple[int, int, int]]) -> None:
-        found: dict[int, dict[int, set[int]]] = {}
+    def __init__(self, networks: Iterable[tuple[int, int, int]] = ()) -> None:
+        self._found: dict[int, dict[int, dict[int, None]]] = {}
+        self._byWidth: dict[int, tuple[tuple[int, dict[int, None]], ...]] = {}
+        self.size = 0
         for width, length, number in networks:
-            found.setdefault(width, {}).setdefault(length, set()).add(number)
+            self.add(width, length, number)
+        self.finish()
+
+    def add(self, width: int, length: int, number: int) -> None:
+        """It counts after C{finish}."""
+        self._found.setdefault(width, {}).setdefault(length, {})[number] = None
+
+    def finish(self) -> None:
+        """All networks are there."""
         self._byWidth = {
             width: tuple((width - length, numbers) for length, numbers in sorted(lengths.items(), reverse=True))
-            for width, lengths in found.items()
+            for width, lengths in self._found.items()
         }
+        self.size = sum(len(numbers) for lengths in self._found.values() for numbers in lengths.values())
+
+    @property
+    def lengths(self) -> list[tuple[int, int]]:
+        """Width and length of each prefix length in use, the longest first."""
+        return [(width, width - shift) for width, lengths in self._byWidth.items() for shift, _ in lengths]
 
     def match(self, text: str) -> bool:
         """Does any network hold the address? False for what is no address. Families do not mix."""

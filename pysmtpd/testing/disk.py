@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 
 from zope.interface import implementer
@@ -32,6 +32,7 @@ class SimulatedDisk:
     @ivar cutAfter: the power goes off at the end of so many more changing operations, or in the middle of it; None: it stays on.
     @ivar isLying: what is called a sync does nothing; with it, a test that proves durability has to fail.
     @ivar onPowerCut: called when C{cutAfter} was reached.
+    @ivar shared: paths of files that others than root and the daemon's user may write.
     """
 
     def __init__(self, random: Random | None = None, wallTime: Callable[[], float] = lambda: 0.0) -> None:
@@ -49,6 +50,7 @@ class SimulatedDisk:
         self.cutAfter: int | None = None
         self.isLying = False
         self.onPowerCut: Callable[[], None] | None = None
+        self.shared: set[str] = set()
         self._isOff = False
 
     # --- what tests do
@@ -125,6 +127,19 @@ class SimulatedDisk:
     def open(self, path: str) -> IFile:
         directory, name = self._enter("open", path, changes=False)
         return self._opened(path, self._found(directory, name, path), False)
+
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        """Everything belongs to everybody here."""
+        if not self._isDirectory(directory):
+            raise NotADirectoryError(errno.ENOTDIR, "there is no such directory", directory)
+        file = self.open(f"{directory.rstrip('/')}/{name}")
+        try:
+            octets = file.read(most + 1)
+        finally:
+            file.close()
+        if len(octets) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} octets", name)
+        return octets
 
     def syncDirectory(self, path: str) -> None:
         self.begin("syncDirectory", path)
@@ -220,10 +235,20 @@ class SimulatedDisk:
         self._locked[path] = file
         return file
 
-    def database(self, path: str) -> sqlite3.Connection:
-        directory, name = self._enter("database", path)
+    def identity(self, path: str) -> tuple[int, ...]:
+        directory, name = self._enter("identity", path, changes=False)
+        inode = self._found(directory, name, path)
+        return 0, id(inode), int(inode.modified * 1e9), inode.size()
+
+    def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
+        return path not in self.shared
+
+    def database(self, path: str, readOnly: bool = False) -> sqlite3.Connection:
+        directory, name = self._enter("database", path, changes=not readOnly)
         inode = directory.entries.get(name)
         if inode is None:
+            if readOnly:
+                raise sqlite3.OperationalError("unable to open database file")
             self._needInode(path)
             inode = DatabaseFile(self._wallTime(), path, self, directory, name)
             self._databases.append(inode)
@@ -235,7 +260,10 @@ class SimulatedDisk:
             self._databases.append(database)
             directory.change(name, database)
             inode = database
-        return inode.connect()
+        connection = inode.connect()
+        if readOnly:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
 
     # --- for files and databases of this disk
 

@@ -17,7 +17,7 @@ from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import SessionId
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
-from pysmtpd.table.static import StaticTable
+from pysmtpd.table import static
 from tests.table.platform import SmallPlatform
 
 SINK = 'action "sink" maildir virtual { "@" = "vmail" }\nmatch from any for any action "sink"\n'
@@ -41,7 +41,9 @@ def decisions(text: str, paths: list[Path]) -> Callable[[], None]:
     config = load("smtpd.conf", {"smtpd.conf": text}.__getitem__, Environment("mx.example.org", ("127.0.0.1",)))
     platform = SmallPlatform()
     platform.users.names |= {"vmail", "ann"}
-    tables: dict[str, ITable] = {name: StaticTable(name, spec.entries) for name, spec in config.tables.items()}
+    tables: dict[str, ITable] = {
+        name: static.make("", cast(IPlatform, platform), {"spec": spec}) for name, spec in config.tables.items()
+    }
     router = Router(cast(IPlatform, platform), decide, lambda config: tables)
     assert isinstance(platform.clock, Clock)
 

@@ -90,7 +90,7 @@ class ListenTests(SynchronousTestCase):
             ("inet6 inet4", "cannot be combined"),
             ("port 70000", "not a port"),
             ("bare-newline accept", 'takes "reject" or "normalise"'),
-            (f"tag {'x' * 32}", "1 to 31"),
+            (f"tag {'x' * 33}", "1 to 32"),
         ):
             self.assertIn(said, message(f"{PKI}{USERS}listen on lo {options}\n"), options)
 

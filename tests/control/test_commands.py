@@ -362,6 +362,7 @@ class SchemaTests(CommandTestCase):
             "start": True,
             "dry": True,
             "supposed": {"recipients": ["ann@remote.test"]},
+            "table": "<localnames>",
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))
         for command in sorted(COMMANDS.values(), key=lambda command: command.name in ("Remove", "Stop")):

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from pysmtpd.interfaces import IPlatform, IQueueBackend, IScheduler, ITable, Service, TableError
+from pysmtpd.interfaces import IPlatform, IQueueBackend, IScheduler, ITable, Service, TableError, TableUpdate
 from tests.queue.process import ProcessBackend
 from tests.scheduler.leased import LeasedScheduler
 
@@ -26,6 +26,8 @@ child = BackendMaker("queue", "child", "child:BACKEND", "tests.daemon.seams.make
 @implementer(ITable)
 class SlowTable:
     """It knows C{example.org} and C{joe@example.org}, and takes its time to say so."""
+
+    allowsCommands = False
 
     def __init__(self, platform: IPlatform, name: str, seconds: float) -> None:
         self.name = name
@@ -44,13 +46,15 @@ class SlowTable:
     def fetch(self, service: Service) -> Deferred[str | None]:
         return self._later(None)
 
-    def update(self) -> Deferred[None]:
-        return succeed(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return succeed(TableUpdate())
 
 
 @implementer(ITable)
 class BrokenTable(SlowTable):
     """Its server is away."""
+
+    allowsCommands = True
 
     def _later(self, answer: Any) -> Deferred[Any]:
         def fail() -> None:

@@ -37,6 +37,7 @@ from pysmtpd.interfaces import (
     Ready,
     Service,
     TableError,
+    TableUpdate,
     TextAnswer,
     TlsaAnswer,
 )
@@ -325,6 +326,8 @@ class FakeTable:
     @ivar isSlow: answers come when C{answer} is called.
     """
 
+    allowsCommands = False
+
     def __init__(self, name: str, entries: Mapping[str, str]) -> None:
         self.name = name
         self.entries = dict(entries)
@@ -342,8 +345,8 @@ class FakeTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         return None
 
-    def update(self) -> Deferred[None]:
-        return succeed(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return succeed(TableUpdate(len(self.entries)))
 
     def answer(self) -> None:
         for waiting, answer in self._waiting:

@@ -52,6 +52,18 @@ class TimeoutTests(SynchronousTestCase):
         self.wait(6)
         self.assertTimedOut(peer)
 
+    def test_aRefusedChunkThatDrips(self) -> None:
+        """BDAT without a transaction has its octets read before it is refused: not for ever."""
+        peer = self.house.greeted()
+        peer.say("BDAT 1000000 LAST\r\n")
+        waited = 0
+        while not peer.isClosed and waited < 10 * LIMITS.sessionTimeout:
+            peer.say("x")
+            self.wait(5)
+            waited += 5
+        self.assertLess(waited, 2 * LIMITS.sessionTimeout)
+        self.assertTimedOut(peer)
+
     def test_silentInData(self) -> None:
         peer = self.house.greeted()
         peer.lines(MAIL, RCPT, "DATA")

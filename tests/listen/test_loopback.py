@@ -158,6 +158,25 @@ class LoopbackTests(TestCase):
         self.assertRegex(heard, rb"^421 4\.3\.2 [^\r\n]*\r\n$")
         await stopped
 
+    async def test_lastWordsAreReadInCommands(self) -> None:
+        """Who has sent many commands at once reads why the session ends, although most of them were never read."""
+
+        def client(port: int, tlsPort: int) -> bytes:
+            with socket.create_connection((LOCALHOST, port), 10) as connection:
+                sent = 0
+                try:
+                    for _ in range(200):
+                        sent += connection.send(b"NONSENSE\r\n" * 1000)
+                except OSError:
+                    return b"reset while sending %d" % sent
+                heard = b""
+                while data := connection.recv(4096):
+                    heard += data
+                return heard
+
+        heard = await self.run_(client)
+        self.assertRegex(heard.splitlines()[-1], rb"^421 ")
+
     async def test_doesNotRead(self) -> None:
         """A client that reads no replies is stopped by its own full pipe; when it reads, all its commands are answered, in order."""
         # Connections inherit it from the port.

@@ -30,6 +30,7 @@ from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, Messag
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId, envelopeId
 from pysmtpd.model.outcome import Outcome, Result
+from pysmtpd.model.question import UserInfo
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery, Lease
 from pysmtpd.model.schedule import Kind as Work
@@ -265,6 +266,9 @@ class FakeHelper:
         self.hosts: list[InMemoryHost] = []
         self.refused: set[str] = set()
         self._platform = platform
+
+    def forward(self, user: UserInfo, protocol: IProtocol) -> Deferred[None]:
+        return fail(HelperFailed("no .forward here"))
 
     def host(self, user: str, protocol: IProtocol) -> Deferred[None]:
         done: Deferred[None] = Deferred()

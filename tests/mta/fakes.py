@@ -26,6 +26,7 @@ from pysmtpd.interfaces.routing import (
     MxAnswer,
     MxHost,
     Service,
+    TableUpdate,
     TextAnswer,
     TlsaAnswer,
 )
@@ -333,6 +334,8 @@ def _failed() -> Deferred[IBody]:
 
 @implementer(ITable)
 class Table:
+    allowsCommands = False
+
     def __init__(self, name: str, values: Mapping[str, str]) -> None:
         self.name = name
         self._values = values
@@ -346,8 +349,8 @@ class Table:
     def fetch(self, service: Service) -> Ready[str | None]:
         return next(iter(self._values), None)
 
-    def update(self) -> Deferred[None]:
-        return succeed(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return succeed(TableUpdate())
 
 
 @implementer(IOutcomes, IRelease, IReport, IStat)

@@ -17,9 +17,6 @@ from tests.queue.support import CrashDisk, SmallPlatform
 class DiskHarness(QueueHarness):
     """A backend on a disk whose power can be cut."""
 
-    canCrash = True
-    canFail = True
-
     def __init__(self, make: Callable[[SmallPlatform], IQueueBackend], real: str, isTearing: bool) -> None:
         self._make = make
         self._real = real

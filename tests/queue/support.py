@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any
 
@@ -260,6 +260,9 @@ class CrashDisk:
         self.tick(False)
         return _File(self, self._node(path), path)
 
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        return self.open(f"{directory}/{name}").read(most)
+
     def syncDirectory(self, path: str) -> None:
         self.tick(True)
         folder = self._folder(path)
@@ -323,7 +326,13 @@ class CrashDisk:
         self.locks[path] = 1
         return file
 
-    def database(self, path: str) -> sqlite3.Connection:
+    def identity(self, path: str) -> tuple[int, ...]:
+        return (hash(path),)
+
+    def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
+        return True
+
+    def database(self, path: str, readOnly: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self._real}/{path.replace('/', '_')}", isolation_level=None, factory=_MortalConnection
         )

@@ -9,24 +9,32 @@ from twisted.trial.unittest import TestCase
 
 from pysmtpd.model.config import QueueLimits
 from pysmtpd.queue import fs, null, ram, sqlite
-from pysmtpd.testing.contracts.queue import QueueBackendContract, QueueHarness
+from pysmtpd.testing.contracts.queue import (
+    BatchingQueueContract,
+    DiscardingQueueContract,
+    QueueBackendContract,
+    QueueCrashContract,
+    QueueFailureContract,
+    QueueHarness,
+    VolatileQueueContract,
+)
 from tests.queue.harness import DiskHarness, RealHarness, ThreadHarness
 
 SETTINGS = {"spool": "/spool", "limits": QueueLimits()}
 
 
-class SqliteOnRealDiskTests(QueueBackendContract, TestCase):
+class SqliteOnRealDiskTests(QueueBackendContract, BatchingQueueContract, TestCase):
     def harness(self) -> QueueHarness:
         settings = {**SETTINGS, "spool": os.path.abspath(self.mktemp())}
         return RealHarness(lambda platform: sqlite.make("", platform, settings))
 
 
-class SqliteTests(QueueBackendContract, TestCase):
+class SqliteTests(QueueBackendContract, QueueCrashContract, QueueFailureContract, BatchingQueueContract, TestCase):
     def harness(self) -> QueueHarness:
         return DiskHarness(lambda platform: sqlite.make("", platform, SETTINGS), self.mktemp(), isTearing=False)
 
 
-class SqliteTearingTests(QueueBackendContract, TestCase):
+class SqliteTearingTests(QueueBackendContract, QueueCrashContract, QueueFailureContract, TestCase):
     def harness(self) -> QueueHarness:
         return DiskHarness(lambda platform: sqlite.make("", platform, SETTINGS), self.mktemp(), isTearing=True)
 
@@ -37,27 +45,27 @@ class FsOnRealDiskTests(QueueBackendContract, TestCase):
         return RealHarness(lambda platform: fs.make("", platform, settings))
 
 
-class FsTests(QueueBackendContract, TestCase):
+class FsTests(QueueBackendContract, QueueCrashContract, QueueFailureContract, TestCase):
     def harness(self) -> QueueHarness:
         return DiskHarness(lambda platform: fs.make("", platform, SETTINGS), self.mktemp(), isTearing=False)
 
 
-class FsTearingTests(QueueBackendContract, TestCase):
+class FsTearingTests(QueueBackendContract, QueueCrashContract, QueueFailureContract, TestCase):
     def harness(self) -> QueueHarness:
         return DiskHarness(lambda platform: fs.make("", platform, SETTINGS), self.mktemp(), isTearing=True)
 
 
-class RamTests(QueueBackendContract, TestCase):
+class RamTests(VolatileQueueContract, TestCase):
     def harness(self) -> QueueHarness:
         return RealHarness(lambda platform: ram.make("", platform, SETTINGS))
 
 
-class NullTests(QueueBackendContract, TestCase):
+class NullTests(DiscardingQueueContract, TestCase):
     def harness(self) -> QueueHarness:
         return RealHarness(lambda platform: null.make("", platform, SETTINGS))
 
 
-class SqliteInThreadsTests(QueueBackendContract, TestCase):
+class SqliteInThreadsTests(QueueBackendContract, BatchingQueueContract, TestCase):
     timeout = 30.0
 
     def harness(self) -> QueueHarness:

@@ -9,7 +9,7 @@ from types import ModuleType
 from twisted.trial.unittest import TestCase
 
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.testing.contracts.queue import QueueBackendContract, QueueHarness
+from pysmtpd.testing.contracts.queue import QueueBackendContract, QueueCrashContract, QueueFailureContract, QueueHarness
 from tests.queue.harness import DiskHarness, RealHarness
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -34,13 +34,13 @@ class ExampleOnRealDiskTests(QueueBackendContract, TestCase):
         return RealHarness(lambda platform: EXAMPLE.make("", platform, settings))
 
 
-class ExampleTests(QueueBackendContract, TestCase):
+class ExampleTests(QueueBackendContract, QueueCrashContract, QueueFailureContract, TestCase):
     def harness(self) -> QueueHarness:
         return DiskHarness(
             lambda platform: EXAMPLE.make("/journal", platform, SETTINGS), self.mktemp(), isTearing=False
         )
 
 
-class ExampleTearingTests(QueueBackendContract, TestCase):
+class ExampleTearingTests(QueueBackendContract, QueueCrashContract, QueueFailureContract, TestCase):
     def harness(self) -> QueueHarness:
         return DiskHarness(lambda platform: EXAMPLE.make("/journal", platform, SETTINGS), self.mktemp(), isTearing=True)

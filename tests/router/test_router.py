@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pysmtpd.config import Environment, load
 from pysmtpd.interfaces.ready import Ready
+from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import IRouter, ITable, Service, TableError
-from pysmtpd.model.address import Path
-from pysmtpd.model.config import Config
+from pysmtpd.model.address import NULL_PATH, Path
+from pysmtpd.model.config import Config, SrsSpec
 from pysmtpd.model.decision import Decision
+from pysmtpd.model.events import Event, SrsRefused
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import SessionId
+from pysmtpd.router.forwards import LaneForwards
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.table import static
@@ -33,7 +39,7 @@ ANN = Path("ann", "example.org")
 TRANSACTION = Transaction(SessionFacts(SessionId(1), "l", "mx.example.org", "192.0.2.1"), Path("s", "example.com"))
 
 
-class RouterTests(SynchronousTestCase):
+class RouterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.platform = SmallPlatform()
         self.platform.users.names |= {"ann", "ben"}
@@ -41,7 +47,14 @@ class RouterTests(SynchronousTestCase):
         self.tables: dict[str, ITable] = {
             name: static.make("", self.platform.asPlatform, {"spec": spec}) for name, spec in self.config.tables.items()
         }
-        self.router = Router(self.platform.asPlatform, decide, self.tablesOf)
+        self.forwards = LaneForwards(self.platform.asPlatform)
+        self.ears: list[Event] = []
+        self.router = Router(
+            self.platform.asPlatform, decide, self.tablesOf, forwards=self.forwards, report=cast(IReport, self)
+        )
+
+    def happened(self, event: Event) -> None:
+        self.ears.append(event)
 
     def tablesOf(self, config: Config) -> Mapping[str, ITable]:
         return self.tables
@@ -63,6 +76,8 @@ class RouterTests(SynchronousTestCase):
         self.assertIn(why, decision.reason)
         self.assertNotIn(why, decision.refusal.text)
 
+
+class RouterTests(RouterTestCase):
     def test_isARouter(self) -> None:
         self.assertTrue(verifyObject(IRouter, self.router))
 
@@ -154,3 +169,95 @@ class RouterTests(SynchronousTestCase):
         self.tables["domains"] = Faulty(self.tables["domains"], self.platform.clock)
         self.assertTemporary(self.expand(), "a bug")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class FileTests(RouterTestCase):
+    """What is asked of files: C{.forward} and includes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logged: list[LogEvent] = []
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.platform.users.names |= {"me"}
+        self.files = self.platform.disk.files
+
+    def people(self, **entries: str) -> None:
+        spec = replace(self.config.tables["people"], entries=tuple(entries.items()))
+        self.tables["people"] = static.make("", self.platform.asPlatform, {"spec": spec})
+
+    def goes(self, name: str) -> list[str]:
+        decision = self.decided(self.expand(Path(name, "example.org")))
+        if decision.refusal is not None:
+            return [str(decision.refusal.code)]
+        return [each.command or each.file or each.user for each in decision.destinations]
+
+    def test_forward(self) -> None:
+        self.people(me="me", ann="ann")
+        self.files["/home/me/.forward"] = b"ann, |/bin/prog"
+        self.files["/home/ann/.forward"] = b"ben"
+        self.assertEqual(self.goes("me"), ["ann", "/bin/prog"])
+
+    def test_aForwardIsBelievedForAMoment(self) -> None:
+        self.people(me="me")
+        self.assertEqual(self.goes("me"), ["me"])
+        self.files["/home/me/.forward"] = b"ann"
+        self.assertEqual(self.goes("me"), ["me"])
+        self.platform.clock.advance(5)
+        self.assertEqual(self.goes("me"), ["ann"])
+
+    def test_aForwardThatMustNotBeUsed(self) -> None:
+        self.people(me="me")
+        self.platform.disk.error = PermissionError(1, "it is a symbolic link")
+        self.assertEqual(self.goes("me"), ["524"])
+        self.assertEqual(self.faults(), ["/home/me/.forward: refused: it is a symbolic link"])
+
+    def test_aHomeThatHangs(self) -> None:
+        self.people(me="me")
+        self.goes("me")
+        self.platform.clock.advance(10)
+        self.platform.workers.delay = 60.0
+        ready = self.expand(Path("me", "example.org"))
+        self.platform.clock.advance(2)
+        self.assertTemporary(ready, "/home/me does not answer")
+
+    def test_include(self) -> None:
+        self.people(all=":include:/etc/all, /var/file")
+        self.assertEqual(self.goes("all"), ["451"])
+        self.assertIn("/etc/all", self.faults()[0])
+        self.files["/etc/all"] = b"ann\nben\n"
+        self.assertEqual(self.goes("all"), ["ann", "ben", "/var/file"])
+
+    def test_faultsAreToldOnceAMinute(self) -> None:
+        self.people(all="|a | b")
+        for _ in range(3):
+            self.assertEqual(self.goes("all"), ["451"])
+        self.assertEqual(len(self.faults()), 1)
+        self.platform.clock.advance(61)
+        self.assertEqual(self.goes("all"), ["451"])
+        self.assertEqual(len(self.faults()), 1)
+
+    def faults(self) -> list[str]:
+        """Those that were logged since the last question."""
+        told = [event["fault"] for event in self.logged if "fault" in event]
+        self.logged.clear()
+        return told
+
+    def test_tablesThatOthersMayWrite(self) -> None:
+        self.people(all="|/bin/prog")
+        self.assertEqual(self.goes("all"), ["/bin/prog"])
+        self.tables["people"] = table = self.slow("people")
+        table.allowsCommands = False
+        ready = self.expand(Path("all", "example.org"))
+        self.platform.clock.pump([0.05] * 8)
+        self.assertTemporary(ready, "allow-commands")
+
+    def test_srs(self) -> None:
+        self.config = replace(self.config, srs=SrsSpec("secret"))
+        decision = self.decided(
+            self.router.expand(self.config, Path("SRS0=x", "mx.example.org"), replace(TRANSACTION, sender=NULL_PATH))
+        )
+        assert decision.refusal is not None
+        self.assertEqual(decision.refusal.code, 550)
+        self.assertEqual([type(event) for event in self.ears], [SrsRefused])

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pysmtpd.config import Environment, load
+from pysmtpd.interfaces import TableError
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import SessionId
-from pysmtpd.model.question import Answer, Ask, AskMatch, AskUser, TempFail
+from pysmtpd.model.question import (
+    Answer,
+    Ask,
+    AskForward,
+    AskInclude,
+    AskLookup,
+    AskMatch,
+    AskSelf,
+    AskToday,
+    AskTrust,
+    AskUser,
+    TempFail,
+    UserInfo,
+)
 from pysmtpd.ruleset import decide
 from pysmtpd.table.content import Content
 
@@ -34,25 +48,61 @@ def transaction(sender: str = "s@example.com", **facts: Any) -> Transaction:
 class World:
     """
     @ivar failing: tables and users that cannot be asked now.
+    @ivar untrusted: tables that may not name commands.
+    @ivar roots: users whose uid is 0.
+    @ivar forwards: answers to C{AskForward}, by user.
+    @ivar files: of C{AskInclude}.
+    @ivar answers: to these questions, in place of the usual.
+    @ivar daemon: whom the daemon runs as.
     """
 
-    def __init__(self, text: str, users: str = "ann ben cid vmail") -> None:
-        self.config: Config = load("smtpd.conf", lambda name: text, ENVIRONMENT)
-        self.contents: Mapping[str, Content] = {n: Content(spec.entries) for n, spec in self.config.tables.items()}
+    def __init__(self, text: str, users: str = "ann ben cid vmail", change: Callable[[Config], Config] | None = None):
+        """
+        @param change: makes of the configuration what its language cannot say.
+        """
+        config = load("smtpd.conf", lambda name: text, ENVIRONMENT)
+        self.config: Config = change(config) if change else config
+        self.contents: dict[str, Content] = {n: Content(spec.entries) for n, spec in self.config.tables.items()}
         self.users = users.split()
         self.failing: set[str] = set()
+        self.untrusted: set[str] = set()
+        self.roots: set[str] = set()
+        self.forwards: dict[str, Answer] = {}
+        self.files: dict[str, str] = {}
+        self.daemon = UserInfo("_smtpd", 990, 990, "/var/empty")
+        self.day = 20_000
+        self.answers: dict[Ask, Answer] = {}
         self.asked: list[Ask] = []
 
     def answer(self, ask: Ask) -> Answer:
         self.asked.append(ask)
-        if isinstance(ask, AskUser):
-            return TempFail("users are away") if ask.name in self.failing else ask.name in self.users
-        if ask.table in self.failing:
-            return TempFail(f"{ask.table} is away")
-        content = self.contents[ask.table]
-        if isinstance(ask, AskMatch):
-            return content.match(ask.service, ask.key)
-        return content.lookup(ask.service, ask.key)
+        if ask in self.answers:
+            return self.answers[ask]
+        match ask:
+            case AskUser(name):
+                if name in self.failing:
+                    return TempFail("users are away")
+                uid = 0 if name in self.roots else 1000
+                return UserInfo(name, uid, uid, f"/home/{name}") if name in self.users else None
+            case AskForward(user):
+                return self.forwards.get(user.name)
+            case AskSelf():
+                return self.daemon
+            case AskToday():
+                return self.day
+            case AskInclude(file):
+                return self.files[file] if file in self.files else TempFail(f"{file} is not there")
+            case AskTrust(table):
+                return table not in self.untrusted
+            case AskMatch(table) | AskLookup(table) if table in self.failing:
+                return TempFail(f"{table} is away")
+            case AskMatch(table, service, key):
+                return self.contents[table].match(service, key)
+            case AskLookup(table, service, key):
+                try:
+                    return self.contents[table].lookup(service, key)
+                except TableError as error:
+                    return TempFail(str(error))
 
     def decide(self, rcpt: str, sent: Transaction | None = None) -> Decision:
         deciding = decide(self.config, path(rcpt), sent or transaction())
@@ -65,8 +115,11 @@ class World:
             return result
 
     def goes(self, rcpt: str, sent: Transaction | None = None) -> list[str]:
-        """C{"action user address"} of each destination; or the one refusal."""
+        """C{"action user address"} of each destination, with its command or file; or the one refusal."""
         decision = self.decide(rcpt, sent)
         if decision.refusal:
             return [f"{decision.refusal.code} {decision.refusal.enhanced}"]
-        return [" ".join(filter(None, (d.action, d.user, str(d.recipient)))) for d in decision.destinations]
+        return [
+            " ".join(filter(None, (d.action, d.user, str(d.recipient), f"|{d.command}" if d.command else d.file)))
+            for d in decision.destinations
+        ]

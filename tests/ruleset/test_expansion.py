@@ -146,8 +146,7 @@ class AliasTests(SynchronousTestCase):
         for bad, expected in (
             ("nobody", "524 5.2.4"),
             ("x@no.example", "524 5.2.4"),
-            ("|/bin/cat", "451 4.3.0"),
-            ("/var/mail/x", "451 4.3.0"),
+            ("|/bin/cat >/dev/null", "451 4.3.0"),
             (":include:/etc/list", "451 4.3.0"),
             ("a b", "524 5.2.4"),
             ("error:550 5.2.1 gone away", "550 5.2.1"),
@@ -162,7 +161,7 @@ class AliasTests(SynchronousTestCase):
             decision = world.decide("staff@example.org")
             self.assertEqual(world.goes("staff@example.org"), [expected], bad)
             self.assertEqual(decision.destinations, ())
-            self.assertIn(bad.split()[-1], decision.reason)
+            self.assertIn(bad.split()[-1].removeprefix(":include:"), decision.reason)
 
     def test_permanentBeforeTemporary(self) -> None:
         world = aliases('staff = "ben, nobody"')

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pysmtpd.model.config import Condition, Predicate, TableRef
 from pysmtpd.model.envelope import Agent
 from pysmtpd.model.facts import Transaction
+from pysmtpd.model.question import AskMatch, Service
 from tests.ruleset.driver import TLS, World, transaction
 
 LOCAL: dict[str, Any] = {"peer": "192.0.2.25", "isLocal": True}
@@ -34,8 +37,17 @@ class RuleTests(SynchronousTestCase):
             self.assertMatch("from any", transaction(), rcpt=f"x@{domain}")
         self.assertNoMatch("from any", transaction(), rcpt="x@example.org")
 
-    def test_recipientWithoutDomainIsOurs(self) -> None:
-        self.assertMatch("from any for local", transaction(), rcpt="postmaster")
+    def test_barePostmasterIsOurs(self) -> None:
+        """RFC 5321 4.5.1: for the rules it is an address of the server's name, where none takes the bare form."""
+        for rule in ("for local", 'for domain "mx.example.org"', 'for rcpt-to "postmaster@mx.example.org"', "for any"):
+            world = World(f"action a relay\nmatch from any {rule} action a")
+            self.assertEqual(world.goes("Postmaster"), ["a Postmaster@mx.example.org"], rule)
+        world = World(
+            'action a relay\naction b relay\nmatch from any for rcpt-to "postmaster" action b\nmatch from any action a'
+        )
+        self.assertEqual(world.goes("postmaster"), ["b postmaster@mx.example.org"])
+        world = World('action a relay\nmatch from any for domain "example.org" action a')
+        self.assertEqual(world.goes("postmaster"), ["550 5.7.1"])
 
     def test_fromAny(self) -> None:
         self.assertMatch("from any for any", transaction(), transaction(**LOCAL))
@@ -64,9 +76,10 @@ class RuleTests(SynchronousTestCase):
         self.assertMatch('! from rdns "*.example" for any', transaction(rdns="a.test"))
         self.assertNoMatch("from rdns for any", transaction())
 
-    def test_peerWithoutNameMatchesNoNameRule(self) -> None:
+    def test_peerWithoutNameIsInNoTable(self) -> None:
         self.assertNoMatch('from rdns "*" for any', transaction())
-        self.assertNoMatch('! from rdns "*.example" for any', transaction())
+        self.assertMatch('! from rdns "*.example" for any', transaction())
+        self.assertMatch("! from rdns for any", transaction())
 
     def test_fromAuthenticated(self) -> None:
         for rule in ("from auth for any", "from any auth for any"):
@@ -112,6 +125,32 @@ class RuleTests(SynchronousTestCase):
         self.assertMatch("from any tls for any", transaction(tls=TLS))
         self.assertNoMatch("from any tls for any", transaction())
         self.assertMatch("from any ! tls for any", transaction())
+
+    def test_regex(self) -> None:
+        """Every predicate with a table takes one of patterns; it is asked for the whole key, once."""
+        sent = transaction(
+            "S+tag@Example.com", rdns="A.example", helo="H.example", tag="T", user="Ann@example.net", tls=TLS
+        )
+        keys = {
+            Predicate.TAG: "t",
+            Predicate.FROM_SRC: "203.0.113.9",
+            Predicate.FROM_RDNS: "a.example",
+            Predicate.FOR_DOMAIN: "foreign.example",
+            Predicate.HELO: "h.example",
+            Predicate.AUTH: "ann@example.net",
+            Predicate.MAIL_FROM: "s+tag@example.com",
+            Predicate.RCPT_TO: "x+y@foreign.example",
+        }
+        for predicate, key in keys.items():
+            for negated in (False, True):
+                world = World('table t { "r" }\naction a relay\nmatch from any for any action a')
+                condition = Condition(predicate, TableRef("t", regex=True), negated)
+                rule = replace(world.config.rules[0], conditions=(condition,))
+                world.config = replace(world.config, rules=(rule,))
+                world.answers[AskMatch("t", Service.REGEX, key)] = True
+                self.assertEqual(world.decide("X+y@Foreign.example", sent).refusal is None, not negated, predicate)
+                self.assertEqual(world.asked, [AskMatch("t", Service.REGEX, key)])
+                self.assertNotEqual(world.goes("x@other.example")[0][:3], "451")
 
     def test_tag(self) -> None:
         self.assertMatch("from any tag { inside, other } for any", transaction(tag="Inside"))

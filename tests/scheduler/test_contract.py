@@ -7,13 +7,14 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pysmtpd.model.config import SchedulerLimits
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.scheduler import null, ram
-from pysmtpd.testing.contracts.scheduler import SchedulerContract
+from pysmtpd.testing.contracts.scheduler import ForgetfulSchedulerContract, LeaseContract, SchedulerContract
 from tests.scheduler.fakes import FakePlatform
 from tests.scheduler.leased import LEASE_SECONDS, LeasedScheduler
 
 
-class Virtual(SchedulerContract):
+class Virtual(ForgetfulSchedulerContract):
     def setUp(self) -> None:
         self.platform = FakePlatform()
 
@@ -24,19 +25,22 @@ class Virtual(SchedulerContract):
         self.platform.clock.advance(seconds)
 
 
-class RamTests(Virtual, TestCase):
+class RamTests(Virtual, SchedulerContract, TestCase):
     def makeScheduler(self, limits: SchedulerLimits) -> Any:
         return ram.make("", self.platform, {"limits": limits})
 
 
 class NullTests(Virtual, TestCase):
-    handsOut = False
-
     def makeScheduler(self, limits: SchedulerLimits) -> Any:
         return null.make("", self.platform, {"limits": limits})
 
+    async def test_handsOutNothing(self) -> None:
+        scheduler = await self.begin()
+        await self.add(scheduler, EnvelopeId(1 << 32))
+        self.assertEqual(await self.leases(scheduler), ())
 
-class LeasedTests(Virtual, TestCase):
+
+class LeasedTests(Virtual, SchedulerContract, LeaseContract, TestCase):
     leaseSeconds = LEASE_SECONDS
 
     def makeScheduler(self, limits: SchedulerLimits) -> Any:

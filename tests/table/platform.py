@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from pysmtpd.interfaces.platform import IFile, IPlatform, User
+from pysmtpd.interfaces.platform import FileStat, IFile, IPlatform, User
 
 
 class MemoryFile:
@@ -27,13 +27,36 @@ class MemoryFile:
 
 
 class MemoryDisk:
+    """
+    @ivar shared: paths of files that anybody may write.
+    """
+
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.error: OSError | None = None
+        self.shared: set[str] = set()
+
+    def stat(self, path: str) -> FileStat:
+        return FileStat(len(self._content(path)), 0.0, "file")
 
     def open(self, path: str) -> IFile:
+        return cast(IFile, MemoryFile(self._content(path)))
+
+    def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
+        return path not in self.shared
+
+    def _content(self, path: str) -> bytes:
         if path not in self.files:
             raise FileNotFoundError(2, "No such file or directory", path)
-        return cast(IFile, MemoryFile(self.files[path]))
+        return self.files[path]
+
+    def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
+        if self.error is not None:
+            raise self.error
+        octets = self.open(f"{directory}/{name}").read(most + 1)
+        if len(octets) > most:
+            raise OSError(27, "File too large", name)
+        return octets
 
 
 class Lanes:
@@ -63,20 +86,24 @@ class MemoryUsers:
         self.asked.append(name)
         if self.failing:
             raise OSError("the directory is down")
-        return User(name, 1000, 1000, f"/home/{name}") if name in self.names else None
+        uid = 1000 if name == "me" else 1001
+        return User(name, uid, uid, f"/home/{name}") if name in self.names else None
 
     def me(self) -> User:
         return User("me", 1000, 1000, "/home/me")
 
 
 class SmallPlatform:
-    def __init__(self) -> None:
+    def __init__(self, disk: Any = None) -> None:
         self.clock = Clock()
-        self.disk = MemoryDisk()
+        self.disk = MemoryDisk() if disk is None else disk
         self.workers = Lanes(self.clock)
         self.users = MemoryUsers()
         self.random = Random(1)
         self.hostname = "mx.example.org"
+
+    def wallTime(self) -> float:
+        return 1e9 + self.clock.seconds()
 
     @property
     def asPlatform(self) -> IPlatform:

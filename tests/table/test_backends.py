@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +13,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.routing import ITable, Service, TableError
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
 from pysmtpd.model.config import BackendSpec, TableSpec
-from pysmtpd.table import file, static
+from pysmtpd.platform.disk import RealDisk
+from pysmtpd.table import db, file, sqlite, static
+from pysmtpd.table.dbfile import MapWriter
 from pysmtpd.testing.contracts.table import TableContract
 from tests.table.platform import SmallPlatform
 
 PATH = "/etc/mail/table"
+REAL = RealDisk()
 
 
 def staticTable(entries: Sequence[tuple[str, str]], isMap: bool = False) -> ITable:
@@ -29,8 +34,11 @@ def staticTable(entries: Sequence[tuple[str, str]], isMap: bool = False) -> ITab
 class SlowTable:
     """Answers like another table, 50 ms later."""
 
+    allowsCommands = True
+
     def __init__(self, table: ITable, clock: Clock) -> None:
         self.name = table.name
+        self.allowsCommands = table.allowsCommands
         self.asked = 0
         self._table = table
         self._clock = clock
@@ -48,8 +56,8 @@ class SlowTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         return self._later(self._table.fetch(service))
 
-    def update(self) -> Deferred[None]:
-        return self._later(None)
+    def update(self) -> Deferred[TableUpdate]:
+        return self._later(TableUpdate(1))
 
 
 class StaticTableTests(TableContract, SynchronousTestCase):
@@ -60,7 +68,10 @@ class StaticTableTests(TableContract, SynchronousTestCase):
         return staticTable(entries, isMap=True)
 
     def test_argument(self) -> None:
-        error = self.assertRaises(ValueError, static.make, "/etc/x", SmallPlatform().asPlatform, {})
+        """C{static:/path} is a file, as in OpenSMTPD; another argument is nothing."""
+        settings = {"spec": TableSpec("t", BackendSpec("static"))}
+        self.assertIsInstance(static.make("/etc/x", SmallPlatform().asPlatform, settings), file.FileTable)
+        error = self.assertRaises(ValueError, static.make, "x", SmallPlatform().asPlatform, settings)
         self.assertIn("file:/path", str(error))
 
 
@@ -81,6 +92,72 @@ class SlowTableTests(StaticTableTests):
         self.clock.advance(0.05)
 
 
+class DbTableTests(TableContract, SynchronousTestCase):
+    def makeTable(self, entries: Sequence[tuple[str, str]]) -> ITable:
+        path = os.path.abspath(self.mktemp())
+        writer = MapWriter(REAL, path)
+        writer.add([(key, value, line) for line, (key, value) in enumerate(entries, 1)])
+        writer.finish()
+        platform = SmallPlatform(REAL)
+        table = db.make(path, platform.asPlatform, {"spec": TableSpec("t", BackendSpec("db", path))})
+        self.addCleanup(table.close)
+        return table
+
+    def makeList(self, keys: Sequence[str]) -> ITable:
+        return self.makeTable([(key, "") for key in keys])
+
+    def makeMap(self, entries: Sequence[tuple[str, str]]) -> ITable:
+        return self.makeTable(entries)
+
+
+class SqliteTableTests(TableContract, SynchronousTestCase):
+    """Queries for a key."""
+
+    hasAllPatterns = False
+
+    def queries(self) -> str:
+        matched = ("domain", "netaddr", "mailaddr", "string")
+        return "".join(f"query_{name} SELECT key FROM entry WHERE key = ?\n" for name in matched) + (
+            "query_regex SELECT key FROM entry\n"
+        )
+
+    def makeTable(self, entries: Sequence[tuple[str, str]]) -> ITable:
+        path = os.path.abspath(self.mktemp())
+        database = sqlite3.connect(path)
+        database.execute("CREATE TABLE entry (key TEXT, value TEXT)")
+        # A pattern's letters may be escapes.
+        rows = [(key if "\\" in key else key.lower(), value) for key, value in entries]
+        database.executemany("INSERT INTO entry VALUES (?, ?)", rows)
+        database.commit()
+        database.close()
+        values = ("alias", "credentials", "userinfo", "addrname", "mailaddrmap", "relayhost")
+        with open(f"{path}.conf", "w") as out:
+            out.write(f"# of OpenSMTPD's table-sqlite\ndbpath\t{path}\n{self.queries()}")
+            out.writelines(f"query_{name} SELECT value FROM entry WHERE key = ?\n" for name in values)
+            out.write("fetch_source SELECT key FROM entry\nfetch_source_expire 60\n")
+        platform = SmallPlatform(REAL)
+        spec = TableSpec("t", BackendSpec("sqlite", f"{path}.conf"))
+        table = sqlite.make(f"{path}.conf", platform.asPlatform, {"spec": spec})
+        self.addCleanup(table.close)
+        return table
+
+    def makeList(self, keys: Sequence[str]) -> ITable:
+        return self.makeTable([(key, "") for key in keys])
+
+    def makeMap(self, entries: Sequence[tuple[str, str]]) -> ITable:
+        return self.makeTable(entries)
+
+
+class SqliteListTests(SqliteTableTests):
+    """Queries that give all keys."""
+
+    hasAllPatterns = True
+
+    def queries(self) -> str:
+        matched = ("domain", "netaddr", "mailaddr", "string", "regex")
+        return "".join(f"query_{name} SELECT key FROM entry\n" for name in matched)
+
+
 class FileTableTests(TableContract, SynchronousTestCase):
     def setUp(self) -> None:
         self.platform = SmallPlatform()
@@ -99,7 +176,7 @@ class FileTableTests(TableContract, SynchronousTestCase):
 
     def test_readsInALane(self) -> None:
         self.makeTable("ann\n")
-        self.assertEqual(self.platform.workers.ran, ["tables"])
+        self.assertEqual(set(self.platform.workers.ran), {"tables"})
 
     def test_unreadTableCannotTell(self) -> None:
         table = file.make(PATH, self.platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
@@ -115,7 +192,11 @@ class FileTableTests(TableContract, SynchronousTestCase):
 
     def test_failedUpdateKeepsTheOldContent(self) -> None:
         table = self.makeTable("ann: ben\n")
-        for bad, reason in ((b"ann: ben\nben:\n", "line 2"), (b"\xff", "utf-8"), (None, "No such file")):
+        for bad, reason in (
+            (b"ann: ben\nben:\n", "line 2"),
+            (b"\n\xff", "line 2: it is not UTF-8"),
+            (None, "No such file"),
+        ):
             if bad is None:
                 del self.platform.disk.files[PATH]
             else:
@@ -127,3 +208,69 @@ class FileTableTests(TableContract, SynchronousTestCase):
 
     def test_relativePath(self) -> None:
         self.assertRaises(ValueError, file.make, "etc/x", self.platform.asPlatform, {})
+
+
+class TrustTests(SynchronousTestCase):
+    """Who may have written what names commands."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        os.mkdir(self.directory, 0o755)
+        self.path = f"{self.directory}/aliases"
+        with open(self.path, "w") as out:
+            out.write("ann: |true\n")
+        os.chmod(self.path, 0o644)
+        self.me = os.geteuid()
+
+    def isTrusted(self, path: str = "") -> bool:
+        opened = REAL.open(path or self.path)
+        try:
+            return REAL.isWritableOnlyBy(opened, path or self.path, {0, self.me})
+        finally:
+            opened.close()
+
+    def test_ours(self) -> None:
+        self.assertTrue(self.isTrusted())
+
+    def test_writableByOthers(self) -> None:
+        for mode in (0o664, 0o646):
+            os.chmod(self.path, mode)
+            self.assertFalse(self.isTrusted(), oct(mode))
+
+    def test_directoryWritableByOthers(self) -> None:
+        os.chmod(self.directory, 0o777)
+        self.assertFalse(self.isTrusted())
+        os.chmod(self.directory, 0o1777)
+        self.assertTrue(self.isTrusted(), "nobody else may take the file away there")
+
+    def test_othersFile(self) -> None:
+        opened = REAL.open(self.path)
+        self.addCleanup(opened.close)
+        self.assertFalse(REAL.isWritableOnlyBy(opened, self.path, {self.me + 1}))
+
+    def test_linkToElsewhere(self) -> None:
+        """The directory that counts is the one where the file lies."""
+        other = os.path.abspath(self.mktemp())
+        os.mkdir(other, 0o755)
+        os.symlink(self.path, f"{other}/link")
+        self.assertTrue(self.isTrusted(f"{other}/link"))
+        os.chmod(self.directory, 0o777)
+        self.assertFalse(self.isTrusted(f"{other}/link"))
+
+    def test_tables(self) -> None:
+        platform = SmallPlatform()
+        platform.disk.files[PATH] = b"ann: |true\n"
+        table = file.make(PATH, platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
+        self.assertFalse(table.allowsCommands)
+        self.successResultOf(table.update())
+        self.assertTrue(table.allowsCommands)
+        platform.disk.shared.add(PATH)
+        self.successResultOf(table.update())
+        self.assertFalse(table.allowsCommands)
+        self.assertTrue(staticTable([("ann", "|true")]).allowsCommands)
+
+    def test_allowCommands(self) -> None:
+        for make in (file.make, db.make, sqlite.make):
+            for allowed in (False, True):
+                spec = TableSpec("t", BackendSpec("x"), allowCommands=allowed)
+                self.assertIs(make("/x", SmallPlatform().asPlatform, {"spec": spec}).allowsCommands, allowed)

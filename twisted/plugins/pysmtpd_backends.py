@@ -15,3 +15,6 @@ statNull = BackendMaker("stat", "null", "null:", "pysmtpd.stat.null.make")
 
 tableStatic = BackendMaker("table", "static", "static:[PATH]", "pysmtpd.table.static.make")
 tableFile = BackendMaker("table", "file", "file:PATH", "pysmtpd.table.file.make")
+tableDb = BackendMaker("table", "db", "db:PATH", "pysmtpd.table.db.make")
+tableGetpwnam = BackendMaker("table", "getpwnam", "getpwnam", "pysmtpd.table.getpwnam.make")
+tableSqlite = BackendMaker("table", "sqlite", "sqlite:PATH", "pysmtpd.table.sqlite.make")

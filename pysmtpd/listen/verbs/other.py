@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pysmtpd.listen.session import Session
+from pysmtpd.listen.session import QUIT, Session
 from pysmtpd.model.events import CommandFailed
 from pysmtpd.model.reply import Reply
 from pysmtpd.smtp.events import Hangup, Quit, Refused, Reset, Verify
@@ -26,7 +26,7 @@ def refused(session: Session, event: Refused) -> None:
 
 
 def quitted(session: Session, event: Quit) -> None:
-    session.reason = "quit"
+    session.reason = QUIT
     session.endTransaction()
 
 

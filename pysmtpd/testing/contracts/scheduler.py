@@ -1,6 +1,6 @@
 """What every scheduler has to keep (L{pysmtpd.interfaces.scheduler.IScheduler}). Mix it into a C{twisted.trial.unittest.TestCase}::
 
-class MyTests(SchedulerContract, TestCase):
+class MyTests(SchedulerContract, TestCase):  # and LeaseContract, if its leases end
     def makeScheduler(self, limits):
         return MyScheduler(...)
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.trial.unittest import SkipTest
 from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.ready import asDeferred
@@ -36,14 +35,8 @@ def _ids(message: int, *indexes: int) -> tuple[EnvelopeId, ...]:
     return tuple(envelopeId(MessageId(message), index) for index in indexes)
 
 
-class SchedulerContract(_Base):
-    """
-    @cvar handsOut: does it ever hand out anything? C{null} does not: then only what needs no memory is tested.
-    @cvar leaseSeconds: after which a lease ends; None: never.
-    """
-
-    handsOut = True
-    leaseSeconds: float | None = None
+class ForgetfulSchedulerContract(_Base):
+    """For all, also for one that never hands out anything."""
 
     def makeScheduler(self, limits: SchedulerLimits) -> Any:
         """A new, empty scheduler, or a Deferred of one."""
@@ -74,8 +67,6 @@ class SchedulerContract(_Base):
 
     async def filled(self, *ids: EnvelopeId, **more: Any) -> IScheduler:
         """A scheduler with these committed."""
-        if not self.handsOut:
-            raise SkipTest("this scheduler hands out nothing")
         scheduler = await self.begin()
         await self.add(scheduler, *ids, **more)
         return scheduler
@@ -127,9 +118,11 @@ class SchedulerContract(_Base):
     async def test_takesWhatItIsGiven(self) -> None:
         scheduler = await self.begin()
         await self.add(scheduler, *_ids(1, 0, 1))
-        leases = await self.leases(scheduler)
-        if not self.handsOut:
-            self.assertEqual(leases, ())
+        await self.leases(scheduler)
+
+
+class SchedulerContract(ForgetfulSchedulerContract):
+    """Whatever its leases are like."""
 
     # --- changesets
 
@@ -232,8 +225,6 @@ class SchedulerContract(_Base):
         self.assertEqual(await scheduler.query(_ids(1, 0)), ())
 
     async def test_inflightIsLimited(self) -> None:
-        if not self.handsOut:
-            raise SkipTest("this scheduler hands out nothing")
         scheduler = await self.begin(SchedulerLimits(maxInflight=2))
         for message in range(1, 4):
             await self.add(scheduler, *_ids(message, 0))
@@ -247,8 +238,6 @@ class SchedulerContract(_Base):
         await asDeferred(scheduler.delete(second, second.envelopes))
 
     async def test_batchIsLimited(self) -> None:
-        if not self.handsOut:
-            raise SkipTest("this scheduler hands out nothing")
         scheduler = await self.begin(SchedulerLimits(maxBatch=2))
         for message in range(1, 4):
             await self.add(scheduler, *_ids(message, 0))
@@ -257,20 +246,6 @@ class SchedulerContract(_Base):
         assert batch.due is not None
         self.assertLessEqual(batch.due, self.now())
         self.assertEqual(len(await self.leases(scheduler)), 1)
-
-    async def test_leasesEnd(self) -> None:
-        if self.leaseSeconds is None:
-            raise SkipTest("leases of this scheduler never end")
-        scheduler = await self.filled(*_ids(1, 0))
-        old = await self.lease(scheduler)
-        assert old.deadline is not None
-        self.assertEqual(await self.leases(scheduler), ())
-        await self.elapse(self.leaseSeconds + 1)
-        new = await self.lease(scheduler)
-        self.assertEqual(new.envelopes, old.envelopes)
-        await asDeferred(scheduler.delete(old, old.envelopes))
-        self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.INFLIGHT])
-        self.assertEqual((await scheduler.counts())["stale"], 1)
 
     # --- hold queues
 
@@ -404,3 +379,24 @@ class SchedulerContract(_Base):
                 "uncommitted": 1,
             },
         )
+
+
+class LeaseContract(ForgetfulSchedulerContract):
+    """For a scheduler whose leases end.
+
+    @cvar leaseSeconds: after which they do.
+    """
+
+    leaseSeconds: float
+
+    async def test_leasesEnd(self) -> None:
+        scheduler = await self.filled(*_ids(1, 0))
+        old = await self.lease(scheduler)
+        assert old.deadline is not None
+        self.assertEqual(await self.leases(scheduler), ())
+        await self.elapse(self.leaseSeconds + 1)
+        new = await self.lease(scheduler)
+        self.assertEqual(new.envelopes, old.envelopes)
+        await asDeferred(scheduler.delete(old, old.envelopes))
+        self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.INFLIGHT])
+        self.assertEqual((await scheduler.counts())["stale"], 1)
