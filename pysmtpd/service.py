@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd import __version__
+from pysmtpd.analysing import Analysis, analyse
 from pysmtpd.backends import NoSuchBackend, makeBackend
 from pysmtpd.bounce.service import Bouncer
 from pysmtpd.config.problem import ConfigErrors
@@ -181,6 +182,7 @@ class Daemon(Service):
             lambda config: self.listeners.retire(config),
         )
         self._reloading = DeferredLock()
+        self._analysis: Analysis | None = None
         self.keeper = Keeper(platform)
         self.keeper.take(config.tables, self.tables)
         self.scheduler: IScheduler = makeBackend(
@@ -312,8 +314,9 @@ class Daemon(Service):
         self.listeners.start()
         self.controlServer.start()
         self._ready = True
-        self._warn()
         self.dispatcher.start()
+        self._analysis = await self._platform.workers.run(RELOAD_LANE, analyse, self.config)
+        self._warn()
         await self.dispatcher.load()
 
     def stopService(self) -> Deferred[None]:
@@ -408,6 +411,7 @@ class Daemon(Service):
                     problems.append(_placed(config.tables[name].where, str(error)))
         certificates = await run(RELOAD_LANE, self._makeCertificates, config)
         problems += certificates.faults
+        analysis = await run(RELOAD_LANE, analyse, config)
         if problems:
             raise ReloadRefused(problems)
         try:
@@ -417,6 +421,7 @@ class Daemon(Service):
         self.certificates.adopt(certificates)
         self.queue.adopt(config.queue)
         self.keeper.take(config.tables, tables, read)
+        self._analysis = analysis
         return self.generations.add(config, tables), changes(before.config, config)
 
     def _cannotListen(self, error: CannotAdopt) -> str:
@@ -429,7 +434,8 @@ class Daemon(Service):
 
     def _warn(self) -> tuple[str, ...]:
         """Tell the log what an operator should know of the configuration in use."""
-        warnings = (*self.config.warnings, *self.certificates.check())
+        found = self._analysis.warnings if self._analysis is not None else ()
+        warnings = (*self.config.warnings, *found, *self.certificates.check())
         for warning in warnings:
             self.report.happened(ConfigurationWarned(warning))
         return warnings
@@ -448,6 +454,8 @@ class Daemon(Service):
             "listeners": list(self.listeners.names),
             "sessions": self.listeners.sessions,
             "paused": [part for part, isPaused in self._paused.items() if isPaused],
+            "relaying": str(self._analysis.relaying) if self._analysis is not None else "",
+            "trusted": list(self._analysis.relaying.trusted) if self._analysis is not None else [],
             "generations": [
                 {"number": each.number, "since": round(each.since, 1), "sessions": sessions}
                 for each, sessions in self.generations

@@ -25,6 +25,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from pysmtpd import __version__
+from pysmtpd.analysing import analyse
 from pysmtpd.backends import NoSuchBackend
 from pysmtpd.checking import checkSyntax, examine, notes, tell
 from pysmtpd.config.environment import Environment
@@ -402,12 +403,16 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
         tell(problems, reading.problems.warnings)
     config = reading.config()
     _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
+    analysis = analyse(config)
+    for warning in analysis.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for note in notes(config):
         print(f"note: {note}", file=sys.stderr)
     if options["print"] or options["verbose"]:
         sys.stdout.write(printed(config))
     else:
         print(f"{options['file']}: configuration OK")
+        print(f"open relay: {analysis.relaying}")
     sys.exit(0)
 
 

@@ -18,6 +18,7 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.analysing",
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
