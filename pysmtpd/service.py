@@ -67,6 +67,7 @@ from pysmtpd.router.auth import Authenticator
 from pysmtpd.router.forwards import HelperForwards, LaneForwards
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide, rematch
+from pysmtpd.ruleset.analysis import postmasters
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.gate import ActionGate
 from pysmtpd.table.keeper import Keeper
@@ -315,7 +316,7 @@ class Daemon(Service):
         self.controlServer.start()
         self._ready = True
         self.dispatcher.start()
-        self._analysis = await self._platform.workers.run(RELOAD_LANE, analyse, self.config)
+        self._analysis = await self._analyse(self.config)
         self._warn()
         await self.dispatcher.load()
 
@@ -411,7 +412,6 @@ class Daemon(Service):
                     problems.append(_placed(config.tables[name].where, str(error)))
         certificates = await run(RELOAD_LANE, self._makeCertificates, config)
         problems += certificates.faults
-        analysis = await run(RELOAD_LANE, analyse, config)
         if problems:
             raise ReloadRefused(problems)
         try:
@@ -421,8 +421,21 @@ class Daemon(Service):
         self.certificates.adopt(certificates)
         self.queue.adopt(config.queue)
         self.keeper.take(config.tables, tables, read)
-        self._analysis = analysis
-        return self.generations.add(config, tables), changes(before.config, config)
+        generation = self.generations.add(config, tables)
+        self._analysis = await self._analyse(config)
+        return generation, changes(before.config, config)
+
+    async def _analyse(self, config: Config) -> Analysis:
+        """Of a generation that is in use."""
+        analysis = await self._platform.workers.run(RELOAD_LANE, analyse, config)
+        # This one tells nobody what it finds.
+        router = Router(self._platform, decide, self.generations.tables, forwards=self._forwards)
+        lost: list[str] = []
+        for path, transaction, where in postmasters(config):
+            decision = await asDeferred(router.expand(config, path, transaction))
+            if decision.refusal is not None and decision.refusal.isPermanent:
+                lost.append(f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}")
+        return replace(analysis, warnings=(*analysis.warnings, *lost))
 
     def _cannotListen(self, error: CannotAdopt) -> str:
         text = _placed(error.spec.where, str(error))

@@ -31,7 +31,7 @@ from pysmtpd.ruleset.expansion import Expansion
 from pysmtpd.ruleset.suppositions import Tables, TooMany, Unknown, Way, Ways
 from pysmtpd.ruleset.walk import Walk
 
-__all__ = ["Relaying", "Tables", "relaying", "shadowed"]
+__all__ = ["Relaying", "Tables", "postmasters", "relaying", "shadowed"]
 
 # What stands for the unknown in questions.
 _PEER, _RDNS, _HELO, _TAG, _USER = "zqpeer", "zqrdns", "zqhelo", "zqtag", "zquser"
@@ -40,6 +40,8 @@ _RCPT = Path("zqlocal", "zqdomain")
 _TLS = TlsFacts("TLSv1.3", "", 0)
 
 _MAX_RECIPIENTS = 4000
+# Domains of one rule whose postmaster is looked for.
+_MAX_DOMAINS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,29 @@ def shadowed(config: Config, tables: Tables) -> list[tuple[Where, str]]:
         return told
     except TooMany:
         return []
+
+
+def postmasters(config: Config) -> list[tuple[Path, Transaction, Where]]:
+    """Who must be reached (RFC 5321 4.5.1), by a local sender, and the rule that makes the domain ours: one for each domain that rules name
+    for local delivery."""
+    session = SessionFacts(SessionId(0), "", config.serverName, "127.0.0.1", helo="localhost", isLocal=True)
+    found: dict[str, tuple[Path, Transaction, Where]] = {}
+    for rule in config.rules:
+        action = config.actions[rule.action] if rule.action is not None else None
+        if action is None or action.method is Method.RELAY:
+            continue
+        for condition in rule.conditions:
+            if condition.negated or condition.table is None or condition.table.regex:
+                continue
+            if condition.predicate is Predicate.FOR_LOCAL:
+                domains = [config.serverName]
+            elif condition.predicate is Predicate.FOR_DOMAIN:
+                domains = [key for key, _ in config.tables[condition.table.name].entries if "*" not in key]
+            else:
+                continue
+            for domain in domains[:_MAX_DOMAINS]:
+                found.setdefault(domain.lower(), (Path("postmaster", domain), Transaction(session), rule.where))
+    return list(found.values())
 
 
 def _why(config: Config, compiled: Compiled, tables: Tables, place: int) -> str:

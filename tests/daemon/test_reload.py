@@ -6,7 +6,14 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 
-from pysmtpd.model.events import DeliveryAttempted, ListenerOpened, Reloaded, ReloadFailed, SessionDisconnected
+from pysmtpd.model.events import (
+    ConfigurationWarned,
+    DeliveryAttempted,
+    ListenerOpened,
+    Reloaded,
+    ReloadFailed,
+    SessionDisconnected,
+)
 from pysmtpd.testing.certificates import selfSigned
 from pysmtpd.testing.daemon import CONFIG_PATH
 from pysmtpd.testing.internet import Condition
@@ -119,6 +126,25 @@ class GenerationTests(ReloadTestCase):
         sent = world.send("a@c.test", "x@d.test", starttls=True)
         world.until(lambda: sent.isOver, 60)
         self.assertTrue(sent.isAccepted, sent.replies)
+
+
+class WarningTests(ReloadTestCase):
+    def test_whatIsSaidOfTheRules(self) -> None:
+        """At start, at each reload, and in the status."""
+        config = BASE + 'action "here" maildir\nmatch from any for domain "here.test" action "here"\n'
+        world = self.begin(config, files=FILES)
+        said = [event.warning for event in world.eventsOf(ConfigurationWarned)]
+        self.assertEqual(len(said), 1, said)
+        self.assertIn(f"{CONFIG_PATH}:9: nobody reads mail to <postmaster@here.test>", said[0])
+        status = self.operator(world).status()
+        self.assertIn("cannot tell", status["relaying"])
+        self.assertIn("domains", status["relaying"])
+        self.assertEqual(status["trusted"], ["198.51.100.0/24"])
+        done = self.reload(world, BASE + 'match from any for any action "out"\nmatch for any action "out"\n')
+        never, relay = done["warnings"]
+        self.assertIn(f"{CONFIG_PATH}:9: this rule can never match: the rule at {CONFIG_PATH}:8 takes all", never)
+        self.assertIn(f"{CONFIG_PATH}:8: open relay", relay)
+        self.assertIn("open (", self.operator(world).status()["relaying"])
 
 
 class RefusedTests(ReloadTestCase):
