@@ -51,7 +51,15 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision, Where
 from pysmtpd.model.envelope import Agent, Destination, Envelope, Message, Route, routeOf
-from pysmtpd.model.events import ConfigurationWarned, DaemonStarted, DaemonStopped, Event, Reloaded, ReloadFailed
+from pysmtpd.model.events import (
+    ConfigurationWarned,
+    DaemonStarted,
+    DaemonStopped,
+    Event,
+    PolicyFailed,
+    Reloaded,
+    ReloadFailed,
+)
 from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId
@@ -60,6 +68,8 @@ from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.mta.policy.https import PolicyFetcher
+from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
@@ -75,6 +85,7 @@ from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 from pysmtpd.tls.generations import CertificateGenerations
+from pysmtpd.tls.renewal import Renewal
 
 PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
@@ -117,12 +128,14 @@ class Settings:
     @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
+    @ivar opened: called once every port is open.
     @ivar setVerbose: makes the logs verbose or brief.
     @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
     @ivar codec: how queued content is stored.
     @ivar load: reads the configuration again, for a reload; raises L{ConfigErrors}. It runs in a lane. None: it cannot be reloaded.
+    @ivar authorities: certificates in PEM form that vouch for other hosts; empty: the system's.
     @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
     """
 
@@ -133,6 +146,7 @@ class Settings:
     grace: float = GRACE
     observers: tuple[Callable[[float, Event], None], ...] = ()
     ended: Callable[[str], None] = lambda why: None
+    opened: Callable[[], None] = lambda: None
     setVerbose: Callable[[bool], None] = lambda verbose: None
     readFile: Callable[[str], bytes] = _noFiles
     hosts: str = ""
@@ -140,6 +154,7 @@ class Settings:
     codec: IContentCodec | None = None
     helper: IHelper | None = None
     load: Callable[[], Config] | None = None
+    authorities: bytes = b""
 
 
 def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -199,10 +214,19 @@ class Daemon(Service):
         self._forwards = forwards
         self.router = Router(platform, decide, self.generations.tables, forwards=forwards, report=self.report)
         self.certificates = CertificateGenerations(self._makeCertificates(config))
+        self.renewal = Renewal(platform, lambda: self.certificates.newest, settings.readFile, self.report)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
+        tls = ClientContexts(settings.authorities)
+        self.policies = StsPolicies(
+            platform,
+            self.resolver,
+            PolicyFetcher(platform, self.resolver, tls).fetch,
+            f"{settings.spool}/mta-sts.json",
+            lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
+        )
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -212,8 +236,9 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
-            ClientContexts(),
+            tls,
             grace=settings.grace,
+            policies=self.policies,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -226,7 +251,11 @@ class Daemon(Service):
             self.router,
             self.queue,
             self.certificates,
-            Authenticator(platform, self.generations.tables),
+            Authenticator(
+                platform,
+                self.generations.tables,
+                system=settings.helper.password if settings.helper is not None else None,
+            ),
             self.resolver,
             settings.filter,
             self.report,
@@ -309,16 +338,28 @@ class Daemon(Service):
                 who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
                 raise TableError(f"table {name}: {error}{who}") from error
         await self.queue.start()
+        await self.policies.load()
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
         self.listeners.start()
+        self.renewal.start()
+        self._settings.opened()
         self.controlServer.start()
         self._ready = True
         self.dispatcher.start()
-        self._analysis = await self._analyse(self.config)
-        self._warn()
+        # Nobody waits for it.
+        Deferred.fromCoroutine(self._examine()).addErrback(
+            lambda failure: self._log.failure("While looking at the rules as a whole", failure=failure)
+        )
         await self.dispatcher.load()
+
+    async def _examine(self) -> None:
+        config = self.config
+        analysis = await self._analyse(config)
+        if config is self.config:
+            self._analysis = analysis
+            self._warn()
 
     def stopService(self) -> Deferred[None]:
         """No new sessions; running transactions finish or read 421; deliveries under way are recorded; then the queue closes."""
@@ -345,7 +386,7 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"queue": self.queue.stop, "resolver": self.resolver.close},
+            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:
@@ -411,7 +452,7 @@ class Daemon(Service):
                 except TableError as error:
                     problems.append(_placed(config.tables[name].where, str(error)))
         certificates = await run(RELOAD_LANE, self._makeCertificates, config)
-        problems += certificates.faults
+        problems += certificates.faults or certificates.faultsOf(config)
         if problems:
             raise ReloadRefused(problems)
         try:

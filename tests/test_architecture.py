@@ -30,7 +30,7 @@ EDGES = {
     "pysmtpd.testing",
     "pysmtpd.__main__",
 }
-COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.wire"}
+COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.enqueue", "pysmtpd.control.wire"}
 
 PURE = (
     *("pysmtpd.model", "pysmtpd.smtp", "pysmtpd.ruleset"),
@@ -45,7 +45,7 @@ PURE = (
         "pysmtpd.listen.suppose",
         "pysmtpd.listen.trace",
     ),
-    *("pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
+    *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),

@@ -20,6 +20,7 @@ from pysmtpd.interfaces import (
     ISubmit,
     ITable,
 )
+from pysmtpd.listen.damping import Damping
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.listener import SOCKET, Listener
 from pysmtpd.listen.neighbours import Neighbours
@@ -96,6 +97,7 @@ class Listeners:
             report,
             self._timeouts,
             tables,
+            Damping(),
         )
         self._socketPath = socketPath
         self._limits = Limits(maxSessions)

@@ -16,6 +16,7 @@ from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.relay import Relay
 
 MAX_KNOWN = 20_000
@@ -33,6 +34,7 @@ class Directory:
         self,
         platform: IPlatform,
         resolver: IResolver,
+        policies: IPolicies,
         tables: Callable[[], Mapping[str, ITable]],
         released: Callable[[Relay], None],
         fault: Callable[[str, Failure], None],
@@ -40,6 +42,7 @@ class Directory:
         self.relays: dict[RelayKey, Relay] = {}
         self._platform = platform
         self._resolver = resolver
+        self._policies = policies
         self._tables = tables
         self._released = released
         self._fault = fault
@@ -108,7 +111,7 @@ class Directory:
                 broken(Failure(ValueError(f"table {relay.key.source} has no usable address")))
                 return
             try:
-                Search(relay.key, address, config.mta.family, filter, self._resolver, found).start()
+                Search(relay.key, address, config.mta.family, filter, self._resolver, self._policies, found).start()
             except Exception:
                 self._fault("finding hosts", Failure())
                 if relay.waiting:

@@ -13,6 +13,7 @@ from pysmtpd.model.config import Config, RelayHost
 from pysmtpd.model.envelope import Destination
 from pysmtpd.mta.keys import BadDomain, RelayKey, finalSender, hostLevel, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
+from pysmtpd.mta.policy import NoPolicies
 from pysmtpd.mta.security import Level
 
 PATIENCE = 10.0
@@ -95,6 +96,7 @@ async def _search(
             found.callback(resolution)
 
     late = clock.callLater(PATIENCE, found.callback, None)
+    # Policies that a domain publishes are fetched, and kept: that is for an attempt.
     # The source address is taken in turn, at the attempt; here it would be taken away from somebody.
-    Search(key, "", config.mta.family, Filter(config, localAddresses), resolver, answered).start()
+    Search(key, "", config.mta.family, Filter(config, localAddresses), resolver, NoPolicies(), answered).start()
     return await found

@@ -23,6 +23,11 @@ class CertificateGenerations:
     def __init__(self, certificates: Certificates) -> None:
         self._generations = [certificates]
 
+    @property
+    def newest(self) -> Certificates:
+        """Those that are asked first."""
+        return self._generations[0]
+
     def adopt(self, certificates: Certificates) -> None:
         """These are the newest from now on."""
         self._generations = [certificates, *self._generations][:MOST]
