@@ -30,7 +30,7 @@ from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import Target, finalSender, lacksRequireTls
 from pysmtpd.mta.mx import Resolution
-from pysmtpd.mta.policy import IPolicies, NoPolicies
+from pysmtpd.mta.policy import Foreseen, IPolicies, NoPolicies
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.task import Part, Task, group
 
@@ -81,6 +81,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._policies = policies or NoPolicies()
         self._board = Board(
             platform,
             queue,
@@ -91,10 +92,9 @@ class MtaAgent:
             self._decided,
             self._homeless,
             self._checkStopped,
+            self._policies.met,
         )
-        self._directory = Directory(
-            platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
-        )
+        self._directory = Directory(platform, resolver, self._policies, tables, self._relayEnded, self._board.fault)
         self._resolver = resolver
         self._gatherings: dict[Gathering, None] = {}
         self._envelopes = 0
@@ -289,10 +289,12 @@ class MtaAgent:
         for level in part.levels(resolution):
             for target in level:
                 errors.append((target, self._board.problem(target, now)))
+                if target.isKeptByMtaSts(errors[-1][1]):
+                    self._policies.again(target.wishes.domain)
                 until = min(
                     until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
                 )
-        text = "; ".join(f"{target.label}: {problem}" for target, problem in errors) or "no host"
+        text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
         if lacksRequireTls(errors):
             reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
             self._refuse([part], Result.PERMANENT, reply)
@@ -400,6 +402,22 @@ class MtaAgent:
         for relay in self._directory.relays.values():
             relay.down = None
 
+    def showTls(self, domain: str) -> Sequence[Mapping[str, object]]:
+        """See L{IRoutes.showTls}."""
+        now = self._clock.seconds()
+        rows = list(self._policies.show(domain))
+        for relay in self._directory.of(domain):
+            for target in relay.targets(MAX_SHOWN):
+                problem = target.barred or self._board.problem(target, now)
+                rows.append({"what": "host", "host": target.label, "asks": target.verdict, "problem": problem})
+        return rows
+
+    def forgetTls(self, domain: str) -> int:
+        """See L{IRoutes.forgetTls}."""
+        for relay in self._directory.of(domain):
+            relay.resolution = relay.down = None
+        return self._policies.forget(domain)
+
     def foresee(
         self, config: Config, destination: Destination, sender: Path, asksDns: bool
     ) -> Deferred[Mapping[str, object]]:
@@ -407,7 +425,16 @@ class MtaAgent:
         resolver = self._resolver if asksDns else None
         own = self._platform.localAddresses()
         return Deferred.fromCoroutine(
-            foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime())
+            foresee(
+                config,
+                destination,
+                sender,
+                resolver,
+                own,
+                self._clock,
+                self._platform.wallTime(),
+                Foreseen(self._policies),
+            )
         )
 
     def showRoutes(self) -> Sequence[Mapping[str, object]]:

@@ -13,6 +13,7 @@ from pysmtpd.model.config import Action, Config, Method, RelayHost
 from pysmtpd.model.envelope import Destination
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.srs import rewriteSender
+from pysmtpd.mta.policy.sts import Mode
 from pysmtpd.mta.security import Barred, HostFacts, Level, Policy, Wishes, demands
 
 SMTP_PORT = 25
@@ -123,6 +124,23 @@ class Target(NamedTuple):
             return self
         wishes = replace(self.wishes, requireTls=requireTls, isTlsOptional=isTlsOptional)
         return Target.make(key, self.host, self.known, wishes)
+
+    @property
+    def verdict(self) -> str:
+        """What is asked of it, and why; for people."""
+        grounds = f" ({'; '.join(map(str, self.policy.grounds))})" if self.policy.grounds else ""
+        return f"not used: {self.barred}" if self.barred else f"{self.policy}{grounds}"
+
+    def isKeptByMtaSts(self, problem: str) -> bool:
+        """Is it the domain's MTA-STS policy that keeps mail from going there?"""
+        sts = self.wishes.sts
+        isTls = bool(self.barred) or problem.startswith("451 4.7.")
+        return isTls and sts is not None and sts.mode is Mode.ENFORCE
+
+    def explain(self, problem: str) -> str:
+        """With the problem that it has."""
+        isAsked = self.policy.asksForMore and not self.barred
+        return f"{self.label}: {problem}{f' [{self.verdict}]' if isAsked else ''}"
 
     @property
     def label(self) -> str:

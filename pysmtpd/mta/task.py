@@ -52,6 +52,15 @@ class Part:
         isTlsOptional = self.message.isTlsOptional and not transaction.requireTls
         return [[target.under(requireTls, isTlsOptional) for target in level] for level in resolution.levels]
 
+    def seen(self, key: ConnectionKey) -> Target | None:
+        """The host of a connection as the domain sees it; None: it is none of its hosts any more."""
+        resolution = self.relay.resolution
+        for level in resolution.levels if resolution is not None else ():
+            for target in level:
+                if target.key.address == key.address and target.key.port == key.port:
+                    return target
+        return None
+
     def end(self) -> None:
         """Each of its envelopes has its outcome."""
         self.relay.envelopes -= len(self.envelopes)
