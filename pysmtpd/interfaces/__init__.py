@@ -2,7 +2,7 @@
 
 from pysmtpd.interfaces.delivery import DeliveryRefused, IAgent, IBounce, IOutcomes, IRelease, IRoutes
 from pysmtpd.interfaces.filtering import PROCEED, IBodyPipe, IFilter, Phase, Verdict
-from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, IOperator
+from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, IOperator, ReloadDone, ReloadRefused
 from pysmtpd.interfaces.platform import (
     FileStat,
     HelperFailed,
@@ -120,6 +120,8 @@ __all__ = [
     "Phase",
     "QueueError",
     "Ready",
+    "ReloadDone",
+    "ReloadRefused",
     "ResolverSettings",
     "Service",
     "SetAside",
