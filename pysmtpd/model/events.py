@@ -283,6 +283,23 @@ class TlsRefused(Event):
 
 
 @value
+class TlsReportSent(Event):
+    """A report about TLS (RFC 8460) was offered to a domain that wants them.
+
+    @ivar domain: empty: it is about the file where sums are kept.
+    @ivar sessions: that it tells of.
+    @ivar result: C{Ok}, or why it was not taken.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "tls-report"
+    domain: str
+    uri: str
+    sessions: int
+    result: str
+
+
+@value
 class ConnectionClosed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "disconnected"
