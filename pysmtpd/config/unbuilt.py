@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from pysmtpd.model.action import Action, Method
+from pysmtpd.model.action import Action
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Where
 
@@ -33,14 +33,7 @@ UNBUILT: Mapping[str, Finder] = {
     "bounce": _said("bounce"),
     "mta max-deferred": _said("mta max-deferred"),
     "mta limit for domain": _said("mta limit for domain"),
-    "mda wrapper": _said("mda wrapper"),
     "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
-    "table allow-commands": lambda config: [spec.where for spec in config.tables.values() if spec.allowCommands],
-    "action mbox": _actions(lambda action: action.method is Method.MBOX),
-    "action mda": _actions(lambda action: action.method is Method.MDA),
-    "action maildir junk": _actions(lambda action: action.junk),
-    "action wrapper": _actions(lambda action: action.wrapper),
-    "action userbase": _actions(lambda action: action.userbase),
     "relay helo-src": _actions(lambda action: action.heloTable),
     "relay pki": _actions(lambda action: action.pki),
     "relay ca": _actions(lambda action: action.ca),

@@ -17,14 +17,16 @@ from pysmtpd.interfaces.queue import IQueue
 from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.routing import IResolver, ITable
 from pysmtpd.interfaces.tls import IClientTls
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
-from pysmtpd.model.envelope import Envelope
+from pysmtpd.model.envelope import Destination, Envelope
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory
+from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
@@ -93,6 +95,7 @@ class MtaAgent:
         self._directory = Directory(
             platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
         )
+        self._resolver = resolver
         self._gatherings: dict[Gathering, None] = {}
         self._envelopes = 0
         self._paused = False
@@ -391,6 +394,16 @@ class MtaAgent:
             pool.forgive()
         for relay in self._directory.relays.values():
             relay.down = None
+
+    def foresee(
+        self, config: Config, destination: Destination, sender: Path, asksDns: bool
+    ) -> Deferred[Mapping[str, object]]:
+        """See L{IRoutes.foresee}."""
+        resolver = self._resolver if asksDns else None
+        own = self._platform.localAddresses()
+        return Deferred.fromCoroutine(
+            foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime())
+        )
 
     def showRoutes(self) -> Sequence[Mapping[str, object]]:
         now = self._clock.seconds()

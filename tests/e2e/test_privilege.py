@@ -25,6 +25,9 @@ listen on 127.0.0.1 port @LOW@
 action "mail" maildir "@PLACE@/mail/Maildir" virtual { "@" = "mail" }
 action "daemon" maildir "@PLACE@/daemon/Maildir" virtual { "@" = "daemon" }
 action "root" maildir "@PLACE@/root/Maildir" virtual { "@" = "root" }
+table numbers { "joe" = "61234:61234:@PLACE@/joe", "null" = "0:0:/root" }
+action "numbers" maildir "@PLACE@/numbers/%{dest.user}" userbase <numbers>
+match from any for domain "numbers.test" action "numbers"
 match from any for domain "mail.test" action "mail"
 match from any for domain "daemon.test" action "daemon"
 match from any for domain "root.test" action "root"
@@ -81,7 +84,11 @@ ESTABLISHED = "01"
 LISTENING = "0A"
 
 
-class RootDaemonTests(SynchronousTestCase):
+class RootDaemonTestCase(SynchronousTestCase):
+    """
+    @ivar process: started by root; it leaves root behind by itself.
+    """
+
     command: tuple[str, ...] = (sys.executable, "-m", "pysmtpd")
 
     def setUp(self) -> None:
@@ -160,8 +167,8 @@ class RootDaemonTests(SynchronousTestCase):
         (found,) = [child for child in children(pid) if status(child)["PPid"] == str(pid)]
         return found
 
-    # --- tests
 
+class RootDaemonTests(RootDaemonTestCase):
     def test_everyProcessIsWhoItShouldBe(self) -> None:
         daemon = self.start()
         self.send("a@mail.test", "b@daemon.test")
@@ -217,6 +224,45 @@ class RootDaemonTests(SynchronousTestCase):
             client.sendmail("a@client.test", ["b@mail.test"], content)
         (letter,) = waitFor("delivery", lambda: self.letters("mail"))
         self.assertTrue(letter.read_bytes().endswith(content.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
+    def code(self, recipient: str) -> int:
+        try:
+            self.send(recipient)
+        except smtplib.SMTPRecipientsRefused as refused:
+            return int(refused.recipients[recipient][0])
+        return 250
+
+    def becomes(self, code: int) -> None:
+        """What was read of a .forward is believed for some seconds."""
+        waitFor(f"a {code}", lambda: self.code("joe@numbers.test") == code)
+
+    def test_forwardsAreReadAsTheirUsers(self) -> None:
+        """By a number that the system has no name for; what only root can read stays unread."""
+        home = self.place.path / "joe"
+        home.mkdir(mode=0o700)
+        os.chown(home, 61_234, 61_234)
+        forward = home / ".forward"
+        forward.write_text("a@mail.test\n")
+        os.chown(forward, 61_234, 61_234)
+        forward.chmod(0o600)
+        self.start()
+        self.send("joe@numbers.test")
+        waitFor("delivery", lambda: self.letters("mail"))
+        secret = self.place.path / "secret"
+        secret.write_text("a@mail.test\n")
+        secret.chmod(0o600)
+        forward.unlink()
+        forward.symlink_to(secret)
+        self.becomes(524)
+        forward.unlink()
+        os.link(secret, forward)
+        self.becomes(451)
+        forward.unlink()
+        os.mkfifo(forward)
+        os.chown(forward, 61_234, 61_234)
+        self.becomes(524)
+        self.assertEqual(self.code("null@numbers.test"), 550)
+        waitFor("the log", lambda: "symbolic link" in self.log())
 
     def test_nothingIsDeliveredAsRoot(self) -> None:
         self.start()
