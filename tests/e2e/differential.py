@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import socket
@@ -118,7 +117,7 @@ def _inside(names: list[str]) -> list[Verdict]:
 def _play(place: Path, smtpd: str, name: str, scenario: Scenario) -> Iterator[Verdict]:
     for path, text in scenario.files.items():
         file = place / path
-        file.write_text(text.replace("@PLACE@", str(place)))
+        file.write_text(_filled(text, place, 0))
         if path.startswith("home/"):
             owner = path.split("/")[1]
             shutil.chown(file, owner, owner)
@@ -132,15 +131,16 @@ def _play(place: Path, smtpd: str, name: str, scenario: Scenario) -> Iterator[Ve
             stack.callback((place / path).unlink)
         for first, command in commands.items():
             file = place / f"smtpd-{first}.conf"
-            text = re.sub(
-                r"@PORT(\d?)@", lambda match, first=first: str(first + int(match[1] or 1)), scenario.configuration
-            )
-            text = (_ANONYMOUS if first == THEIRS else "") + text
-            file.write_text(text.replace("@PLACE@", str(place)).replace("@HASH@", HASH))
+            file.write_text((_ANONYMOUS if first == THEIRS else "") + _filled(scenario.configuration, place, first))
             file.chmod(0o600)
             stack.enter_context(_daemon(place / f"{name}-{first}.log", first + 1, True, *command, str(file)))
         for case in scenario.cases:
             yield Verdict(name, case.text, case.difference, case.older, _ask(case, THEIRS), _ask(case, OURS))
+
+
+def _filled(text: str, place: Path, first: int) -> str:
+    numbered = re.sub(r"@PORT(\d?)@", lambda match: str(first + int(match[1] or 1)), text)
+    return numbered.replace("@PLACE@", str(place)).replace("@HASH@", HASH)
 
 
 def _ask(case: Case, first: int) -> str:
@@ -226,7 +226,7 @@ def main() -> None:
     unlisted = [verdict for verdict in verdicts if not verdict.isSame and not verdict.isExpected]
     vanished = [verdict for verdict in verdicts if verdict.isSame and verdict.difference]
     for verdict in verdicts:
-        if os.environ.get("ALL") or not verdict.isSame:
+        if not verdict.isSame:
             print(f"{verdict.scenario}: {verdict.case}\n    theirs: {verdict.theirs}\n    ours:   {verdict.ours}")
             print(f"    {verdict.difference or verdict.older or ('same' if verdict.isSame else 'IS NOT LISTED')}")
     for verdict in vanished:

@@ -610,6 +610,27 @@ nobody-here@example.net
 any@example.com
 """,
     ),
+    "userbase": scenario(
+        LISTEN
+        + """
+table base { eve = "58004:58004:@PLACE@/home/dora", "eve.two" = "58004:58004:@PLACE@/home/dora", broken = "nonsense" }
+action "based" maildir "@PLACE@/mail" userbase <base>
+action "aliased" maildir "@PLACE@/mail" userbase <base> alias { info = "eve", lost = "ann" }
+match from any for domain example.org action "based"
+match from any for domain example.net action "aliased"
+""",
+        """
+eve@example.org
+EVE@example.org
+eve+x@example.org
+eve.two@example.org
+ann@example.org
+broken@example.org
+info@example.net
+eve@example.net
+lost@example.net
+""",
+    ),
     "spelling": scenario(
         LISTEN
         + """
