@@ -432,8 +432,7 @@ class Expansion:
 
     def _command(self, place: _Place, command: str, questions: list[Question]) -> Asking[Outcome]:
         try:
-            if not splitCommand(command)[0]:
-                raise ValueError("the program has no name")
+            splitCommand(command)
         except NeedsShell as error:
             rewrite = f'; write "|{error.rewrite}"' if error.rewrite else ""
             return self._fault(f'{place.path} expands to "|{command}": {error}{rewrite}')
