@@ -178,7 +178,7 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
-            ClientContexts(),
+            ClientContexts(certificates=self.certificates),
             grace=settings.grace,
         )
         self.hosts: IDeliveryHosts = (

@@ -48,7 +48,6 @@ UNBUILT: Mapping[str, Finder] = {
     "bounce": _said("bounce"),
     "smtp ciphers": _said("smtp ciphers"),
     "mta max-deferred": _said("mta max-deferred"),
-    "mta limit for domain": _said("mta limit for domain"),
     "mda wrapper": _said("mda wrapper"),
     "ca": lambda config: [spec.where for spec in config.ca.values()],
     "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
@@ -70,14 +69,6 @@ UNBUILT: Mapping[str, Finder] = {
     "action maildir junk": _actions(lambda action: action.junk),
     "action wrapper": _actions(lambda action: action.wrapper),
     "action userbase": _actions(lambda action: action.userbase),
-    "relay helo-src": _actions(lambda action: action.heloTable),
-    "relay pki": _actions(lambda action: action.pki),
-    "relay ca": _actions(lambda action: action.ca),
-    "relay ciphers": _actions(lambda action: action.ciphers),
-    "relay protocols": _actions(lambda action: action.protocols),
-    "relay backup": _actions(lambda action: action.isBackup),
-    "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
-    "relay domain": _actions(lambda action: action.domainTable),
     "match regex": _regexes,
 }
 

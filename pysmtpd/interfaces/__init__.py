@@ -60,7 +60,7 @@ from pysmtpd.interfaces.routing import (
     TlsaAnswer,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
-from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
+from pysmtpd.interfaces.tls import ICertificates, IClientCertificates, IClientHandshake, IClientTls
 
 __all__ = [
     "API_VERSION",
@@ -79,6 +79,7 @@ __all__ = [
     "IBodyPipe",
     "IBounce",
     "ICertificates",
+    "IClientCertificates",
     "IClientHandshake",
     "IClientTls",
     "IContentCodec",

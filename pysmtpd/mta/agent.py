@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,8 +15,9 @@ from zope.interface import implementer
 from pysmtpd.interfaces.delivery import IAgent, IOutcomes, IRelease, IRoutes
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
+from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport, IStat
-from pysmtpd.interfaces.routing import IResolver, ITable
+from pysmtpd.interfaces.routing import IResolver, ITable, TableError
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
@@ -24,12 +26,13 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.directory import Directory
+from pysmtpd.mta.directory import Directory, Place
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
-from pysmtpd.mta.task import Part, Task, group
+from pysmtpd.mta.sources import Sources, Turn
+from pysmtpd.mta.task import Part, Refused, Task, group
 
 MAX_ENVELOPES = 4000
 """Envelopes that are taken at one time. The scheduler has 5,000 in flight: the rest is for local delivery, whatever remote hosts do."""
@@ -74,6 +77,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._sources = Sources(platform, tables)
         self._board = Board(
             platform,
             queue,
@@ -84,9 +88,13 @@ class MtaAgent:
             self._decided,
             self._homeless,
             self._checkStopped,
+            self._moved,
+            self._sources.lacks,
         )
         self._directory = Directory(platform, resolver, tables, self._relayEnded, self._board.fault)
         self._gatherings: dict[Gathering, None] = {}
+        self._placings: dict[int, tuple[Delivery, IOutcomes]] = {}
+        self._lastPlacing = 0
         self._envelopes = 0
         self._paused = False
         self._stopped: Deferred[None] | None = None
@@ -104,18 +112,48 @@ class MtaAgent:
         self._paused = self._board.stopping
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
-        message = delivery.message
         self._envelopes += len(delivery.envelopes)
         if self._board.stopping:
             self._hold(outcomes, delivery.envelopes, "")
             return
         config = self._config()
         self._directory.adopt(config)
+        asked: dict[tuple[str, str], Ready[Place | Reply]] = {}
+        late: dict[Deferred[Place | Reply], None] = {}
+        places: list[Ready[Place | Reply]] = []
+        for envelope in delivery.envelopes:
+            place = self._directory.place(envelope.destination, asked)
+            places.append(place)
+            if isinstance(place, Deferred):
+                late[place] = None
+        if not late:
+            self._placed(config, delivery, outcomes, cast("list[Place | Reply]", places))
+            return
+        # A table takes its time.
+        self._lastPlacing += 1
+        token = self._lastPlacing
+        self._placings[token] = (delivery, outcomes)
+        waiting = DeferredList(list(late))
+        waiting.addCallback(lambda _: self._latePlaced(config, token, places))
+        waiting.addErrback(lambda failure: self._board.fault("finding relays", failure))
+
+    def _latePlaced(self, config: Config, token: int, places: Sequence[Ready[Place | Reply]]) -> None:
+        if token not in self._placings:
+            # Given up: we stop.
+            return
+        delivery, outcomes = self._placings.pop(token)
+        if self._board.stopping:
+            self._hold(outcomes, delivery.envelopes, "")
+            return
+        found = [place.result if isinstance(place, Deferred) else place for place in places]
+        self._placed(config, delivery, outcomes, cast("list[Place | Reply]", found))
+
+    def _placed(self, config: Config, delivery: Delivery, outcomes: IOutcomes, places: Sequence[Place | Reply]) -> None:
+        message = delivery.message
         parts: dict[tuple[str, str, str], Part] = {}
         plain = message.transaction.sender
         said = str(plain)
-        for envelope in delivery.envelopes:
-            place = self._directory.place(envelope.destination)
+        for envelope, place in zip(delivery.envelopes, places, strict=True):
             if isinstance(place, Reply):
                 result = Result.PERMANENT if place.isPermanent else Result.TEMPORARY
                 self._tell(outcomes, [_outcome(envelope, result, place)])
@@ -163,7 +201,7 @@ class MtaAgent:
         self._stopped = stopped
         self._board.stopping = True
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
-        # What only waits for DNS has not begun.
+        # What only waits for DNS or a table has not begun.
         self._abandonGatherings()
         for pool in list(self._board.pools.values()):
             while pool.waiting:
@@ -190,6 +228,9 @@ class MtaAgent:
         for gathering in list(self._gatherings):
             self._giveBack(gathering.abandon())
         self._gatherings.clear()
+        placings, self._placings = self._placings, {}
+        for delivery, outcomes in placings.values():
+            self._hold(outcomes, delivery.envelopes, "")
 
     def _checkStopped(self) -> None:
         stopped = self._stopped
@@ -233,47 +274,119 @@ class MtaAgent:
     def _dispatch(self, ready: Sequence[tuple[Part, Resolution]]) -> None:
         now = self._clock.seconds()
         usable: list[tuple[Part, Sequence[Target]]] = []
+        sourced: dict[tuple[str, str], list[tuple[Part, Resolution]]] = {}
         for part, resolution in ready:
             if resolution.failure is not None:
                 self._refuse([part], *resolution.failure)
                 continue
-            down = part.relay.isDown(now)
-            if down is not None:
+            relay = part.relay
+            down = relay.isDown(now)
+            if down is not None and not part.refused:
                 self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
                 continue
-            targets = self._choose(resolution, now)
+            if relay.key.source:
+                sourced.setdefault((relay.key.source, relay.key.heloTable), []).append((part, resolution))
+                continue
+            targets = self._choose(part, resolution.levels, now)
             if targets:
                 usable.append((part, targets))
             else:
                 self._unreachable(part, resolution, now)
-        if not usable:
-            return
+        if usable:
+            self._submit(usable, now)
+        for (table, heloTable), some in sourced.items():
+            work = Deferred.fromCoroutine(self._fromSources(some, self._sources.turn(table, heloTable)))
+            work.addErrback(lambda failure: self._board.fault("choosing a source address", failure))
+
+    async def _fromSources(self, left: list[tuple[Part, Resolution]], turn: Turn) -> None:
+        """Give each part the first source address in turn that can reach one of its hosts; parts of one message share it."""
+        while left:
+            try:
+                source = await turn.next()
+            except TableError as error:
+                self._refuse([part for part, _ in left], Result.TEMPORARY, Reply(451, str(error), "4.3.0"))
+                return
+            if self._board.stopping:
+                self._giveBack([part for part, _ in left])
+                return
+            now = self._clock.seconds()
+            if source is None:
+                for part, resolution in left:
+                    self._unreachable(part, resolution, now, turn.skipped)
+                return
+            usable: list[tuple[Part, Sequence[Target]]] = []
+            rest: list[tuple[Part, Resolution]] = []
+            why = ""
+            for part, resolution in left:
+                levels = [_fromSource(level, *source) for level in resolution.levels]
+                targets = self._choose(part, levels, now)
+                if targets:
+                    usable.append((part, targets))
+                    continue
+                rest.append((part, resolution))
+                hosts = [target for level in levels for target in level]
+                why = why or (self._problems(part, hosts, now) if hosts else "no host is of its family")
+            if usable:
+                self._submit(usable, now)
+            if rest:
+                turn.skip(source[0], why)
+            left = rest
+
+    def _submit(self, usable: Sequence[tuple[Part, Sequence[Target]]], now: float) -> None:
         for key, parts, targets in group(usable):
             target = self._pick(targets)
             self._board.pool(target).submit(Task(key, parts, target, now))
 
-    def _choose(self, resolution: Resolution, now: float) -> Sequence[Target]:
+    def _choose(self, part: Part, levels: Sequence[Sequence[Target]], now: float) -> Sequence[Target]:
         """The usable hosts of the first level that has any: a level counts only when those before it are down."""
         problem = self._board.problem
-        for level in resolution.levels:
+        refused = part.refused
+        for level in levels:
             up = [target for target in level if not problem(target, now)]
+            if refused:
+                up = [target for target in up if (target.key.address, target.key.port) not in refused]
             if up:
                 return up
         return ()
 
     def _pick(self, targets: Sequence[Target]) -> Target:
-        """Among equals: one that has a connection to spare, else by chance (RFC 5321 5.1)."""
+        """Among equals: one that has a connection to spare, else the least loaded, else by chance (RFC 5321 5.1)."""
         if len(targets) == 1:
             return targets[0]
         pools = self._board.pools
-        spare = [target for target in targets if target.key in pools and pools[target.key].idle]
-        return self._platform.random.choice(spare or targets)
+        loads = [pools[target.key].load if target.key in pools else 0 for target in targets]
+        least = min(loads)
+        return self._platform.random.choice([each for each, load in zip(targets, loads, strict=True) if load == least])
 
-    def _unreachable(self, part: Part, resolution: Resolution, now: float) -> None:
+    def _problems(self, part: Part, targets: Sequence[Target], now: float) -> str:
+        """Each host with its error."""
+        errors = []
+        for target in targets:
+            refused = part.refused.get((target.key.address, target.key.port))
+            error = str(refused.reply) if refused is not None else self._board.problem(target, now)
+            errors.append(f"{target.label}: {error}")
+        return "; ".join(errors)
+
+    def _unreachable(self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str] = ()) -> None:
         """Name each host with its error; a try before the first of them is worth another is useless.
 
         This part's next try comes then and finds out for all others, which come a little later.
+
+        @param skipped: source addresses that were of no use; empty: the system chooses the address.
         """
+        if part.refused:
+            self._exhausted(part, resolution, now, skipped)
+            return
+        if skipped:
+            reply = Reply(451, f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS], "4.4.1")
+            part.relay.lastError = reply.text
+            self._refuse([part], Result.TEMPORARY, reply)
+            return
+        targets = [target for level in resolution.levels for target in level]
+        if targets and all(self._board.takesNoMail(target, now) for target in targets):
+            text = f"No host takes mail: {self._problems(part, targets, now)}"
+            self._refuse([part], Result.PERMANENT, Reply(521, text[:_MAX_ERRORS], "5.3.2"))
+            return
         errors = []
         until = now + 3600.0
         for level in resolution.levels:
@@ -291,6 +404,29 @@ class MtaAgent:
             # None of them needs room to hear it.
             held, relay.held = relay.held, 0
             self._releases.release(relay.name, held)
+
+    def _exhausted(self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str]) -> None:
+        """Some hosts were talked to, and none is left. What all of those lack is not there for good; the rest may be tomorrow."""
+        refused = list(part.refused.values())
+        last = refused[-1]
+        if all(each.isLacking for each in refused):
+            self._refuse([part], Result.PERMANENT, last.reply, remote=last)
+            return
+        targets = [target for level in resolution.levels for target in level]
+        part.relay.lastError = str(last.reply)
+        if len(targets) == 1 and not skipped:
+            reply = last.reply if last.reply.enhanced else Reply(last.reply.code, last.reply.text, "4.0.0")
+        else:
+            text = "; ".join([*skipped, self._problems(part, targets, now)])
+            reply = Reply(451, f"No host took it: {text}"[:_MAX_ERRORS], "4.4.1")
+        self._refuse([part], Result.TEMPORARY, reply, remote=last)
+
+    def _moved(self, task: Task, label: str, source: str, reply: Reply, isLacking: bool) -> None:
+        """This host has not taken it, and another may."""
+        key = task.target.key
+        for part in task.parts:
+            part.refused[key.address, key.port] = Refused(label, source, reply, isLacking)
+        self._homeless([task])
 
     def _homeless(self, tasks: Sequence[Task]) -> None:
         """Their host is down: other hosts at once."""
@@ -314,14 +450,23 @@ class MtaAgent:
 
     # --- outcomes
 
-    def _refuse(self, parts: Sequence[Part], result: Result, reply: Reply, retryAt: float = 0.0) -> None:
+    def _refuse(
+        self, parts: Sequence[Part], result: Result, reply: Reply, retryAt: float = 0.0, remote: Refused | None = None
+    ) -> None:
         for part in parts:
-            self._fail(part, result, reply, retryAt)
+            self._fail(part, result, reply, retryAt, remote)
             part.end()
 
-    def _fail(self, part: Part, result: Result, reply: Reply, retryAt: float) -> None:
+    def _fail(self, part: Part, result: Result, reply: Reply, retryAt: float, remote: Refused | None = None) -> None:
+        """
+        @param remote: the last host that was talked to.
+        """
         name = part.relay.name
-        self._tell(part.outcomes, [Outcome(one.id, result, reply, "", name, "", retryAt) for one in part.envelopes])
+        label, source = (remote.label, remote.source) if remote is not None else ("", "")
+        self._tell(
+            part.outcomes,
+            [Outcome(one.id, result, reply, label, label or name, source, retryAt) for one in part.envelopes],
+        )
 
     def _giveBack(self, parts: Sequence[Part]) -> None:
         """We stop, and these were not begun: it costs them no try."""
@@ -419,6 +564,12 @@ class MtaAgent:
             }
             for relay in self._directory.relays.values()
         ]
+
+
+def _fromSource(level: Sequence[Target], address: str, helo: str) -> list[Target]:
+    """The hosts that can be reached from this address, as targets from there."""
+    family = "inet6" if ":" in address else "inet4"
+    return [target.fromSource(address, helo) for target in level if target.family == family]
 
 
 def _outcome(envelope: Envelope, result: Result, reply: Reply) -> Outcome:

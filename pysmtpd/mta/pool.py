@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.ready import whenReady
+from pysmtpd.interfaces.routing import TableError
 from pysmtpd.model.envelope import Envelope
+from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import Penalty, Route, asksPatience
 from pysmtpd.mta.keys import ConnectionKey, Target
@@ -30,6 +33,14 @@ PLAIN_TIME = 3600.0
 CROWDED_TIME = 60.0
 """Seconds for which a host that refused one connection more is not asked for it again."""
 
+BROKEN = 3
+"""Connections in a row that a host ends before a transaction does: then it is left alone for a while."""
+
+TAKES_NO_MAIL = 521
+"""RFC 7504."""
+
+_UNBOUND = 1 << 30
+
 
 class Pool:
     """
@@ -41,6 +52,7 @@ class Pool:
         "_cap",
         "_capUntil",
         "_levelPenalties",
+        "_lostInRow",
         "_mixed",
         "_plainUntil",
         "_policy",
@@ -69,6 +81,7 @@ class Pool:
         self._plainUntil = 0.0
         self._cap = 0
         self._capUntil = 0.0
+        self._lostInRow = 0
 
     # --- is it any use?
 
@@ -103,7 +116,7 @@ class Pool:
         elif task.policy != self._policy:
             self._mixed = True
         idle = self.idle
-        if idle:
+        if idle and self._hasRoom(task):
             if not self._mixed:
                 idle.pop().run(task)
                 return
@@ -115,6 +128,38 @@ class Pool:
         self.waiting.append(task)
         self.grow(self.board.clock.seconds())
 
+    def _hasRoom(self, task: Task) -> bool:
+        """Do the limits of all that it touches allow it to run? Parts that have to wait are told apart, and wait here."""
+        board = self.board
+        full = board.load.full(board.config(), task.charges)
+        if full is None:
+            return True
+        board.block(self, full)
+        source = self.key.source
+        left = [part for part in task.parts if board.load.full(board.config(), part.relay.charges(source)) is not None]
+        if len(left) == len(task.parts):
+            return False
+        self.waiting.append(task.divide(left))
+        return True
+
+    @property
+    def load(self) -> int:
+        """How much is to do here, for whoever compares; idle connections count as less than nothing."""
+        return len(self.waiting) + len(self.connections) - 2 * len(self.idle)
+
+    def revive(self) -> None:
+        """There may be room again for some that wait."""
+        for connection in list(self.idle):
+            if not self.waiting:
+                return
+            task = self._next(connection)
+            if task is None:
+                break
+            self.idle.remove(connection)
+            connection.run(task)
+        if self.waiting:
+            self.grow(self.board.clock.seconds())
+
     def returned(self, task: Task) -> None:
         """A connection could not do it; it is next."""
         self.waiting.appendleft(task)
@@ -124,19 +169,20 @@ class Pool:
         waiting = self.waiting
         if not waiting:
             return None
-        if not self._mixed:
-            return waiting.popleft()
         facts = connection.facts
         assert facts is not None
         for index, task in enumerate(waiting):
-            if satisfies(facts, task.policy):
+            if self._mixed and not satisfies(facts, task.policy):
+                continue
+            if self._hasRoom(task):
+                # Perhaps without some of its parts, which wait at the end now.
                 del waiting[index]
                 return task
         return None
 
     def freed(self, connection: Connection) -> None:
         """It is idle again."""
-        limits = self.board.config().mta
+        limits = connection.limits
         if connection.transactions >= connection.maxMails or connection.failures >= limits.maxFailuresPerSession:
             self.quit(connection)
             return
@@ -153,7 +199,7 @@ class Pool:
         if task is not None:
             connection.run(task)
             return
-        keepalive = self.board.config().mta.sessionKeepalive
+        keepalive = connection.limits.sessionKeepalive
         if keepalive <= 0 or self.board.stopping:
             self.quit(connection)
             return
@@ -171,21 +217,25 @@ class Pool:
         for reply in replies:
             if reply.code >= 400:
                 if asksPatience(reply):
-                    route.beCautious(self.board.clock.seconds())
+                    route.beCautious(self.board.clock.seconds(), str(reply))
             else:
                 route.delivered += 1
+                self._lostInRow = 0
         self.board.decided(connection, task, envelopes, replies)
 
     # --- connections
 
     def grow(self, now: float, isImpatient: bool = False) -> None:
         """Open connections, if more waits than the open ones will soon take."""
-        while self.waiting and self._wantsMore(now, isImpatient):
-            if not self.board.mayOpen(self, now):
+        while self.waiting:
+            task = self._neediest()
+            if not self._wantsMore(task, now, isImpatient):
+                return
+            if not self.board.mayOpen(self, task, now):
                 self.board.starve(self)
                 return
             isImpatient = False
-            self._open(self._neediest(), now)
+            self._open(task, now)
 
     def _suitable(self, task: Task) -> int:
         if not self._mixed:
@@ -199,18 +249,21 @@ class Pool:
         return count
 
     def _neediest(self) -> Task:
-        """A waiting task that no connection is there for, or the first."""
+        """A waiting task that no connection is there for, or the first that has room, or the first."""
         if self._mixed:
             for task in self.waiting:
                 if not self._suitable(task):
                     return task
+        load, config = self.board.load, self.board.config()
+        for task in self.waiting:
+            if load.full(config, task.charges) is None:
+                return task
         return self.waiting[0]
 
-    def _wantsMore(self, now: float, isImpatient: bool) -> bool:
+    def _wantsMore(self, task: Task, now: float, isImpatient: bool) -> bool:
         total = len(self.connections)
         if not self.proven:
             return total == 0
-        task = self._neediest()
         suitable = self._suitable(task)
         if total >= self._maximum(now):
             if self.idle and not suitable:
@@ -220,30 +273,45 @@ class Pool:
         return isImpatient or not suitable or len(self.waiting) > suitable
 
     def _maximum(self, now: float) -> int:
-        if self._cap and now < self._capUntil:
-            return self._cap
-        limits = self.board.config().mta
-        return min(limits.maxConnPerConnector, limits.maxConnPerRelay, limits.maxConnPerDomain)
+        return self._cap if self._cap and now < self._capUntil else _UNBOUND
 
     def _open(self, task: Task, now: float) -> None:
         target = Target(self.key, task.target.host, task.policy)
         plain = target.policy.level is Level.OPPORTUNISTIC and now < self._plainUntil
         connection = Connection(self, target, plain, self.board.newSession())
+        connection.limits = strictest(self.board.config(), task.domains)
         self.connections[connection] = None
-        self.board.opened(self, connection, now)
+        self.board.opened(self, connection, task, now)
+
+        def without(why: str) -> None:
+            self.board.report.happened(
+                CredentialsRefused(connection.session, connection.label, self.key.credential, why)
+            )
+            connection.refused(f"Credentials: {why}")
 
         def failed(failure: Failure) -> None:
-            connection.refused(f"Credentials: {failure.getErrorMessage()}")
+            without(failure.getErrorMessage())
 
         def begin(credentials: Credentials | None) -> None:
             if self.key.credential and credentials is None:
-                connection.refused(f"Credentials: nothing under {self.key.credential}")
-            else:
-                connection.begin(credentials)
+                without(f"nothing under {self.key.credential}")
+                return
+            try:
+                self.board.tls.check(self.key.tls)
+            except LookupError as error:
+                connection.refused(f"TLS: {error.args[0]}")
+                return
+            connection.begin(credentials)
 
-        whenReady(self.board.credentials(self.key.credential), begin, failed)
+        try:
+            credentials = self.board.credentials(self.key.credential)
+        except TableError:
+            failed(Failure())
+            return
+        whenReady(credentials, begin, failed)
 
     def established(self, connection: Connection) -> None:
+        self.board.discharge(connection)
         self.proven = True
         self.penalty.worked()
         self._levelPenalties.pop(connection.target.policy.level, None)
@@ -271,18 +339,33 @@ class Pool:
         self.board.closed(self, connection)
         return True
 
-    def lost(self, connection: Connection, stage: Stage, reply: Reply) -> None:
-        """It has ended, not by our wish; its task has been given back."""
+    def unbound(self, connection: Connection, why: str) -> None:
+        """Our own address could not be had: that says nothing about the host."""
+        if not self._drop(connection):
+            return
+        self.board.lacksSource(self.key.source, why)
+        tasks = list(self.waiting)
+        self.waiting.clear()
+        self.board.homeless(tasks)
+
+    def lost(self, connection: Connection, stage: Stage, reply: Reply, moved: Task | None = None) -> None:
+        """It has ended, not by our wish; its task has been given back.
+
+        @param moved: what another host may take.
+        """
         if connection in self.idle:
             self.idle.remove(connection)
         if not self._drop(connection):
             return
         now = self.board.clock.seconds()
         if asksPatience(reply):
-            self.route.beCautious(now)
+            self.route.beCautious(now, str(reply))
         level = connection.target.policy.level
         if connection.facts is not None:
-            pass
+            if moved is not None:
+                self._lostInRow += 1
+                if self._lostInRow >= BROKEN and not self.connections:
+                    self._failed(connection, Stage.GREETING, reply, now)
         elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:
             self._plainUntil = now + PLAIN_TIME
         elif self.proven and self.connections:
@@ -290,6 +373,8 @@ class Pool:
             self._capUntil = now + CROWDED_TIME
         else:
             self._failed(connection, stage, reply, now)
+        if moved is not None:
+            self.board.moved(moved, connection.label, connection.source, reply, False)
         if self.waiting:
             self.grow(now)
 
@@ -299,7 +384,7 @@ class Pool:
         level = connection.target.policy.level
         isPolicy = level >= Level.REQUIRED and stage is not Stage.GREETING
         penalty = self._levelPenalties.setdefault(level, Penalty()) if isPolicy else self.penalty
-        penalty.failed(now, str(reply))
+        penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy.level is level]
         self.waiting = deque(task for task in self.waiting if isPolicy and task.policy.level is not level)
         self.board.homeless(tasks)
