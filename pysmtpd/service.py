@@ -42,11 +42,13 @@ from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
-from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event
+from pysmtpd.model.events import DaemonStarted, DaemonStopped, Event, PolicyFailed
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.mta.policy.https import PolicyFetcher
+from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
@@ -59,6 +61,7 @@ from pysmtpd.table.keeper import Keeper
 from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
+from pysmtpd.tls.renewal import Renewal
 
 PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
@@ -89,11 +92,13 @@ class Settings:
     @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
+    @ivar opened: called once every port is open.
     @ivar setVerbose: makes the logs verbose or brief.
     @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
     @ivar codec: how queued content is stored.
+    @ivar authorities: certificates in PEM form that vouch for other hosts; empty: the system's.
     @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
     """
 
@@ -104,12 +109,14 @@ class Settings:
     grace: float = GRACE
     observers: tuple[Callable[[float, Event], None], ...] = ()
     ended: Callable[[str], None] = lambda why: None
+    opened: Callable[[], None] = lambda: None
     setVerbose: Callable[[bool], None] = lambda verbose: None
     readFile: Callable[[str], bytes] = _noFiles
     hosts: str = ""
     filter: IFilter | None = None
     codec: IContentCodec | None = None
     helper: IHelper | None = None
+    authorities: bytes = b""
 
 
 def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -165,10 +172,19 @@ class Daemon(Service):
         forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
         self.router = Router(platform, decide, self._tables, forwards=forwards, report=self.report)
         self.certificates = Certificates(config.pki, settings.readFile, platform.wallTime, ca=config.ca)
+        self.renewal = Renewal(platform, lambda: self.certificates, settings.readFile, self.report)
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
+        tls = ClientContexts(settings.authorities, self.certificates)
+        self.policies = StsPolicies(
+            platform,
+            self.resolver,
+            PolicyFetcher(platform, self.resolver, tls).fetch,
+            f"{settings.spool}/mta-sts.json",
+            lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
+        )
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -178,8 +194,9 @@ class Daemon(Service):
             self.report,
             self.stat,
             self.dispatcher,
-            ClientContexts(certificates=self.certificates),
+            tls,
             grace=settings.grace,
+            policies=self.policies,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -192,7 +209,9 @@ class Daemon(Service):
             self.router,
             self.queue,
             self.certificates,
-            Authenticator(platform, self._tables),
+            Authenticator(
+                platform, self._tables, system=settings.helper.password if settings.helper is not None else None
+            ),
             self.resolver,
             settings.filter,
             self.report,
@@ -244,7 +263,10 @@ class Daemon(Service):
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
+        await self.policies.load()
         self.listeners.start()
+        self.renewal.start()
+        self._settings.opened()
         self.controlServer.start()
         self._ready = True
         self.dispatcher.start()
@@ -275,7 +297,7 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"queue": self.queue.stop, "resolver": self.resolver.close},
+            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
@@ -33,13 +33,15 @@ from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
-from pysmtpd.interfaces import HelperFailed, INetwork, IPlatform
+from pysmtpd.interfaces import HelperFailed, IPlatform
 from pysmtpd.makemap import main as makeMap
-from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
+from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify
 from pysmtpd.platform.turns import quicken
+from pysmtpd.privilege import password
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
@@ -47,6 +49,7 @@ from pysmtpd.report.jsonlog import JsonLog
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.report.writer import LogWriter
 from pysmtpd.service import PARTS, Daemon, Settings, build
+from pysmtpd.table.regex import checkPattern
 from pysmtpd.tls.certificates import Certificates
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
@@ -141,6 +144,29 @@ def readOctets(path: str) -> bytes:
         return file.read()
 
 
+def reader(helper: Helper | None, config: Config) -> Callable[[str], bytes]:
+    """How certificates and keys are read: by ourselves; once root's rights are gone, those of the start by the helper.
+
+    @param config: that of the start.
+    """
+    known = {path: (pki.name, part) for pki in config.pki.values() for part, path in _pkiFiles(pki)}
+    known |= {ca.cert: (ca.name, "ca") for ca in config.ca.values()}
+
+    def read(path: str) -> bytes:
+        if helper is None or not helper.isAlive or path not in known:
+            return readOctets(path)
+        try:
+            return helper.readFile(*known[path])
+        except HelperFailed as error:
+            raise OSError(0, str(error)) from error
+
+    return read
+
+
+def _pkiFiles(pki: PkiSpec) -> tuple[tuple[str, str], ...]:
+    return (("cert", pki.cert), ("key", pki.key))
+
+
 def _hosts() -> str:
     try:
         return readFile("/etc/hosts")
@@ -158,7 +184,17 @@ def environment(platform: IPlatform) -> Environment:
         localAddresses=platform.localAddresses(),
         interfaces=interfaces,
         resolve=resolveHost,
+        regexFault=regexFault,
     )
+
+
+def regexFault(expression: str) -> str:
+    """Why it is no regular expression that a table may hold; empty: it is one."""
+    try:
+        checkPattern(expression)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def raiseDescriptors() -> int:
@@ -195,9 +231,14 @@ class _Whole(MultiService):
     """The daemon, and the mail log that outlives it by a moment."""
 
     def __init__(
-        self, daemon: Service, close: Callable[[], Deferred[None]], privileged: Callable[[], None] | None
+        self,
+        daemon: Service,
+        close: Callable[[], Deferred[None]],
+        privileged: Callable[[], None] | None,
+        stopping: Callable[[], None],
     ) -> None:
         """
+        @param stopping: tells whoever watches over us that we end on purpose.
         @param privileged: what root does before anything starts; it is not root's process any more then.
         """
         super().__init__()
@@ -205,6 +246,7 @@ class _Whole(MultiService):
         self._daemon = daemon
         self._close = close
         self._privileged = privileged
+        self._stopping = stopping
 
     def privilegedStartService(self) -> None:
         """Leave root's rights behind, if there are any. twistd calls this after it has become a daemon, before the reactor runs."""
@@ -230,6 +272,7 @@ class _Whole(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""
+        self._stopping()
         stopped: Deferred[None] = super().stopService()
         return stopped.addCallback(lambda _: self._close())
 
@@ -274,7 +317,11 @@ def _make(options: Options, reactor: Any) -> IService:
     if options["user"] and not isRoot:
         raise UsageError("--user is for root; the daemon runs as whoever else starts it")
     helper = Helper(reactor) if isRoot else None
-    network = cast("INetwork", PrivilegedNetwork(reactor, helper)) if helper is not None else None
+    network: Any = PrivilegedNetwork(reactor, helper) if helper is not None else None
+    handed = inherited(os.environ, os.getpid()) if not options["check"] else None
+    if handed:
+        network = ActivatedNetwork(network or reactor, reactor, handed)
+    manager = os.environ.pop("NOTIFY_SOCKET", "")
     quicken(reactor)
     platform = RealPlatform(reactor, network, isRoot)
     reading = readConfig(options, platform)
@@ -306,8 +353,9 @@ def _make(options: Options, reactor: Any) -> IService:
         descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
+        opened=lambda: _opened(manager, handed),
         setVerbose=console.setVerbose,
-        readFile=readOctets,
+        readFile=reader(helper, config),
         hosts=_hosts(),
         helper=helper,
     )
@@ -325,7 +373,16 @@ def _make(options: Options, reactor: Any) -> IService:
         raise _Unfit(
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool", EX_SPOOL
         ) from error
-    return _Whole(daemon, console.close, privileged)
+    return _Whole(daemon, console.close, privileged, lambda: notify("STOPPING=1", manager))
+
+
+def _opened(manager: str, handed: Inherited | None) -> None:
+    """Every port is open: the service manager may start who waits for us."""
+    for name in handed.names if handed is not None else ():
+        print(
+            f"warning: nothing in the configuration listens on the socket {name} that we were handed", file=sys.stderr
+        )
+    notify("READY=1", manager)
 
 
 def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) -> NoReturn:
@@ -367,8 +424,10 @@ def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
         daemon = build(platform, config, settings)
     except NoSuchBackend as error:
         raise UsageError(str(error)) from error
-    if daemon.certificates.faults:
-        raise UsageError("\n".join(daemon.certificates.faults))
+    _checkSystem(config)
+    faults = daemon.certificates.faults or daemon.certificates.faultsOf(config)
+    if faults:
+        raise UsageError("\n".join(faults))
     return daemon
 
 
@@ -392,10 +451,35 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     prepareSpool(spool, user.pw_uid, user.pw_gid)
     helper.workers = platform.workers
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
-    files = {
-        (pki.name, part): path for pki in config.pki.values() for part, path in (("cert", pki.cert), ("key", pki.key))
-    }
-    return lambda: separate(helper, user, addresses, files)
+    files = {(pki.name, part): path for pki in config.pki.values() for part, path in _pkiFiles(pki)}
+    files |= {(ca.name, "ca"): ca.cert for ca in config.ca.values()}
+    return lambda: separate(helper, user, addresses, files, asksSystem(config))
+
+
+def asksSystem(config: Config) -> bool:
+    """Does a listener check passwords of the system's users?"""
+    return any(_asksSystem(spec) for spec in config.listeners)
+
+
+def _asksSystem(spec: ListenerSpec) -> bool:
+    return spec.auth is not AuthMode.NONE and spec.authTable is None
+
+
+def _checkSystem(config: Config) -> None:
+    """
+    @raise UsageError: a listener wants to check passwords of the system's users, and we cannot.
+    """
+    for spec in config.listeners:
+        if not _asksSystem(spec):
+            continue
+        if os.geteuid() != 0:
+            raise UsageError(
+                f"{spec.where}: auth without a table asks the system for its users' passwords, which needs root: "
+                "start the daemon as root, or name a table"
+            )
+        missing = password.missing()
+        if missing:
+            raise UsageError(f"{spec.where}: auth without a table asks the system for its users' passwords: {missing}")
 
 
 # The exit code, if the daemon could not start.

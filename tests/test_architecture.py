@@ -28,7 +28,7 @@ EDGES = {
     "pysmtpd.testing",
     "pysmtpd.__main__",
 }
-COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.wire"}
+COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.enqueue", "pysmtpd.control.wire"}
 
 PURE = (
     *("pysmtpd.model", "pysmtpd.smtp", "pysmtpd.ruleset"),
@@ -37,7 +37,7 @@ PURE = (
     *("pysmtpd.control.rows", "pysmtpd.control.schema"),
     *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names"),
     *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
-    *("pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
+    *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.bounds", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),

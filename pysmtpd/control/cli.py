@@ -199,12 +199,30 @@ def _parser() -> argparse.ArgumentParser:
     leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
         "-c", dest="count", type=int, default=0, metavar="LINES", help="end after so many lines"
     )
+    verbs.add_parser("enqueue", help="submit the message on standard input, as sendmail(8) does; see enqueue --help")
     leaf(verbs, "stop", "end the daemon in order", _simple("Stop", "stopping"))
     return parser
 
 
+def _enqueue(words: list[str]) -> int | None:
+    """C{enqueue} takes what sendmail(8) takes, which no parser of ours does; None: it is another command."""
+    path = os.environ.get("PYSMTPD_SOCKET", DEFAULT_SOCKET)
+    if words[:1] == ["-s"] and len(words) > 1:
+        path = words[1]
+        del words[:2]
+    if words[:1] != ["enqueue"]:
+        return None
+    # It alone needs to know of mail.
+    from pysmtpd.control import enqueue
+
+    return enqueue.run(words[1:], enqueue.besides(path))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and say how it went."""
+    code = _enqueue(list(sys.argv[1:] if arguments is None else arguments))
+    if code is not None:
+        return code
     options = _parser().parse_args(arguments)
     try:
         client = Client(options.socket)

@@ -235,6 +235,13 @@ class IHelper(Interface):
         @raise HelperFailed: there is none; never for root.
         """
 
+    def password(user: str, password: bytes, peer: str) -> Deferred[bool]:
+        """Is this the password of a user of the system, who may log in now?
+
+        @param peer: from where it is tried, for the system's own log.
+        @raise HelperFailed: it cannot be told.
+        """
+
     def forward(user: UserInfo, protocol: IProtocol) -> Deferred[None]:
         """Read the C{.forward} of a user, as that user, and connect the protocol to whom reads it.
 

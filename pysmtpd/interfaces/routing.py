@@ -119,8 +119,10 @@ class IForwardReader(Interface):
 class IAuthenticator(Interface):
     """Checks passwords against a table of credentials or the system."""
 
-    def authenticate(config: Config, table: str, user: str, password: bytes) -> Deferred[bool]:
+    def authenticate(config: Config, table: str, user: str, password: bytes, peer: str = "") -> Deferred[bool]:
         """
+        @param table: name of the table of credentials; empty: the system's users.
+        @param peer: from where it is tried, for the system's own log.
         @raise TableError: it cannot be told now.
         """
 

@@ -18,6 +18,7 @@ from pysmtpd.interfaces import (
     ISubmit,
     ITable,
 )
+from pysmtpd.listen.damping import Damping
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.listener import SOCKET, Listener
 from pysmtpd.listen.neighbours import Neighbours
@@ -76,6 +77,7 @@ class Listeners:
             report,
             self._timeouts,
             tables,
+            Damping(),
         )
         self._socketPath = socketPath
         self._limits = Limits(maxSessions)

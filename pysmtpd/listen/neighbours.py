@@ -16,6 +16,7 @@ from pysmtpd.interfaces import (
     ISubmit,
     ITable,
 )
+from pysmtpd.listen.damping import Damping
 from pysmtpd.listen.timeouts import Timeouts
 from pysmtpd.model.config import Config
 
@@ -37,3 +38,4 @@ class Neighbours:
     report: IReport
     timeouts: Timeouts
     tables: Callable[[Config], Mapping[str, ITable]]
+    damping: Damping

@@ -76,7 +76,8 @@ def _date(seconds: int) -> str:
 def _from(session: SessionFacts) -> str:
     name = _UNSAFE.sub("?", session.helo[:MAX_NAME]) or "unknown"
     if session.peer == "local":
-        return f"{name} (local)"
+        user = f" user {_UNSAFE_USER.sub('?', session.user[:MAX_NAME])}" if session.user else ""
+        return f"{name} (local{user})"
     address = f"IPv6:{session.peer}" if ":" in session.peer else session.peer
     return f"{name} ({session.rdns or 'unknown'} [{address}])"
 

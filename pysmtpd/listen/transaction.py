@@ -8,12 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import IBodyPipe, ISubmission, ISubmit, QueueError, Ready
+from pysmtpd.listen.fixing import Fixing, FixingPipe
 from pysmtpd.listen.loops import ReceivedCounter
 from pysmtpd.listen.trace import PLAIN_STYLE, TraceStyle, received
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, Destination, Message, Notify
 from pysmtpd.model.facts import Transaction
-from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.ids import EnvelopeId, MessageId
 from pysmtpd.model.reply import Reply
 
 LOOP = Reply(554, "Routing loop detected", "5.4.6")
@@ -97,11 +98,16 @@ class OpenTransaction:
             )
             known.setdefault(key, destination)
 
-    def begin(self, submit: ISubmit, pipe: IBodyPipe | None, until: float) -> None:
-        """DATA was accepted: open the submission."""
+    def begin(
+        self, submit: ISubmit, pipe: IBodyPipe | None, until: float, fixing: Callable[[MessageId], Fixing] | None = None
+    ) -> None:
+        """DATA was accepted: open the submission.
+
+        @param fixing: the message is completed as this says, before C{pipe} sees it; None: it stays as it comes.
+        """
         self.until = until
         submission = self._submission = submit.begin(self.facts)
-        self._pipe = pipe
+        self._pipe = pipe if fixing is None else FixingPipe(fixing(submission.id), pipe)
         self._counter = ReceivedCounter()
         self.envelopes = [
             (submission.recipient(destination), destination) for destination in self._destinations.values()

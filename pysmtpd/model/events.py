@@ -252,6 +252,19 @@ class ConnectionTls(Event):
 
 
 @value
+class PolicyFailed(Event):
+    """The MTA-STS policy of a domain could not be had; what was known of it stays.
+
+    @ivar domain: empty: it is about all of them.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "policy-failed"
+    domain: str
+    reason: str
+
+
+@value
 class ConnectionClosed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "disconnected"
@@ -309,6 +322,28 @@ class ListenerOpened(Event):
     room: ClassVar[str] = "daemon"
     word: ClassVar[str] = "listening"
     listener: str
+
+
+@value
+class CertificateTaken(Event):
+    """The files of a certificate have changed: new handshakes use it.
+
+    @ivar name: C{pki NAME} or C{ca NAME}.
+    """
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "certificate-taken"
+    name: str
+
+
+@value
+class CertificateKept(Event):
+    """The files of a certificate have changed and cannot be used: the one from before stays."""
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "certificate-kept"
+    name: str
+    reason: str
 
 
 @value

@@ -30,6 +30,7 @@ from pysmtpd.mta.directory import Directory, Place
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
+from pysmtpd.mta.policy import IPolicies, NoPolicies
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
@@ -40,6 +41,9 @@ MAX_ENVELOPES = 4000
 MAX_HOSTS = 20
 """Hosts that are tried in one attempt. Who publishes a thousand dead addresses would keep a message for ever: when the last of them has
 failed the first is worth another try. The penalties of those that were tried lead the next attempt to others."""
+
+BARRED_TIME = 300.0
+"""Seconds after which a host that a policy bars is looked at again."""
 
 MAX_SHOWN = 50
 """Hosts of a relay that are shown to an operator."""
@@ -70,6 +74,7 @@ class MtaAgent:
         release: IRelease,
         tls: IClientTls,
         grace: float = GRACE,
+        policies: IPolicies | None = None,
     ) -> None:
         self._platform = platform
         self._clock = platform.clock
@@ -91,7 +96,9 @@ class MtaAgent:
             self._moved,
             self._sources.lacks,
         )
-        self._directory = Directory(platform, resolver, tables, self._relayEnded, self._board.fault)
+        self._directory = Directory(
+            platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
+        )
         self._gatherings: dict[Gathering, None] = {}
         self._placings: dict[int, tuple[Delivery, IOutcomes]] = {}
         self._lastPlacing = 0
@@ -392,7 +399,9 @@ class MtaAgent:
         for level in resolution.levels:
             for target in level:
                 errors.append(f"{target.label}: {self._board.problem(target, now)}")
-                until = min(until, self._board.pool(target).until(target.policy.level))
+                until = min(
+                    until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
+                )
         text = "; ".join(errors) or "no host"
         reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
         relay = part.relay

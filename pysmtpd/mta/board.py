@@ -142,8 +142,10 @@ class Board:
 
     def problem(self, target: Target, now: float) -> str:
         """Why C{target} is of no use now; empty: it may be."""
+        if target.barred:
+            return target.barred
         pool = self.pools.get(target.key)
-        return pool.problem(target.policy.level, now) if pool is not None else ""
+        return pool.problem(target.policy, now) if pool is not None else ""
 
     def takesNoMail(self, target: Target, now: float) -> bool:
         """Has the host said so (521, RFC 7504)?"""

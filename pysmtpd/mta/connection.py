@@ -28,9 +28,10 @@ from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.tlsa import Presented
 from pysmtpd.mta.bounds import Charge, strictest
 from pysmtpd.mta.keys import Target
-from pysmtpd.mta.security import Facts, Level
+from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.upload import Upload
 from pysmtpd.smtp.client import ClientCore
@@ -127,6 +128,7 @@ class Connection(Protocol):
         self._verify = target.policy.level is Level.VERIFIED
         self._handshake: IClientHandshake | None = None
         self._tls: TlsFacts | None = None
+        self._shown: tuple[tuple[Presented, ...], tuple[str, ...]] = ((), ())
         self._core: ClientCore | None = None
         self._connected = False
         self._direct = False
@@ -196,14 +198,20 @@ class Connection(Protocol):
             self._startTls()
 
     def _startTls(self) -> None:
-        self._handshake = self.pool.board.tls.handshake(self.target.policy.name, self._verify, kind=self.target.key.tls)
+        policy = self.target.policy
+        # RFC 7672 8.1: a host that has TLSA records is asked for the certificate of the name under which they are.
+        name = policy.tlsaNames[0] if policy.tlsa and not self._verify else policy.name
+        self._handshake = self.pool.board.tls.handshake(name, self._verify, kind=self.target.key.tls)
         cast(Any, self.transport).startTLS(self._handshake)
 
     def handshakeCompleted(self) -> None:
         """Twisted says: TLS is on."""
         core, handshake = self._core, self._handshake
         assert core is not None and handshake is not None
-        self._tls = facts = handshake.facts(cast(Any, self.transport).getHandle())
+        connection = cast(Any, self.transport).getHandle()
+        self._tls = facts = handshake.facts(connection)
+        if self.target.policy.tlsa:
+            self._shown = handshake.presented(connection)
         self.pool.board.report.happened(
             ConnectionTls(self.session, f"{facts.protocol}:{facts.cipher}:{facts.bits}", facts.verified)
         )
@@ -215,7 +223,15 @@ class Connection(Protocol):
     def _established(self) -> None:
         core = self._core
         assert core is not None
-        self.facts = Facts(self._tls, self.target.policy.level is not Level.NEVER)
+        policy = self.target.policy
+        offersRequireTls = core.extensions.requireTls and self._tls is not None
+        facts = Facts(self._tls, policy.level is not Level.NEVER, *self._shown, offersRequireTls)
+        lack = missing(facts, policy)
+        if lack is not None:
+            text = f"TLS: {lack.value}"
+            self._act(core.abort(Reply(451, text, "4.7.30" if lack is Missing.REQUIRETLS else "4.7.5")))
+            return
+        self.facts = facts
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)

@@ -19,6 +19,7 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.relay import Relay
 
 MAX_KNOWN = 20_000
@@ -41,6 +42,7 @@ class Directory:
         self,
         platform: IPlatform,
         resolver: IResolver,
+        policies: IPolicies,
         tables: Callable[[], Mapping[str, ITable]],
         released: Callable[[Relay], None],
         fault: Callable[[str, Failure], None],
@@ -48,6 +50,7 @@ class Directory:
         self.relays: dict[RelayKey, Relay] = {}
         self._platform = platform
         self._resolver = resolver
+        self._policies = policies
         self._tables = tables
         self._released = released
         self._fault = fault
@@ -162,7 +165,7 @@ class Directory:
         family = limitsFor(config, relay.key.limitName).family
         try:
             # Which source address it will be is seen at each attempt; see L{pysmtpd.mta.sources}.
-            Search(relay.key, "", family, filter, self._resolver, found).start()
+            Search(relay.key, "", family, filter, self._resolver, self._policies, found).start()
         except Exception:
             self._fault("finding hosts", Failure())
             if relay.waiting:

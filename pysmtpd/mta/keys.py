@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import idna
@@ -11,9 +12,12 @@ from pysmtpd.model.clienttls import USUAL, ClientKind
 from pysmtpd.model.config import Action, Config, Method, RelayHost
 from pysmtpd.model.envelope import Destination
 from pysmtpd.model.srs import rewriteSender
-from pysmtpd.mta.security import Level, Policy
+from pysmtpd.mta.security import Barred, HostFacts, Level, Policy, Wishes, demands
 
 SMTP_PORT = 25
+
+NO_FACTS = HostFacts("")
+NO_WISHES = Wishes("", Level.OPPORTUNISTIC)
 
 
 class RelayKey(NamedTuple):
@@ -103,11 +107,32 @@ class Target(NamedTuple):
     """One host that a relay's mail may go to.
 
     @ivar host: its name, or its address again.
+    @ivar policy: what it has to show for a usual message.
+    @ivar barred: why no usual message may go there at all; empty: it may.
+    @ivar known: what is known of it, and C{wishes} what is asked for; for messages that ask for more, or for less.
     """
 
     key: ConnectionKey
     host: str
     policy: Policy
+    barred: str = ""
+    known: HostFacts = NO_FACTS
+    wishes: Wishes = NO_WISHES
+
+    @classmethod
+    def make(cls, key: ConnectionKey, host: str, known: HostFacts, wishes: Wishes) -> Target:
+        """With the policy that follows."""
+        policy = demands(wishes, known)
+        if isinstance(policy, Barred):
+            return cls(
+                key, host, Policy(wishes.level, known.host, grounds=policy.grounds), policy.reason, known, wishes
+            )
+        return cls(key, host, policy, "", known, wishes)
+
+    def under(self, requireTls: bool, isTlsOptional: bool) -> Target:
+        """For a message with wishes of its own (RFC 8689)."""
+        wishes = replace(self.wishes, requireTls=requireTls, isTlsOptional=isTlsOptional)
+        return Target.make(self.key, self.host, self.known, wishes)
 
     def fromSource(self, address: str, helo: str) -> Target:
         """The same from one of our addresses."""
@@ -129,11 +154,11 @@ class Target(NamedTuple):
 class TransactionKey(NamedTuple):
     """Recipients of one message that are equal in this, and have a connection key in common, share a transaction.
 
-    RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient.
+    RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient. What the
+    host has to show depends on the host; see L{pysmtpd.mta.task.group}.
     """
 
     sender: str
-    level: Level
 
 
 class BadDomain(ValueError):

@@ -13,13 +13,18 @@ from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel
-from pysmtpd.mta.security import Policy
+from pysmtpd.mta.policy import IPolicies
+from pysmtpd.mta.policy.dane import daneFacts
+from pysmtpd.mta.policy.sts import StsPolicy
+from pysmtpd.mta.security import HostFacts, Level, Wishes
 
 MAX_MX_HOSTS = 50
 """Hosts of one domain that are looked at, best first."""
 
 MAX_ADDRESSES = 20
 """Addresses of one host that are looked at."""
+
+Make = Callable[[str, HostFacts], Target]
 
 
 class Filter:
@@ -81,6 +86,7 @@ class Search:
         family: str,
         filter: Filter,
         resolver: IResolver,
+        policies: IPolicies,
         done: Callable[[Resolution], None],
     ) -> None:
         self._key = key
@@ -88,6 +94,10 @@ class Search:
         self._family = family or (("inet6" if ":" in source else "inet4") if source else "")
         self._filter = filter
         self._resolver = resolver
+        self._policies = policies
+        # What the domain asks for, and whether DNS proves that its hosts are its hosts.
+        self._sts: StsPolicy | None = None
+        self._isSecure = False
         self._done: Callable[[Resolution], None] | None = done
         self._result = Resolution()
         self._pending: list[int] = []
@@ -108,10 +118,15 @@ class Search:
                 self._fail(Result.PERMANENT, Reply(550, f"Bad address literal {domain}", "5.1.2"))
                 return
             self._open(1)
-            self._found(0, self._mxTarget(domain), (address,))
+            self._found(0, self._mxTarget, HostFacts(domain.strip("[]")), (address,))
             self._settle(0)
         else:
-            self._resolver.mx(domain).addCallbacks(self._mx, self._broken)
+            # Both are under way.
+            mx, sts = self._resolver.mx(domain), self._policies.policy(domain)
+            sts.addCallback(self._keepPolicy).addCallback(lambda _: mx).addCallbacks(self._mx, self._broken)
+
+    def _keepPolicy(self, policy: StsPolicy | None) -> None:
+        self._sts = policy
 
     def _broken(self, failure: Failure) -> None:
         self._fail(Result.TEMPORARY, Reply(451, f"DNS: {failure.getErrorMessage()}", "4.4.3"))
@@ -120,6 +135,7 @@ class Search:
 
     def _mx(self, answer: MxAnswer) -> None:
         domain = self._key.domain
+        self._isSecure = answer.secure
         if answer.status is Lookup.NXDOMAIN:
             self._fail(Result.PERMANENT, Reply(550, f"Domain {domain} does not exist", "5.1.2"))
         elif answer.status is Lookup.FAILED:
@@ -157,14 +173,13 @@ class Search:
             self._pending[index] += len(names)
         for index, names in enumerate(levels):
             for name in names:
-                self._name(index, name, self._mxTarget(name))
+                self._name(index, name, SMTP_PORT, self._mxTarget)
 
-    def _mxTarget(self, name: str) -> Callable[[str], Target]:
+    def _mxTarget(self, address: str, known: HostFacts) -> Target:
         key = self._key
-        policy = Policy(key.level, name.strip("[]"))
-        return lambda address: Target(
-            ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "", key.tls), name.strip("[]"), policy
-        )
+        wishes = Wishes(key.domain, key.level, sts=self._sts)
+        connection = ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "", key.tls)
+        return Target.make(connection, known.host, known, wishes)
 
     # --- explicit hosts
 
@@ -177,26 +192,38 @@ class Search:
                 self._problems.append(f"{host.protocol}://{host.host} contradicts the action's tls")
                 self._settle(0)
                 continue
-            target = self._hostTarget(host, Policy(level, host.host.strip("[]")))
+            # The operator named it: that is as good as DNS with all its signatures.
+            known = HostFacts(host.host.strip("[]"), isSecure=True)
             if host.host.startswith("/"):
-                self._result.levels[0].append(target(host.host))
+                self._result.levels[0].append(self._hostTarget(host, level)(host.host, known))
                 self._settle(0)
                 continue
             address = canonicalIp(host.host)
             if address:
-                self._found(0, target, (address,))
+                self._found(0, self._hostTarget(host, level), known, (address,))
                 self._settle(0)
+            elif level is Level.NEVER:
+                self._name(0, host.host, 0, self._hostTarget(host, level))
             else:
-                self._name(0, host.host, target)
+                # Its own policy counts (RFC 8461 2: a smarthost is a policy domain).
+                asked = self._policies.policy(host.host)
+                asked.addCallback(self._smarthost, host, level)
 
-    def _hostTarget(self, host: RelayHost, policy: Policy) -> Callable[[str], Target]:
+    def _smarthost(self, policy: StsPolicy | None, host: RelayHost, level: Level) -> None:
+        self._name(0, host.host, _port(host), self._hostTarget(host, level, policy))
+
+    def _hostTarget(self, host: RelayHost, level: Level, sts: StsPolicy | None = None) -> Make:
         key = self._key
         protocol = host.protocol if host.protocol in ("smtps", "lmtp") else "smtp"
         credential = f"{key.auth}:{host.label}" if key.auth and host.label else ""
-        port = 0 if host.host.startswith("/") else host.port or (465 if protocol == "smtps" else SMTP_PORT)
-        return lambda address: Target(
-            ConnectionKey(protocol, self._source, address, port, key.helo, credential, key.tls), host.host, policy
-        )
+        port = 0 if host.host.startswith("/") else _port(host)
+        wishes = Wishes(host.host.strip("[]"), level, sts=sts)
+
+        def make(address: str, known: HostFacts) -> Target:
+            connection = ConnectionKey(protocol, self._source, address, port, key.helo, credential, key.tls)
+            return Target.make(connection, host.host, known, wishes)
+
+        return make
 
     # --- addresses
 
@@ -204,15 +231,29 @@ class Search:
         self._result.levels = [[] for _ in range(levels)]
         self._pending = [0] * levels
 
-    def _name(self, index: int, name: str, target: Callable[[str], Target]) -> None:
+    def _name(self, index: int, name: str, port: int, make: Make) -> None:
+        """
+        @param port: where TLSA records would be; 0: they do not matter.
+        """
+        isSecure = self._isSecure or not self._isPublished
+
         def answered(answer: AddressAnswer) -> None:
-            if answer.status is Lookup.FOUND:
-                self._found(index, target, answer.addresses[:MAX_ADDRESSES])
-            else:
+            if answer.status is not Lookup.FOUND:
                 self._problems.append(f"{name}: {answer.error or answer.status.value}")
                 self._isUnresolved = True
                 if answer.status is Lookup.FAILED:
                     self._refused = self._refused or "failed"
+                self._settle(index)
+                return
+            addresses = answer.addresses[:MAX_ADDRESSES]
+            if port and isSecure and answer.secure:
+                names = dict.fromkeys((answer.canonical.rstrip(".").lower() or name, name))
+                daneFacts(self._resolver, name, tuple(names), port).addCallback(known, addresses)
+            else:
+                known(HostFacts(name, isSecure=isSecure), addresses)
+
+        def known(facts: HostFacts, addresses: Sequence[str]) -> None:
+            self._found(index, make, facts, addresses)
             self._settle(index)
 
         def broken(failure: Failure) -> None:
@@ -220,14 +261,14 @@ class Search:
 
         self._resolver.addresses(name, self._family).addCallbacks(answered, broken)
 
-    def _found(self, index: int, target: Callable[[str], Target], addresses: Sequence[str]) -> None:
+    def _found(self, index: int, make: Make, known: HostFacts, addresses: Sequence[str]) -> None:
         level = self._result.levels[index]
         for text in addresses:
             address = canonicalIp(text)
             if not address or (self._source and (":" in self._source) != (":" in address)):
                 self._problems.append(f"{text}: not of the source's family")
                 continue
-            made = target(address)
+            made = make(address, known)
             refused = self._filter.refuses(address, made.key.port, self._isPublished)
             if refused:
                 self._problems.append(
@@ -277,3 +318,7 @@ class Search:
         done, self._done = self._done, None
         if done is not None:
             done(self._result)
+
+
+def _port(host: RelayHost) -> int:
+    return host.port or (465 if host.protocol == "smtps" else SMTP_PORT)

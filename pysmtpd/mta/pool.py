@@ -17,7 +17,7 @@ from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import Penalty, Route, asksPatience
 from pysmtpd.mta.keys import ConnectionKey, Target
-from pysmtpd.mta.security import Level, satisfies
+from pysmtpd.mta.security import Level, Policy, satisfies
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Credentials, Stage
 
@@ -42,6 +42,10 @@ TAKES_NO_MAIL = 521
 _UNBOUND = 1 << 30
 
 
+# Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
+_POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
+
+
 class Pool:
     """
     @ivar waiting: in order of arrival.
@@ -51,11 +55,11 @@ class Pool:
     __slots__ = (
         "_cap",
         "_capUntil",
-        "_levelPenalties",
         "_lostInRow",
         "_mixed",
         "_plainUntil",
         "_policy",
+        "_policyPenalties",
         "board",
         "connections",
         "idle",
@@ -75,8 +79,8 @@ class Pool:
         self.idle: list[Connection] = []
         self.penalty = Penalty()
         self.proven = False
-        self._levelPenalties: dict[Level, Penalty] = {}
-        self._policy: object = None
+        self._policyPenalties: dict[Policy, Penalty] = {}
+        self._policy: Policy | None = None
         self._mixed = False
         self._plainUntil = 0.0
         self._cap = 0
@@ -85,26 +89,26 @@ class Pool:
 
     # --- is it any use?
 
-    def problem(self, level: Level, now: float) -> str:
+    def problem(self, policy: Policy, now: float) -> str:
         """Why nothing should be sent here now; empty: it may be."""
         if self.penalty.until > now:
             return self.penalty.error
-        penalty = self._levelPenalties.get(level)
+        penalty = self._policyPenalties.get(policy)
         return penalty.error if penalty is not None and penalty.until > now else ""
 
-    def until(self, level: Level) -> float:
+    def until(self, policy: Policy) -> float:
         """When C{problem} ends, in monotonic seconds."""
-        penalty = self._levelPenalties.get(level)
+        penalty = self._policyPenalties.get(policy)
         return max(self.penalty.until, penalty.until if penalty is not None else 0.0)
 
     def forgive(self) -> None:
         """Something should be sent here after all."""
         self.penalty.worked()
-        self._levelPenalties.clear()
+        self._policyPenalties.clear()
 
     def isIdle(self, now: float) -> bool:
         """It may be forgotten."""
-        latest = max([self.penalty.until, self._plainUntil, *(one.until for one in self._levelPenalties.values())])
+        latest = max([self.penalty.until, self._plainUntil, *(one.until for one in self._policyPenalties.values())])
         return not (self.connections or self.waiting) and latest + PLAIN_TIME < now
 
     # --- work
@@ -314,7 +318,7 @@ class Pool:
         self.board.discharge(connection)
         self.proven = True
         self.penalty.worked()
-        self._levelPenalties.pop(connection.target.policy.level, None)
+        self._policyPenalties.pop(connection.target.policy, None)
         self.freed(connection)
         self.grow(self.board.clock.seconds())
 
@@ -368,6 +372,8 @@ class Pool:
                     self._failed(connection, Stage.GREETING, reply, now)
         elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:
             self._plainUntil = now + PLAIN_TIME
+        elif connection.target.policy.asksForMore and stage in _POLICY_STAGES:
+            self._failed(connection, stage, reply, now)
         elif self.proven and self.connections:
             self._cap = max(1, len(self.connections))
             self._capUntil = now + CROWDED_TIME
@@ -380,11 +386,12 @@ class Pool:
 
     def _failed(self, connection: Connection, stage: Stage, reply: Reply, now: float) -> None:
         """Nothing works here: let everyone who waits go elsewhere."""
-        self.proven = False
-        level = connection.target.policy.level
-        isPolicy = level >= Level.REQUIRED and stage is not Stage.GREETING
-        penalty = self._levelPenalties.setdefault(level, Penalty()) if isPolicy else self.penalty
+        policy = connection.target.policy
+        isPolicy = policy.asksForMore and stage is not Stage.GREETING
+        if not (isPolicy and self.connections):
+            self.proven = False
+        penalty = self._policyPenalties.setdefault(policy, Penalty()) if isPolicy else self.penalty
         penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
-        tasks = [task for task in self.waiting if not isPolicy or task.policy.level is level]
-        self.waiting = deque(task for task in self.waiting if isPolicy and task.policy.level is not level)
+        tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
+        self.waiting = deque(task for task in self.waiting if isPolicy and task.policy != policy)
         self.board.homeless(tasks)

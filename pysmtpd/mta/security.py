@@ -63,6 +63,11 @@ class Policy:
         """Does the host have to prove who it is?"""
         return self.level is Level.VERIFIED or bool(self.tlsa)
 
+    @property
+    def asksForMore(self) -> bool:
+        """Than what any host has to give?"""
+        return self.level >= Level.REQUIRED or bool(self.tlsa) or self.requireTls
+
     def __str__(self) -> str:
         words = [self.level.name.lower()]
         words += ["DANE"] * bool(self.tlsa) + ["REQUIRETLS"] * self.requireTls

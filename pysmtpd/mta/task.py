@@ -12,7 +12,7 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey
 from pysmtpd.mta.relay import Relay
-from pysmtpd.mta.security import Level, Policy
+from pysmtpd.mta.security import Policy
 from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
 
 
@@ -202,12 +202,13 @@ def group(ready: Sequence[tuple[Part, Sequence[Target]]]) -> list[tuple[Transact
     """
     groups: list[_Group] = []
     for part, targets in ready:
-        key = TransactionKey(part.sender, targets[0].policy.level)
+        key = TransactionKey(part.sender)
         if not any(other.key == key and other.join(part, targets) for other in groups):
             groups.append(_Group(key, part, targets))
     return [(found.key, found.parts, found.targets) for found in groups]
 
 
 def _agree(one: Target, other: Target) -> bool:
-    """A name that has to be verified is part of what is asked, so hosts of different names do not mix there."""
-    return one.policy.level is not Level.VERIFIED or one.policy == other.policy
+    """Do two parts ask for the same of the host? Its name counts only where it has to prove it."""
+    mine, its = one.policy, other.policy
+    return mine == its or (mine.level is its.level and not (mine.isAuthenticated or its.isAuthenticated))

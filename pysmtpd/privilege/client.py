@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import subprocess
@@ -28,6 +29,9 @@ from pysmtpd.privilege import wire
 PATIENCE = 120.0
 
 LANE = "helper"
+
+# Passwords that are checked side by side.
+PASSWORD_LANES = 4
 
 # A fresh interpreter that takes nothing from the environment and sees no installed packages.
 _PROGRAM = (
@@ -87,13 +91,17 @@ class Helper:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._isStopped = False
+        self._turn = 0
         self.workers: IWorkers | None = None
 
-    def start(self, addresses: Iterable[tuple[str, int]], files: Mapping[tuple[str, str], str]) -> None:
+    def start(
+        self, addresses: Iterable[tuple[str, int]], files: Mapping[tuple[str, str], str], passwords: bool = False
+    ) -> None:
         """Start the helper. Root does this, before there are threads.
 
         @param addresses: all that may ever be bound.
-        @param files: paths of all that may ever be read, by pki name and C{cert} or C{key}.
+        @param files: paths of all that may ever be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
+        @param passwords: the system's passwords may be checked.
         @raise HelperFailed: it does not start.
         """
         self._addresses = frozenset(addresses)
@@ -119,6 +127,7 @@ class Helper:
         terms = {
             "addresses": sorted(self._addresses),
             "files": sorted((name, part, path) for (name, part), path in files.items()),
+            "passwords": passwords,
         }
         self._exchange(terms)
 
@@ -151,7 +160,7 @@ class Helper:
     def readFile(self, pki: str, part: str) -> bytes:
         """What is in a certificate's or key's file now. For a reload; the files' first reading is root's.
 
-        @param part: C{cert} or C{key}.
+        @param part: C{cert}, C{key} or C{ca}.
         @raise HelperFailed: it is not to be had.
         @raise OSError: it cannot be read.
         """
@@ -163,6 +172,28 @@ class Helper:
         if self.workers is None:
             return fail(HelperFailed("the helper has not been started"))
         return self.workers.run(LANE, self._askForHost, user).addCallback(self._connect, protocol)
+
+    def password(self, user: str, password: bytes, peer: str) -> Deferred[bool]:
+        """See L{IHelper.password}."""
+        if self.workers is None:
+            return fail(HelperFailed("the helper has not been started"))
+        self._turn = (self._turn + 1) % PASSWORD_LANES
+        return self.workers.run(f"password-{self._turn}", self._checkPassword, user, password, peer)
+
+    def _checkPassword(self, user: str, password: bytes, peer: str) -> bool:
+        with socket.socket(fileno=self._ask("password")) as child:
+            child.settimeout(PATIENCE)
+            question = {"user": user, "password": base64.b64encode(password).decode("ascii"), "peer": peer}
+            try:
+                wire.send(child, question)
+                answer = wire.receive(child)
+            except (OSError, wire.WireError) as error:
+                raise HelperFailed(f"the password could not be checked: {error}") from error
+        values = {} if answer is None else answer[0]
+        if values.get("trouble") or not isinstance(values.get("isRight"), bool):
+            raise HelperFailed(f"the system cannot check passwords now: {values.get('trouble') or 'no answer'}")
+        isRight: bool = values["isRight"]
+        return isRight
 
     def forward(self, user: UserInfo, protocol: IProtocol) -> Deferred[None]:
         """See L{IHelper.forward}."""

@@ -16,6 +16,7 @@ def separate(
     user: pwd.struct_passwd,
     addresses: Iterable[tuple[str, int]],
     files: Mapping[tuple[str, str], str],
+    passwords: bool = False,
 ) -> None:
     """Leave root's rights to the helper, and go on as this user. Nothing from outside was read before, nothing of it is root's after.
 
@@ -24,5 +25,5 @@ def separate(
     """
     if threading.active_count() > 1:
         raise PrivilegeError("threads run already: rights must be given up before")
-    helper.start(addresses, files)
+    helper.start(addresses, files, passwords)
     becomeUser(user.pw_uid, user.pw_gid, [g for g in os.getgrouplist(user.pw_name, user.pw_gid) if g != 0])

@@ -1,6 +1,6 @@
 """The root helper: the only part of a running daemon that is root. It is asked by the unprivileged daemon, and trusts it in nothing.
 
-It knows four verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
+It knows five verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
 no mail and no configuration. It ends when the daemon hangs up.
 """
 
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from pysmtpd.privilege import wire
 from pysmtpd.privilege.drop import becomeUser, hardenProcess
 from pysmtpd.privilege.forward import ForwardVerb, ReadTrusted
+from pysmtpd.privilege.password import PasswordVerb
 
 # Delivery hosts at one time, whatever the daemon asks for.
 MAX_HOSTS = 64
@@ -44,17 +45,20 @@ class Terms:
     """What is allowed, for the life of the helper.
 
     @ivar addresses: address and port of what may be bound.
-    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}.
+    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
+    @ivar passwords: the system's passwords may be checked: a listener of the configuration wants it.
     """
 
     addresses: frozenset[tuple[str, int]]
     files: dict[tuple[str, str], str]
+    passwords: bool = False
 
     @classmethod
     def fromValues(cls, values: dict[str, Any]) -> Terms:
         return cls(
             frozenset((str(address), int(port)) for address, port in values["addresses"]),
             {(str(name), str(part)): str(path) for name, part, path in values["files"]},
+            values.get("passwords") is True,
         )
 
 
@@ -73,11 +77,13 @@ class Helper:
         self._serve = serve
         self._hosts = 0
         self._forward = ForwardVerb(read)
+        self._password = PasswordVerb(terms.passwords)
         self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int]] = {
             "bind": self._bind,
             "file": self._file,
             "host": self._host,
             "forward": self._forward.start,
+            "password": self._password.start,
         }
 
     def run(self) -> None:
@@ -202,6 +208,8 @@ class Helper:
             while child := os.waitpid(-1, os.WNOHANG)[0]:
                 if child in self._forward.children:
                     self._forward.children.discard(child)
+                elif child in self._password.children:
+                    self._password.children.discard(child)
                 else:
                     self._hosts -= 1
         except ChildProcessError:

@@ -1,4 +1,4 @@
-"""crypt(3): passwords held against the hashes that the system's libcrypt knows."""
+"""Passwords held against hashes: those that the system's libcrypt knows (crypt(3)), and Argon2, which it does not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import ctypes.util
 import hmac
 from functools import cache
 from typing import Any
+
+from pysmtpd.router import argon2
+from pysmtpd.router.argon2 import NoCrypt
 
 # Room for the largest C{struct crypt_data} there is (glibc's own, with libxcrypt's far below).
 _SCRATCH = 256 * 1024
@@ -20,13 +23,10 @@ DUMMY = "$6$pysmtpddummysalt$"
 MAX_PASSWORD = 1024
 
 
-class NoCrypt(Exception):
-    """This system has no libcrypt."""
-
-
 def isHash(text: str) -> bool:
     """Is it a hash of a scheme that is known? An empty, locked (C{!}, C{*}) or plain one is not."""
-    return text.startswith(_SCHEMES) and text.isascii() and text.isprintable() and ":" not in text
+    known = text.startswith(_SCHEMES) or argon2.isHash(text)
+    return known and text.isascii() and text.isprintable() and ":" not in text
 
 
 def verify(password: bytes, stored: str) -> bool:
@@ -36,6 +36,8 @@ def verify(password: bytes, stored: str) -> bool:
     """
     if not isHash(stored) or not password or len(password) > MAX_PASSWORD or b"\0" in password:
         return False
+    if argon2.isHash(stored):
+        return argon2.verify(password, stored)
     result = _crypt(password, stored.encode("ascii"))
     return result is not None and hmac.compare_digest(result, stored.encode("ascii"))
 
@@ -43,6 +45,9 @@ def verify(password: bytes, stored: str) -> bool:
 def verifyNobody(password: bytes, like: str) -> bool:
     """Take as long as C{verify} with a hash like C{like}, and say no."""
     if password and len(password) <= MAX_PASSWORD and b"\0" not in password:
+        if argon2.isHash(like):
+            argon2.verify(password, like)
+            return False
         _crypt(password, (like if isHash(like) else DUMMY).encode("ascii"))
     return False
 

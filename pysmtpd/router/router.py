@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeAlias
 
@@ -223,9 +224,9 @@ class Router:
         return answer
 
     def _include(self, path: str) -> Deferred[str]:
-        """Never follows a link, never believes what others could have written."""
-        owners = (self._users.me().uid,)
-        return self._platform.workers.run(INCLUDE_LANE, _readInclude, self._platform.disk, path, owners)
+        """By the rule of tables: what others could have written names no recipients."""
+        users = (0, self._users.me().uid)
+        return self._platform.workers.run(INCLUDE_LANE, _readInclude, self._platform.disk, path, users)
 
     def _failed(self, path: Path, failure: Failure) -> Decision:
         """A fault of ours or of a table costs this recipient one try."""
@@ -234,7 +235,24 @@ class Router:
         return Decision((), Reply(451, "Temporary failure", "4.3.0"), reason, Step(path, outcome=reason))
 
 
-def _readInclude(disk: IDisk, path: str, owners: tuple[int, ...]) -> str:
-    """Runs in the lane."""
-    directory, _, name = path.rpartition("/")
-    return disk.readTrusted(directory or "/", name, owners, MAX_INCLUDE).decode("utf-8")
+def _readInclude(disk: IDisk, path: str, users: tuple[int, ...]) -> str:
+    """Runs in the lane.
+
+    @raise OSError: it cannot be read, or others could have written it.
+    """
+    if disk.stat(path).kind not in ("file", "link"):
+        raise PermissionError(errno.EPERM, "it is not a file", path)
+    file = disk.open(path)
+    try:
+        if not disk.isWritableOnlyBy(file, path, users):
+            raise PermissionError(
+                errno.EPERM, "others than root and the daemon's user may write it, or a directory above it", path
+            )
+        octets = file.read(MAX_INCLUDE + 1)
+        while (chunk := file.read(MAX_INCLUDE + 1 - len(octets))) and len(octets) <= MAX_INCLUDE:
+            octets += chunk
+    finally:
+        file.close()
+    if len(octets) > MAX_INCLUDE:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_INCLUDE} octets", path)
+    return octets.decode("utf-8")

@@ -11,6 +11,7 @@ from pysmtpd.model.question import Service
 # Those that hold for everything are not evaluated, unless they are negated.
 _UNIVERSAL = (Predicate.FROM_ANY, Predicate.FOR_ANY)
 _KEPT = 8
+_KINDS = {predicate: number for number, predicate in enumerate(Predicate)}
 _SERVICES = {
     Predicate.TAG: Service.STRING,
     Predicate.FROM_SRC: Service.NETADDR,
@@ -30,6 +31,7 @@ class Test(NamedTuple):
     @ivar slot: equal for equal predicates and tables of all rules: each is evaluated once for an address.
     @ivar service: how the table is asked; None where the predicate takes no table.
     @ivar failed: what is recorded if the rule fails here.
+    @ivar kind: the predicate's number: all tests of a kind look for one key.
     """
 
     predicate: Predicate
@@ -38,6 +40,7 @@ class Test(NamedTuple):
     service: Service | None
     negated: bool
     failed: Considered
+    kind: int
 
 
 class CompiledRule(NamedTuple):
@@ -98,4 +101,6 @@ def _test(rule: Rule, condition: Condition, slots: dict[tuple[Predicate, str, bo
     shown = "" if not table or table.startswith("<") else f"{' regex' if isRegex else ''} <{table}>"
     said = f"{'! ' if condition.negated else ''}{predicate.value}{shown}"
     service = None if not table else Service.REGEX if isRegex else _SERVICES[predicate]
-    return Test(predicate, slot, table, service, condition.negated, Considered(rule.where, rule.text, said))
+    return Test(
+        predicate, slot, table, service, condition.negated, Considered(rule.where, rule.text, said), _KINDS[predicate]
+    )

@@ -24,6 +24,8 @@ _FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
 # Several of each are made for every recipient: a named tuple's own constructor costs twice as much.
 _make: Any = tuple.__new__
 
+_PREDICATES = len(Predicate)
+
 
 def domainOf(path: Path, config: Config) -> str:
     """For comparing: a path without a domain (RFC 5321 4.1.1.3: postmaster) is ours."""
@@ -58,17 +60,19 @@ class Walk:
         consider = self.considered.append
         record = self.questions.append
         known: list[bool | None] = [None] * compiled.slots
-        asking: Predicate | None = None
-        key = ""
+        keys: list[str | None] = [None] * _PREDICATES
+        # Of the same kinds, without their sub-addresses; empty: they have none.
+        others: list[str | None] = [None] * _PREDICATES
         for rule in compiled.rules:
-            for predicate, slot, table, service, negated, failed in rule.tests:
+            for predicate, slot, table, service, negated, failed, kind in rule.tests:
                 holds = known[slot]
                 if holds is None:
                     if service is None:
                         holds = self._simple(predicate)
                     else:
-                        if predicate is not asking:
-                            asking, key = predicate, self._key(predicate)
+                        key = keys[kind]
+                        if key is None:
+                            key = keys[kind] = self._key(predicate)
                         if not key and predicate is not _MAIL_FROM:
                             # What has no name is in no table.
                             holds = False
@@ -78,10 +82,14 @@ class Walk:
                             ask: AskMatch = _make(AskMatch, (table, service, key))
                             answer = yield ask
                             record(_make(Question, (ask, answer)))
-                            if answer is False and service is _MAILADDR and (untaggedKey := self._untaggedKey(key)):
-                                ask = AskMatch(table, service, untaggedKey)
-                                answer = yield ask
-                                record(Question(ask, answer))
+                            if answer is False and service is _MAILADDR:
+                                other = others[kind]
+                                if other is None:
+                                    other = others[kind] = self._untaggedKey(key)
+                                if other:
+                                    ask = AskMatch(table, service, other)
+                                    answer = yield ask
+                                    record(Question(ask, answer))
                             if answer is True:
                                 holds = True
                                 if predicate in _FOR:

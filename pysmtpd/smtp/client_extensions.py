@@ -21,6 +21,7 @@ class Extensions:
     chunking: bool = False
     binaryMime: bool = False
     dsn: bool = False
+    requireTls: bool = False
     size: int | None = None
     auth: tuple[str, ...] = ()
     mailMax: int = 0
@@ -38,6 +39,7 @@ _FLAGS = {
     b"CHUNKING": "chunking",
     b"BINARYMIME": "binaryMime",
     b"DSN": "dsn",
+    b"REQUIRETLS": "requireTls",
 }
 _LIMITS = {b"MAILMAX": "mailMax", b"RCPTMAX": "rcptMax", b"RCPTDOMAINMAX": "rcptDomainMax"}
 _MAX_DIGITS = 18

@@ -22,6 +22,7 @@ class RemoteServer:
     """A scripted SMTP or LMTP server. Change its fields at any time.
 
     @ivar path: of a UNIX socket, in place of addresses and port.
+    @ivar certificateFor: the name that its certificate is for; empty: its own.
     @ivar delay: seconds before each reply; C{delays} more for single verbs.
     @ivar messages: what it took.
     @ivar attempts: transactions that reached DATA or BDAT.
@@ -37,6 +38,7 @@ class RemoteServer:
     extensions: tuple[str, ...] = EXTENSIONS
     starttls: bool = False
     implicitTls: bool = False
+    certificateFor: str = ""
     lmtp: bool = False
     delay: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)

@@ -182,7 +182,7 @@ class RemoteSession(Protocol):
         self._helo = ""
         self._forget()
         transport: Any = self.transport
-        transport.startTLS(serverOptions(self._server.name))
+        transport.startTLS(serverOptions(self._server.certificateFor or self._server.name))
 
     def _onMail(self, argument: str, line: str) -> None:
         if self._sender is not None:

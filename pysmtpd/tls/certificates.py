@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.tls import ICertificates, IClientCertificates
 from pysmtpd.model.clienttls import ClientKind
-from pysmtpd.model.config import CaSpec, PkiSpec
+from pysmtpd.model.config import CaSpec, Config, PkiSpec, TlsMode
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.authorities import Authorities, loadAuthorities
 from pysmtpd.tls.contexts import chooseByName, clientContext, serverContext
@@ -98,23 +98,46 @@ class Certificates:
         sni = (connection.get_servername() or b"").decode("ascii", "replace")
         return establishedFacts(connection, sni)
 
-    def take(self, pki: Pki) -> None:
-        """This one was read anew and has no faults: handshakes from now on use it. Those under way, and sessions, keep the old one."""
+    def take(self, pki: Pki) -> bool:
+        """This one was read anew and has no faults: handshakes from now on use it. Those under way, and sessions, keep the old one.
+
+        @return: it is another than before.
+        """
+        old = self._loaded.get(pki.spec.name)
+        if old is not None and old.chain == pki.chain:
+            return False
         self._loaded[pki.spec.name] = pki
         self._contexts.clear()
         self._clientContexts.clear()
+        return True
 
-    def takeAuthorities(self, authorities: Authorities) -> None:
+    def takeAuthorities(self, authorities: Authorities) -> bool:
         """As C{take}."""
+        old = self._authorities.get(authorities.spec.name)
+        if old is not None and old.certificates == authorities.certificates:
+            return False
         self._authorities[authorities.spec.name] = authorities
         self._contexts.clear()
         self._clientContexts.clear()
+        return True
 
     @property
     def faults(self) -> Sequence[str]:
         """Why some pkis and cas cannot be used, in the order of the configuration."""
         inPki = [text for pki in self._loaded.values() for text in pki.faults]
         return inPki + [text for authorities in self._authorities.values() for text in authorities.faults]
+
+    def faultsOf(self, config: Config) -> Sequence[str]:
+        """Why some listeners could not do TLS as they are told: ciphers and protocols that leave nothing, what is not there."""
+        found: list[str] = []
+        for spec in config.listeners:
+            if spec.tls is not TlsMode.NONE:
+                ciphers = spec.ciphers or config.ciphers
+                try:
+                    self.serverContext(spec.pki, spec.verifyClient, spec.ca, ciphers, spec.protocols)
+                except LookupError as error:
+                    found.append(f"{spec.where}: {error}")
+        return found
 
     def check(self) -> Sequence[str]:
         """What an operator should know of the pkis that can be used, in the order of the configuration."""

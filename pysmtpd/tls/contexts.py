@@ -13,10 +13,11 @@ from pysmtpd.tls.pki import Pki
 
 CIPHERS = b"HIGH:!aNULL:!eNULL:!MD5:!PSK:!SRP"
 
+_AEAD: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 # The words of libtls, which smtpd.conf(5) takes in place of a list in OpenSSL's language.
 _WORDS: Final = {
-    "default": "TLSv1.2+AEAD+ECDHE:TLSv1.2+AEAD+DHE",
-    "secure": "TLSv1.2+AEAD+ECDHE:TLSv1.2+AEAD+DHE",
+    "default": _AEAD,
+    "secure": _AEAD,
     "compat": "HIGH:!aNULL",
     "legacy": "HIGH:MEDIUM:!aNULL",
     "all": "ALL:!aNULL:!eNULL",

@@ -9,10 +9,12 @@ from lark import Lark
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Environment, load
+from pysmtpd.config.convert import convert
 from pysmtpd.config.limits import limitNames
 from pysmtpd.config.parser import FeedLexer, grammarText, keywords
 from pysmtpd.config.words import RESERVED
 from pysmtpd.model.config import MdaLimits, MtaLimits, QueueLimits, SchedulerLimits, SmtpLimits
+from tests.config import differences
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 EXAMPLE = re.compile(r"^```smtpd\.conf\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -32,6 +34,12 @@ class ConfigurePageTests(SynchronousTestCase):
             )
             self.assertEqual(config.warnings, (), example)
 
+    def test_everyWord(self) -> None:
+        """Each keyword of the grammar is on the page."""
+        for word in keywords():
+            if word[0].isalpha():
+                self.assertRegex(self.page, rf"`[^`\n]*(?<![\w-]){re.escape(word)}(?![\w-])[^`\n]*`")
+
     def test_ownWords(self) -> None:
         for word in set(keywords()) - RESERVED:
             if word[0].isalpha():
@@ -47,21 +55,37 @@ class ConfigurePageTests(SynchronousTestCase):
                     self.assertIn(f"`{name}` ", self.page)
 
 
+class MigratingPageTests(SynchronousTestCase):
+    def test_example(self) -> None:
+        """What the page says is what the program does, and it is read without a problem."""
+        page = (DOCS / "migrating.md").read_text()
+        old, new = (
+            re.findall(rf"^```{name}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0]
+            for name in ("old.conf", "new.conf")
+        )
+        converted = convert("smtpd.conf", old)
+        self.assertEqual((converted.text, converted.reasons), (new, ()))
+        load("smtpd.conf", lambda path: new, Environment("mx.example.org", ("192.0.2.25",)))
+
+
 class DifferencesPageTests(SynchronousTestCase):
     def test_table(self) -> None:
-        rows = [
-            line.split("|")[1:-1] for line in (DOCS / "differences.md").read_text().split("\n") if line.startswith("| ")
-        ][1:]
-        ids = [row[0].strip() for row in rows]
+        rows = differences.rows()
+        ids = [row["id"] for row in rows]
         self.assertEqual(len(ids), len(set(ids)))
         for row in rows:
-            self.assertEqual(len(row), 4, row)
-            self.assertTrue(all(cell.strip() for cell in row), row)
-        here = {row[0].strip(): row[2].strip() for row in rows}
+            self.assertTrue(all(row.values()), row)
+        here = {row["id"]: row["here"] for row in rows}
         self.assertEqual(here["smtp-max-mails"], str(SmtpLimits().maxMails))
         self.assertEqual(here["mta-max-conn-per-host"], str(MtaLimits().maxConnPerHost))
         self.assertEqual(here["mta-max-conn-per-route"], str(MtaLimits().maxConnPerRoute))
         self.assertEqual(here["mta-session-mail-max"], str(MtaLimits().sessionMailMax))
+
+    def test_forPrograms(self) -> None:
+        """docs/differences.json says the same, and each row has a test; C{python -m tests.config.differences} takes over new rows."""
+        recorded = differences.recorded()
+        self.assertEqual([{name: row[name] for name in differences.COLUMNS} for row in recorded], differences.rows())
+        self.assertEqual([row["id"] for row in recorded if not differences.hasTest(row["test"])], [])
 
 
 class GrammarFileTests(SynchronousTestCase):

@@ -24,6 +24,7 @@ class RecordedVerdictTests(SynchronousTestCase):
         cases = recorded["cases"][::EACH]
         counted: Counter[str] = Counter()
         for text, isAccepted, said in cases:
+            text = text.replace("@DIR@", "/dir")
             name = judge(text, ours(text), Verdict(isAccepted, said), isOlder=False)
             self.assertNotEqual(name, "differs", f"{text}\n{said}\n{ours(text).said}")
             counted[name] += 1

@@ -175,7 +175,7 @@ class FakeAuthenticator:
         self.error: Exception | None = None
         self.tables: list[str] = []
 
-    def authenticate(self, config: Config, table: str, user: str, password: bytes) -> Deferred[bool]:
+    def authenticate(self, config: Config, table: str, user: str, password: bytes, peer: str = "") -> Deferred[bool]:
         self.tables.append(table)
         return fail(self.error) if self.error is not None else succeed(self.users.get(user) == password)
 

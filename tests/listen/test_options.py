@@ -154,7 +154,9 @@ class LocalSocketTests(SynchronousTestCase):
             (facts.listener, facts.peer, facts.rdns, facts.user, facts.isLocal, facts.isSocket, facts.protocol),
             ("socket", "local", "mx.example.org", "anna", True, True, "ESMTP"),
         )
-        self.assertTrue(submission.prefix.startswith(b"Received: from localhost (local"), submission.prefix)
+        self.assertTrue(
+            submission.prefix.startswith(b"Received: from localhost (local user anna)\r\n"), submission.prefix
+        )
         (event,) = here.report.of(SessionConnected)
         self.assertEqual((event.address, event.listener), ("local", "socket"))
 

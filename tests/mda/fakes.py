@@ -261,6 +261,9 @@ class FakeHelper:
     @ivar refused: users for whom there is none.
     """
 
+    def password(self, user: str, password: bytes, peer: str) -> Deferred[bool]:
+        return fail(HelperFailed("passwords are not checked here"))
+
     def __init__(self, platform: SimulatedPlatform) -> None:
         self.isAlive = True
         self.hosts: list[InMemoryHost] = []

@@ -154,6 +154,7 @@ class HostTests(SynchronousTestCase):
                 "pysmtpd.privilege.drop",
                 "pysmtpd.privilege.forward",
                 "pysmtpd.privilege.helper",
+                "pysmtpd.privilege.password",
                 "pysmtpd.privilege.wire",
             ],
         )

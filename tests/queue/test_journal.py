@@ -177,12 +177,14 @@ class RescueTests(SynchronousTestCase):
             disk.write("/place/queue.db-wal", b"w" * 50_000)
             disk.write("/place/bodies/0000000000000001", b"large")
             aside = keep(disk, "/place", "queue.db", self.FOUND)
-            moveBodies(disk, "/place/bodies", ["0000000000000001"], f"/place/{aside.item}")
+            if seed % 2:
+                moveBodies(disk, "/place/bodies", ["0000000000000001"], f"/place/{aside.item}")
             disk.powerCut()
             self.assertEqual((aside,), kept(disk, "/place"))
             self.assertEqual(b"d" * 50_000, disk.read(f"/place/{aside.item}/queue.db"))
             self.assertEqual(b"w" * 50_000, disk.read(f"/place/{aside.item}/queue.db-wal"))
-            self.assertEqual(b"large", disk.read(f"/place/{aside.item}/bodies/0000000000000001"))
+            if seed % 2:
+                self.assertEqual(b"large", disk.read(f"/place/{aside.item}/bodies/0000000000000001"))
 
     def test_powerCutAtAnyMoment(self) -> None:
         """Done once more, it is whole."""

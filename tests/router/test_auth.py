@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pysmtpd.config import Environment, load
+from pysmtpd.interfaces.platform import HelperFailed
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.routing import IAuthenticator, ITable, Service, TableError
 from pysmtpd.model.config import BackendSpec, Config, TableSpec
-from pysmtpd.router.auth import Authenticator
+from pysmtpd.router.auth import MOST_WAITING, Authenticator
 from pysmtpd.router.crypt import verify
 from pysmtpd.table import static
 from tests.table.platform import SmallPlatform
@@ -23,6 +24,7 @@ HASHES = {
     "$5$": "$5$rounds=1000$2jRbMiCvXW4d3knL$sAhwcGhP6LCyTua7zIAREEGzbEZ6t2EOvWUR1fUcok/",
     "$6$": "$6$rounds=1000$nPHKfP86vjE6dlWx$uTDminLYz4c3xQZQUlTL8xTpcEY49E6b3.aJW9Gq756/oBUlRPxDn8T5vXkxeEgJ.H5bp9RXRqmmWqoouGy1y.",
     "$y$": "$y$j75$9WDay/5mg7E8PKoEA9yyE0$.vhua7pJUuE7J4hAEu9RpRCLB/SrqFGvEa2U3GoIM3/",
+    "$argon2id$": "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$pbviq+1UUgwZCmLIr4Hgk7mEMsxnRLuOb2HfvIaBwGY",
     "$7$": "$7$BU..../....bYhkRA6csSXqWVc1AC3C90$cOqWwDREuKSA8iGGIwiFXS1y2EKy97u0XlWnlP7SiAC",
 }
 
@@ -50,6 +52,10 @@ class VerifyTests(SynchronousTestCase):
             "$6$salt",
             "{PLAIN}secret",
             "$6$\u00e4$x",
+            "$argon2id$",
+            "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$",
+            "$argon2id$v=19$m=64,t=0,p=1$MDEyMzQ1Njc4OWFiY2RlZg$AAAAAAAAAAAAAAAA",
+            "$argon2id$v=18$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$AAAAAAAAAAAAAAAA",
         ):
             for password in (b"", b"secret", b"*", b"*0", stored.encode()):
                 self.assertFalse(verify(password, stored), stored)
@@ -108,6 +114,51 @@ class AuthenticatorTests(SynchronousTestCase):
         for user in ("nobody", "cid", "eve"):
             self.assertFalse(self.ask(user, b"wrong"))
         self.assertEqual(self.platform.workers.ran, [])
+
+    def test_unknownUsersTakeAsLongAsArgon2(self) -> None:
+        spec = TableSpec("users", BackendSpec("static"), (("ann", HASHES["$argon2id$"]),), True)
+        self.tables["users"] = static.make("", self.platform.asPlatform, {"spec": spec})
+        self.assertTrue(self.ask("ann", b"secret"))
+        self.assertFalse(self.ask("nobody", b"secret"))
+        self.assertEqual(self.platform.workers.ran, ["auth-1", "auth-0"])
+
+    def test_aHashThatTakesTooMuchMemory(self) -> None:
+        huge = HASHES["$argon2id$"].replace("m=64", "m=99999999")
+        spec = TableSpec("users", BackendSpec("static"), (("ann", huge),), True)
+        self.tables["users"] = static.make("", self.platform.asPlatform, {"spec": spec})
+        asked = self.authenticator.authenticate(CONFIG, "users", "ann", b"secret")
+        self.failureResultOf(asked, TableError)
+
+    def test_theSystemsUsers(self) -> None:
+        """Root's helper is asked; where there is none, it cannot be told."""
+        asked = self.authenticator.authenticate(CONFIG, "", "ann", b"secret", "192.0.2.7")
+        self.assertIn("root", str(self.failureResultOf(asked, TableError).value))
+        questions: list[tuple[str, bytes, str]] = []
+
+        def system(user: str, password: bytes, peer: str) -> Deferred[bool]:
+            questions.append((user, password, peer))
+            return fail(HelperFailed("gone")) if user == "ben" else succeed(password == b"secret")
+
+        self.authenticator = Authenticator(self.platform.asPlatform, self.tablesOf, system=system)
+        asked = self.authenticator.authenticate(CONFIG, "", "Ann", b"secret", "192.0.2.7")
+        self.assertTrue(self.successResultOf(asked))
+        self.assertEqual(questions, [("Ann", b"secret", "192.0.2.7")])
+        self.failureResultOf(self.authenticator.authenticate(CONFIG, "", "ben", b"x"), TableError)
+
+    def test_busy(self) -> None:
+        """Those who wait are bounded."""
+
+        class Silent(SlowTable):
+            def lookup(self, service: Service, key: str) -> Ready[str | None]:
+                return Deferred()
+
+        self.tables["users"] = Silent(self.tables["users"], self.platform.clock)
+        waiting = [self.authenticator.authenticate(CONFIG, "users", "ann", b"x") for _ in range(MOST_WAITING)]
+        self.failureResultOf(self.authenticator.authenticate(CONFIG, "users", "ann", b"x"), TableError)
+        self.platform.clock.advance(30)
+        for each in waiting:
+            self.failureResultOf(each, TableError)
+        self.assertNoResult(self.authenticator.authenticate(CONFIG, "users", "ann", b"x"))
 
     def test_slowTable(self) -> None:
         self.tables["users"] = SlowTable(self.tables["users"], self.platform.clock)

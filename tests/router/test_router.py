@@ -228,6 +228,8 @@ class FileTests(RouterTestCase):
         self.assertIn("/etc/all", self.faults()[0])
         self.files["/etc/all"] = b"ann\nben\n"
         self.assertEqual(self.goes("all"), ["ann", "ben", "/var/file"])
+        self.platform.disk.shared.add("/etc/all")
+        self.assertEqual(self.goes("all"), ["451"])
 
     def test_faultsAreToldOnceAMinute(self) -> None:
         self.people(all="|a | b")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from dataclasses import replace
 from typing import Any
 
 from cryptography.x509 import load_pem_x509_certificate
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.tls import ICertificates
-from pysmtpd.model.config import PkiSpec
+from pysmtpd.model.config import CaSpec, Config, ListenerSpec, PkiSpec, TlsMode
 from pysmtpd.model.decision import Where
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.certificates import Certificates
@@ -284,3 +285,93 @@ class CoveredTests(SynchronousTestCase):
         self.assertFalse(isCovered(".example.org", "*.example.org"))
         self.assertFalse(isCovered("a.b.example.org", "*.example.org"))
         self.assertFalse(isCovered("a.example.org", "a*.example.org"))
+
+
+class ClientTests(Case):
+    """Certificates of clients, ciphers and protocols."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add("mail", "mail.example.org")
+        self.other = Authority("Other")
+        self.files["/ca.pem"] = AUTHORITY.pem
+        self.files["/other.pem"] = self.other.pem
+        ca = {"staff": CaSpec("staff", "/ca.pem"), "other": CaSpec("other", "/other.pem"), "bad": CaSpec("bad", "/no")}
+        self.here = Certificates(self.pki, self.read, NOW.timestamp, ca=ca)
+
+    def shaken(self, context: SSL.Context, certificate: bytes = b"", maximum: int = 0) -> TlsFacts:
+        mine = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        if certificate:
+            untyped: Any = mine
+            untyped.use_certificate(load_pem_x509_certificate(certificate))
+            untyped.use_privatekey(KEY)
+        if maximum:
+            mine.set_max_proto_version(maximum)
+        client, server = SSL.Connection(mine, None), SSL.Connection(context, None)
+        shake(client, server)
+        return self.here.facts(server)
+
+    def test_verified(self) -> None:
+        context = self.here.serverContext(["mail"], True, "staff")
+        facts = self.shaken(context, AUTHORITY.issue(("anna.example.org",), KEY))
+        self.assertEqual((facts.verified, facts.peerName), (True, "anna.example.org"))
+
+    def test_notVerified(self) -> None:
+        context = self.here.serverContext(["mail"], True, "staff")
+        self.assertRaises(SSL.Error, self.shaken, context)
+        self.assertRaises(SSL.Error, self.shaken, context, self.other.issue(("anna.example.org",), KEY))
+        expired = AUTHORITY.issue(("anna.example.org",), KEY, end=-DAY)
+        self.assertRaises(SSL.Error, self.shaken, context, expired)
+        # Of another ca's listener the same certificate is none.
+        strict = self.here.serverContext(["mail"], True, "other")
+        self.assertRaises(SSL.Error, self.shaken, strict, AUTHORITY.issue(("anna.example.org",), KEY))
+
+    def test_notAsked(self) -> None:
+        facts = self.shaken(self.here.serverContext(["mail"]), AUTHORITY.issue(("anna.example.org",), KEY))
+        self.assertEqual((facts.verified, facts.peerName), (False, ""))
+
+    def test_whatIsMissing(self) -> None:
+        self.assertIn("ca bad", " ".join(self.here.faults))
+        self.assertRaises(LookupError, self.here.serverContext, ["mail"], True, "bad")
+        self.assertRaises(LookupError, self.here.serverContext, ["mail"], True, "unknown")
+
+    def test_protocols(self) -> None:
+        for protocols, spoken in [
+            ("TLSv1.2", "TLSv1.2"),
+            ("TLSv1.3", "TLSv1.3"),
+            ("TLSv1.2,TLSv1.3", "TLSv1.3"),
+            ("all:!TLSv1.3", "TLSv1.2"),
+            ("!tlsv1.3", "TLSv1.2"),
+            ("secure", "TLSv1.3"),
+            ("tlsv1.0,tlsv1.2", "TLSv1.2"),
+        ]:
+            context = self.here.serverContext(["mail"], protocols=protocols)
+            self.assertEqual(self.shaken(context).protocol, spoken, protocols)
+        strict = self.here.serverContext(["mail"], protocols="TLSv1.3")
+        self.assertRaises(SSL.Error, self.shaken, strict, b"", SSL.TLS1_2_VERSION)
+        for protocols in ("TLSv1.0", "SSLv3", "all,!TLSv1.2,!TLSv1.3", "TLSv1.2;TLSv1.3"):
+            self.assertRaises(LookupError, self.here.serverContext, ["mail"], protocols=protocols)
+
+    def test_ciphers(self) -> None:
+        one = "ECDHE-ECDSA-AES256-GCM-SHA384"
+        context = self.here.serverContext(["mail"], ciphers=one)
+        self.assertEqual(self.shaken(context, b"", SSL.TLS1_2_VERSION).cipher, one)
+        modern = self.here.serverContext(["mail"], ciphers="TLS_CHACHA20_POLY1305_SHA256")
+        self.assertEqual(self.shaken(modern).cipher, "TLS_CHACHA20_POLY1305_SHA256")
+        for word in ("default", "secure", "compat", "legacy", "HIGH:!aNULL"):
+            self.shaken(self.here.serverContext(["mail"], ciphers=word))
+        self.assertRaises(LookupError, self.here.serverContext, ["mail"], ciphers="NO-SUCH-CIPHER")
+
+    def test_listeners(self) -> None:
+        """What cannot be done is told before it is needed."""
+        plain = ListenerSpec("lo", ("127.0.0.1",), 25, where=Where("smtpd.conf", 7))
+        good = replace(plain, tls=TlsMode.STARTTLS, pki=("mail",))
+        for spec, found in [
+            (plain, []),
+            (good, []),
+            (replace(good, ciphers="NO-SUCH"), ["smtpd.conf:7: there are no ciphers 'NO-SUCH'"]),
+            (replace(good, verifyClient=True, ca="unknown"), ["smtpd.conf:7: no such ca: unknown"]),
+        ]:
+            self.assertEqual(self.here.faultsOf(Config("smtpd.conf", "mx", listeners=(spec,))), found)
+        wrong = Config("smtpd.conf", "mx", listeners=(plain, good), ciphers="NO-SUCH")
+        self.assertEqual(len(self.here.faultsOf(wrong)), 1)

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import Phase, TableError
+from pysmtpd.listen.damping import Damped
 from pysmtpd.listen.session import Session
 from pysmtpd.model.events import SessionAuthenticated
 from pysmtpd.model.reply import Reply
@@ -14,6 +15,10 @@ from pysmtpd.smtp.events import Authenticate
 WELCOME = Reply(235, "Authentication succeeded", "2.7.0")
 WRONG = Reply(535, "Authentication failed", "5.7.8")
 NOT_NOW = Reply(454, "Temporary authentication failure", "4.7.0")
+TOO_MANY = {
+    Damped.USER: Reply(454, "Too many failures, try again later", "4.7.0"),
+    Damped.ADDRESS: Reply(421, "Too many failures from your address, try again later", "4.7.0"),
+}
 
 DAMPING = 1.0
 MAX_DAMPING = 5.0
@@ -25,17 +30,31 @@ def authenticate(session: Session, event: Authenticate) -> None:
 
 
 def _check(session: Session, event: Authenticate) -> None:
+    near = session.near
+    clock, damping = near.platform.clock, near.damping
+    peer, user = session.peer, event.user.lower()
+    damped = damping.begin(peer, user, clock.seconds())
+    if damped is not None:
+        _report(session, event, "tempfail")
+        session.refuse(f"AUTH {event.mechanism}", TOO_MANY[damped], f"too many failures of this {damped.value}")
+        return
     # Acting for somebody else (RFC 4616 2) is not offered.
     if event.authorization not in ("", event.user):
         _wrong(session, event)
         return
-    near = session.near
     spec = session.profile.spec
     table = spec.authTable.name if spec.authTable is not None else ""
 
     def unknown(failure: Failure) -> str:
         failure.trap(TableError)
+        damping.forgive(peer, user, clock.seconds(), isKnown=False)
         return str(failure.value) or "the table cannot answer"
+
+    def told(isRight: bool) -> bool | str:
+        # Also when the peer has gone meanwhile.
+        if isRight:
+            damping.forgive(peer, user, clock.seconds(), isKnown=True)
+        return isRight
 
     def checked(result: bool | str) -> None:
         if isinstance(result, str):
@@ -49,8 +68,9 @@ def _check(session: Session, event: Authenticate) -> None:
         else:
             _wrong(session, event)
 
-    answer = near.authenticator.authenticate(session.profile.config, table, event.user, event.password)
-    session.later(answer.addErrback(unknown), checked)
+    answer = near.authenticator.authenticate(session.profile.config, table, event.user, event.password, peer)
+    known: Deferred[bool | str] = answer.addCallbacks(told, unknown)
+    session.later(known, checked)
 
 
 def _wrong(session: Session, event: Authenticate) -> None:
@@ -58,8 +78,9 @@ def _wrong(session: Session, event: Authenticate) -> None:
     _report(session, event, "permfail")
     delayed: Deferred[None] = Deferred()
     session.later(delayed, lambda done: session.refuse(f"AUTH {event.mechanism}", WRONG, "wrong credentials"))
-    delay = min(DAMPING * session.failures, MAX_DAMPING)
-    session.near.platform.clock.callLater(delay, delayed.callback, None)
+    clock = session.near.platform.clock
+    level = session.near.damping.level(session.peer, event.user.lower(), clock.seconds())
+    clock.callLater(min(DAMPING * max(session.failures, level), MAX_DAMPING), delayed.callback, None)
 
 
 def _report(session: Session, event: Authenticate, result: str) -> None:

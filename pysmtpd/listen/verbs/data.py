@@ -5,11 +5,12 @@ from __future__ import annotations
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import Phase, QueueError
+from pysmtpd.listen.fixing import Fixing
 from pysmtpd.listen.session import Session
 from pysmtpd.listen.transaction import OpenTransaction
 from pysmtpd.model.envelope import Message
 from pysmtpd.model.events import CommandFailed
-from pysmtpd.model.ids import formatMessageId
+from pysmtpd.model.ids import MessageId, formatMessageId
 from pysmtpd.model.reply import Reply
 from pysmtpd.smtp.events import Content, ContentRefused, Data, EndOfData
 
@@ -35,8 +36,21 @@ def _begin(session: Session, transaction: OpenTransaction) -> None:
     asked = session.near.filter
     pipe = asked.pipe(session.facts, transaction.facts) if asked is not None else None
     until = session.near.platform.clock.seconds() + session.profile.limits.sessionTimeout
-    transaction.begin(session.near.submit, pipe, until)
+    if session.user or session.profile.isSubmission:
+        transaction.begin(session.near.submit, pipe, until, lambda message: _fixing(session, transaction, message))
+    else:
+        transaction.begin(session.near.submit, pipe, until)
     session.wire.answer(GO_AHEAD)
+
+
+def _fixing(session: Session, transaction: OpenTransaction, message: MessageId) -> Fixing:
+    """What is done to a message from its author's program."""
+    spec = session.profile.spec
+    sender = transaction.facts.sender
+    isMasked = spec.masquerade and spec.senders is not None and session.user and not sender.isNull
+    return Fixing(
+        session.hostname, session.near.platform.wallTime(), formatMessageId(message), sender if isMasked else None
+    )
 
 
 def content(session: Session, event: Content) -> None:

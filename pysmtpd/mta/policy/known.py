@@ -10,9 +10,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IDisk, IPlatform
 from pysmtpd.interfaces.routing import IResolver, Lookup
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.policy.https import NotFetched
 from pysmtpd.mta.policy.sts import BadPolicy, Mode, StsPolicy, parsePolicy, parseRecord
 
@@ -46,6 +48,7 @@ class _Known:
         return now >= self.fetched + REFRESH * self.policy.maxAge
 
 
+@implementer(IPolicies)
 class StsPolicies:
     """What every domain's policy is now.
 
