@@ -23,7 +23,7 @@ from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import CAUTION_DELAY, Host, Route
+from pysmtpd.mta.host import CAUTION_DELAY, NEVER, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
 from pysmtpd.mta.task import Part, Task
@@ -216,9 +216,9 @@ class Board:
             (host.opened, limits.connDelayHost, "conn-delay-host"),
             (route.opened, limits.connDelayRoute, "conn-delay-route"),
             (route.closed, limits.reconnDelayRoute, "reconn-delay-route"),
-            (self._lastFrom.get(source, 0.0), limits.connDelaySource, "conn-delay-source"),
+            (self._lastFrom.get(source, NEVER), limits.connDelaySource, "conn-delay-source"),
         ):
-            if seconds and at and at + seconds > max(now, until):
+            if seconds and at + seconds > max(now, until):
                 until, delay = at + seconds, name
         if delay:
             return Binding("delay", delay, until)

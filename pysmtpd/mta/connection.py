@@ -570,7 +570,7 @@ def _sslReason(error: BaseException | None) -> str:
 
 
 def _osReason(error: BaseException | None) -> str:
-    return str(error.args[1]) if error is not None and len(error.args) > 1 else "it cannot be had"
+    return str(error.args[0]) if error is not None and error.args else "it cannot be had"
 
 
 class Factory(ClientFactory):

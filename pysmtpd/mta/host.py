@@ -10,6 +10,8 @@ PENALTY_UNIT = 15.0
 
 MAX_PENALTY = 3600.0
 
+NEVER = float("-inf")
+
 LEARNT_TIME = 6 * 3600.0
 """Seconds for which the number of recipients that a host takes is remembered."""
 
@@ -59,7 +61,7 @@ class Host:
     """One address, whoever uses it.
 
     @ivar connections: open, or being opened.
-    @ivar opened: monotonic seconds of the last one; 0: never.
+    @ivar opened: monotonic seconds of the last one.
     @ivar rcptMax: recipients that it was seen to take in one transaction, as long as C{rcptMaxUntil}; 0: no bound is known.
     """
 
@@ -69,7 +71,7 @@ class Host:
         self.address = address
         self.connections = 0
         self.names = ""
-        self.opened = 0.0
+        self.opened = NEVER
         self.rcptMax = 0
         self.rcptMaxUntil = 0.0
 
@@ -91,7 +93,7 @@ class Route:
 
     @ivar penalty: for failures to connect; what comes later is between us and one port.
     @ivar cautiousUntil: there are delays between connections until then; C{said} is the reply that asked for it.
-    @ivar opened: monotonic seconds of the last connection; 0: never. C{closed} likewise.
+    @ivar opened: monotonic seconds when the last connection was opened, and when one was C{closed}.
     """
 
     __slots__ = ("cautiousUntil", "closed", "connections", "delivered", "host", "key", "nextConnect", "opened", "said")
@@ -103,8 +105,8 @@ class Route:
         self.delivered = 0
         self.cautiousUntil = 0.0
         self.nextConnect = 0.0
-        self.opened = 0.0
-        self.closed = 0.0
+        self.opened = NEVER
+        self.closed = NEVER
         self.said = ""
 
     def beCautious(self, now: float, said: str) -> None:
