@@ -69,7 +69,9 @@ def exitCode(problems: Sequence[Problem]) -> int:
 
 def tell(problems: Sequence[Problem], warnings: Sequence[str] = ()) -> NoReturn:
     """Print problems and warnings, and end with the code that the problems call for."""
-    print("pysmtpd: " + "\n".join(str(problem) for problem in problems), file=sys.stderr)
+    for problem in problems:
+        # The name of the program stands before what has no line; what has one begins with its place, for editors.
+        print(f"{problem}" if problem.line else f"pysmtpd: {problem}", file=sys.stderr)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     sys.exit(exitCode(problems))

@@ -6,12 +6,13 @@ import atexit
 import gc
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TextIO
 
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import (
     FilteringLogObserver,
@@ -24,15 +25,18 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from pysmtpd import __version__
+from pysmtpd.analysing import analyse
 from pysmtpd.backends import NoSuchBackend
 from pysmtpd.checking import checkSyntax, examine, notes, tell
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
+from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
+from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import HelperFailed, IPlatform
 from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
@@ -125,7 +129,31 @@ class Options(UsageOptions):
 
 def readConfig(options: Options, platform: IPlatform) -> Reading:
     """The configuration, and all that is wrong with it."""
-    return Reading(options["file"], readFile, environment(platform), options.defines)
+    return _read(options["file"], platform, options.defines)
+
+
+def loadConfig(options: Options, platform: IPlatform) -> Config:
+    """The configuration, if a daemon can run with it.
+
+    @raise ConfigErrors: everything that is wrong with the file.
+    """
+    reading = readConfig(options, platform)
+    reading.problems.raiseIfAny()
+    config = reading.config()
+    for word, where in unbuilt(config):
+        reading.problems.add(where, f'"{word}" is not built yet: the daemon does not run with it')
+    reading.problems.raiseIfAny()
+    return config
+
+
+def _read(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Reading:
+    return Reading(file, readFile, environment(platform), defines)
+
+
+def _load(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Config:
+    reading = _read(file, platform, defines)
+    reading.problems.raiseIfAny()
+    return reading.config()
 
 
 def readFile(path: str) -> str:
@@ -232,12 +260,14 @@ class _Whole(MultiService):
 
     def __init__(
         self,
-        daemon: Service,
+        daemon: Daemon,
         close: Callable[[], Deferred[None]],
         privileged: Callable[[], None] | None,
+        later: Callable[[Callable[[], None]], object],
         stopping: Callable[[], None],
     ) -> None:
         """
+        @param later: has something called in the reactor's next turn; may be called by a signal's handler.
         @param stopping: tells whoever watches over us that we end on purpose.
         @param privileged: what root does before anything starts; it is not root's process any more then.
         """
@@ -246,6 +276,7 @@ class _Whole(MultiService):
         self._daemon = daemon
         self._close = close
         self._privileged = privileged
+        self._later = later
         self._stopping = stopping
 
     def privilegedStartService(self) -> None:
@@ -265,10 +296,16 @@ class _Whole(MultiService):
         A session or message leaves no cycles behind (tests/listen measures it), so collections find next to nothing, and each full one
         would walk everything that was loaded at start.
         """
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, self._hungUp)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT)
         super().startService()
+
+    def _hungUp(self, *signalled: object) -> None:
+        """In the reactor's own time: a signal may come anywhere."""
+        self._later(self._daemon.hangUp)
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""
@@ -358,6 +395,7 @@ def _make(options: Options, reactor: Any) -> IService:
         readFile=reader(helper, config),
         hosts=_hosts(),
         helper=helper,
+        load=lambda: loadConfig(options, platform),
     )
     daemon = _build(platform, config, settings)
     _warn(daemon)
@@ -373,7 +411,7 @@ def _make(options: Options, reactor: Any) -> IService:
         raise _Unfit(
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool", EX_SPOOL
         ) from error
-    return _Whole(daemon, console.close, privileged, lambda: notify("STOPPING=1", manager))
+    return _Whole(daemon, console.close, privileged, reactor.callFromThread, lambda: notify("STOPPING=1", manager))
 
 
 def _opened(manager: str, handed: Inherited | None) -> None:
@@ -397,12 +435,16 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
         tell(problems, reading.problems.warnings)
     config = reading.config()
     _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
+    analysis = analyse(config)
+    for warning in analysis.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for note in notes(config):
         print(f"note: {note}", file=sys.stderr)
     if options["print"] or options["verbose"]:
         sys.stdout.write(printed(config))
     else:
         print(f"{options['file']}: configuration OK")
+        print(f"open relay: {analysis.relaying}")
     sys.exit(0)
 
 
@@ -425,7 +467,7 @@ def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
     except NoSuchBackend as error:
         raise UsageError(str(error)) from error
     _checkSystem(config)
-    faults = daemon.certificates.faults or daemon.certificates.faultsOf(config)
+    faults = daemon.certificates.faults or daemon.certificates.newest.faultsOf(config)
     if faults:
         raise UsageError("\n".join(faults))
     return daemon
@@ -453,7 +495,8 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
     files = {(pki.name, part): path for pki in config.pki.values() for part, path in _pkiFiles(pki)}
     files |= {(ca.name, "ca"): ca.cert for ca in config.ca.values()}
-    return lambda: separate(helper, user, addresses, files, asksSystem(config))
+    hasIds = any(action.userbase is not None for action in config.actions.values())
+    return lambda: separate(helper, user, addresses, files, asksSystem(config), hasIds)
 
 
 def asksSystem(config: Config) -> bool:
@@ -494,6 +537,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from twisted.internet import reactor
 
         copyQueue(arguments[1:], reactor)
+        return
+    if arguments[:1] == ["explain"]:
+        explain(arguments[1:], DEFAULT_CONFIGURATION, _load)
         return
     if arguments[:1] == ["convert"]:
         convertFile(arguments[1:])

@@ -18,9 +18,12 @@ ROOMS = {
 }
 EDGES = {
     "pysmtpd.tap",
+    "pysmtpd.analysing",
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.mda.__main__",
+    "pysmtpd.explaining",
     "pysmtpd.makemap",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
@@ -34,11 +37,17 @@ PURE = (
     *("pysmtpd.model", "pysmtpd.smtp", "pysmtpd.ruleset"),
     "pysmtpd.bounce.dsn",
     *("pysmtpd.config.environment", "pysmtpd.config.values", "pysmtpd.config.words"),
-    *("pysmtpd.control.rows", "pysmtpd.control.schema"),
+    *("pysmtpd.control.explained", "pysmtpd.control.rows", "pysmtpd.control.schema"),
     *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names"),
-    *("pysmtpd.listen.limits", "pysmtpd.listen.loops", "pysmtpd.listen.profile", "pysmtpd.listen.trace"),
+    *(
+        "pysmtpd.listen.limits",
+        "pysmtpd.listen.loops",
+        "pysmtpd.listen.profile",
+        "pysmtpd.listen.suppose",
+        "pysmtpd.listen.trace",
+    ),
     *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
-    *("pysmtpd.mda.header", "pysmtpd.mda.wire"),
+    *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.bounds", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
@@ -73,7 +82,7 @@ EFFECT_FREE = {
         "operator",
         "re",
     ),
-    *("string", "struct", "textwrap", "types", "typing", "unicodedata", "zlib"),
+    *("json", "string", "struct", "textwrap", "types", "typing", "unicodedata", "zlib"),
 }
 EFFECTS = {"open", "now", "today", "utcnow", "uuid", "uuid4", "random", "print", "input"}
 
@@ -81,6 +90,7 @@ EFFECTS = {"open", "now", "today", "utcnow", "uuid", "uuid4", "random", "print",
 REAL_WORLD = {
     "pysmtpd.platform",
     "pysmtpd.privilege",
+    "pysmtpd.mda.__main__",
     "pysmtpd.mda.host",
     "pysmtpd.tap",
     "pysmtpd.checking",

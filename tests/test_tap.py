@@ -28,13 +28,16 @@ class CheckTests(ProcessTestCase):
 
     def test_nothingIsWrong(self) -> None:
         path = self.write()
-        self.assertEqual(self.check("--spool", str(self.spool)), (0, f"{path}: configuration OK\n", ""))
+        self.assertEqual(
+            self.check("--spool", str(self.spool)), (0, f"{path}: configuration OK\nopen relay: closed\n", "")
+        )
         self.assertFalse(self.spool.exists(), "nothing is touched")
 
     def test_warnings(self) -> None:
-        self.write(CONFIG.replace("from local", "from any"))
-        code, _, error = self.check()
+        self.write(CONFIG.replace("from local", "from any").replace("127.0.0.1", "0.0.0.0"))
+        code, out, error = self.check()
         self.assertEqual(code, 0)
+        self.assertIn("open relay: open (", out)
         self.assertRegex(error, r"^warning: .*smtpd\.conf:\d+: open relay: .*\n$")
 
     def test_wrongConfigurations(self) -> None:

@@ -15,7 +15,7 @@ from pysmtpd.config.problem import Finding
 from pysmtpd.config.values import isHostName, parseDelay, parseHalfAddress, parseLmtp, parseRelay
 from pysmtpd.model.config import Action, Method, RelayHost
 from pysmtpd.model.decision import Where
-from pysmtpd.model.specifiers import checkFormat
+from pysmtpd.model.specifiers import checkPath
 
 _METHODS = {
     "mbox": Method.MBOX,
@@ -106,7 +106,7 @@ def _method(directive: Directive, method: Node, action: Action) -> Action:
 def _maildirPath(where: Where, path: str) -> str:
     if path.lower().startswith("%{user.directory}/"):
         path = "~" + path[len("%{user.directory}") :]
-    parsed(where, checkFormat, path, Finding.CHECK)
+    parsed(where, checkPath, path, Finding.CHECK)
     if path and not path.startswith(("/", "~/")):
         path = f"~/{path}"
     return path

@@ -48,6 +48,8 @@ _PLACES = {
     "mta_max_deferred": "mta max-deferred",
     "queue_compression": "queue compression",
     "queue_encryption": "queue encryption",
+    "resolver": "resolver",
+    "scheduler_limit": "scheduler limit",
     "smtp_ciphers": "smtp ciphers",
 }
 

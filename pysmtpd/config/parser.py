@@ -101,7 +101,7 @@ def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
 def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
     """The name of the terminal that a token is, where the parser stands.
 
-    Our own words give way: at the start of a line to a macro's definition, elsewhere to any string.
+    Our own words give way: at the start of a line to a macro's definition, elsewhere to nearly any string.
     """
     lexeme = lexemes[index]
     match lexeme.kind:
@@ -127,7 +127,15 @@ def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
         # "mda shell" is the command "shell", unless a command stands behind it.
         following = lexemes[index + 1]
         return name if following.kind in (Kind.WORD, Kind.QUOTED) and not following.isReserved else "STRING"
-    return name if name in possible and "STRING" not in possible else "STRING"
+    if "STRING" in possible and not _isBehindAuth(lexemes, index):
+        return "STRING"
+    return name if name in possible else "STRING"
+
+
+def _isBehindAuth(lexemes: Sequence[Lexeme], index: int) -> bool:
+    """Behind the C{auth} of a listener: no single value can be a table of credentials, so a word of ours is itself."""
+    before = lexemes[index - 1]
+    return lexemes[0].text == "listen" and before.kind is Kind.WORD and before.text in ("auth", "auth-optional")
 
 
 def _expected(parser: Any) -> str:

@@ -164,8 +164,10 @@ class _Printer:
                 yield "verify"
         for name in listener.pki:
             yield f"pki {quoted(name)}"
-        if listener.authTable:
-            yield f"{listener.auth.value} {self._ref(listener.authTable)}"
+        if listener.auth is not AuthMode.NONE:
+            yield listener.auth.value
+            if listener.authTable:
+                yield self._ref(listener.authTable)
         for word, text in (
             ("ca", listener.ca),
             ("ciphers", listener.ciphers),
@@ -202,9 +204,6 @@ class _Printer:
         ):
             if isSaid:
                 yield word
-        if listener.auth is not AuthMode.NONE and not listener.authTable:
-            # Last, as a word of our own behind it would be taken for its table.
-            yield listener.auth.value
 
     # --- actions
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from pysmtpd.model.action import Action, Method
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Where
 
@@ -19,10 +18,6 @@ def _said(words: str) -> Finder:
     return lambda config: [where for said, where in config.places.items() if said.startswith(words)]
 
 
-def _actions(condition: Callable[[Action], object]) -> Finder:
-    return lambda config: [action.where for action in config.actions.values() if condition(action)]
-
-
 # What stands in the configuration, and where it does.
 UNBUILT: Mapping[str, Finder] = {
     "proc": lambda config: [spec.where for spec in config.procs.values()],
@@ -32,14 +27,7 @@ UNBUILT: Mapping[str, Finder] = {
     "admd": _said("admd"),
     "bounce": _said("bounce"),
     "mta max-deferred": _said("mta max-deferred"),
-    "mda wrapper": _said("mda wrapper"),
     "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
-    "table allow-commands": lambda config: [spec.where for spec in config.tables.values() if spec.allowCommands],
-    "action mbox": _actions(lambda action: action.method is Method.MBOX),
-    "action mda": _actions(lambda action: action.method is Method.MDA),
-    "action maildir junk": _actions(lambda action: action.junk),
-    "action wrapper": _actions(lambda action: action.wrapper),
-    "action userbase": _actions(lambda action: action.userbase),
 }
 
 

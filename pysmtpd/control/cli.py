@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pysmtpd.control import render
+from pysmtpd.control import render, supposition
 from pysmtpd.control.schema import DEFAULT_SOCKET
+from pysmtpd.control.tree import Tree
 from pysmtpd.control.wire import Client, ControlError
 
 # Exit codes, of sysexits.h where it has one.
@@ -70,6 +71,28 @@ def _selection(command: str, done: str) -> Action:
         return EX_OK if count or options.id == "all" else EX_REFUSED
 
     return act
+
+
+def _explain(client: Client, options: argparse.Namespace) -> int:
+    explained = client.whole("Explain", supposed=supposition.values(options))
+    _print(options, explained, lambda value: Tree(value, options.verbose).text())
+    return EX_OK if all(recipient["accepted"] for recipient in explained["recipients"]) else EX_REFUSED
+
+
+def _reload(client: Client, options: argparse.Namespace) -> int:
+    done = client.whole("Reload")
+    if done["errors"] and not options.json:
+        print("\n".join(render.cleanLines(error) for error in done["errors"]), file=sys.stderr)
+        print("pysmtpctl: nothing has changed", file=sys.stderr)
+    else:
+        _print(options, done, render.reload)
+    return EX_REFUSED if done["errors"] else EX_OK
+
+
+def _rematch(client: Client, options: argparse.Namespace) -> int:
+    done = client.whole("Rematch", selection=options.id, dry=options.dry)
+    _print(options, done, lambda value: render.rematch(value, options.dry))
+    return EX_OK
 
 
 def _updateTable(client: Client, options: argparse.Namespace) -> int:
@@ -178,9 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
 
+    supposition.add(leaf(verbs, "explain", "why mail is, or would be, treated as it is; nothing is changed", _explain))
+
     what = "MSGID|EVPID|all"
     leaf(verbs, "schedule", "try envelopes now", _selection("Schedule", "scheduled"), what)
     leaf(verbs, "remove", "remove envelopes; their sender is not told", _selection("Remove", "will be removed"), what)
+    leaf(
+        verbs, "rematch", "ask the rules again about undelivered envelopes; a rejection holds them", _rematch, what
+    ).add_argument("--dry-run", dest="dry", action="store_true", help="show what would change, and change nothing")
     for verb, command, past in (("pause", "Pause", "paused"), ("resume", "Resume", "resumed")):
         parts = group(verb, f"{verb} a part of the daemon, or envelopes")
         for part, meaning in (("mda", "local delivery"), ("mta", "remote delivery"), ("smtp", "accepting connections")):
@@ -199,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
         "-c", dest="count", type=int, default=0, metavar="LINES", help="end after so many lines"
     )
+    leaf(verbs, "reload", "read the configuration again and go on by it; on an error nothing changes", _reload)
     verbs.add_parser("enqueue", help="submit the message on standard input, as sendmail(8) does; see enqueue --help")
     leaf(verbs, "stop", "end the daemon in order", _simple("Stop", "stopping"))
     return parser

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from pysmtpd.control.daemon import DaemonCommands
+from pysmtpd.control.decisions import DecisionCommands
 from pysmtpd.control.queue import QueueCommands
 from pysmtpd.control.routes import RouteCommands
 from pysmtpd.control.schema import COMMANDS
@@ -36,6 +37,7 @@ class Control:
             RouteCommands(routes),
             TableCommands(operator, report),
             DaemonCommands(operator, scheduler, stat, report),
+            DecisionCommands(operator),
         )
         self._commands = {name: _find(families, name) for name in COMMANDS if name != CONTENT}
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from pysmtpd.control.amp import BadArgument, NoSuchItemError, Unavailable
 from pysmtpd.control.page import Page, indexOf, sliceOf
-from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow
+from pysmtpd.control.pieces import Pieces
+from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow, rematchedRow
 from pysmtpd.control.schema import PAGE
 from pysmtpd.interfaces import IBody, IOperator, IQueue, IReport, IRoutes, IScheduler, NoSuchItem, asDeferred
 from pysmtpd.model.envelope import Envelope, Message
@@ -19,6 +20,8 @@ from pysmtpd.model.schedule import Status
 
 # Messages, and envelopes of one message, that are looked at in one go. A page begins with few: one of them may have 1,000 envelopes.
 _MESSAGES = 64
+# Changes of a rematch that are shown.
+_SHOWN = 10_000
 _FEW = 4
 _ENVELOPES = 100
 # Octets of an answer for what stands beside its rows.
@@ -40,6 +43,7 @@ class QueueCommands:
         self, operator: IOperator, queue: IQueue, scheduler: IScheduler, routes: IRoutes, report: IReport
     ) -> None:
         self._operator = operator
+        self._pieces = Pieces()
         self._queue = queue
         self._scheduler = scheduler
         self._routes = routes
@@ -136,6 +140,31 @@ class QueueCommands:
 
     async def resumeEnvelope(self, selection: str) -> dict[str, Any]:
         return await self._each("resume envelope", selection, self._operator.resumeEnvelopes)
+
+    async def rematch(self, selection: str, dry: bool, cursor: str) -> dict[str, Any]:
+        """Each message by itself is durable before the next one is asked about."""
+        if cursor:
+            return self._pieces.more(cursor)
+        rows: list[dict[str, Any]] = []
+        count = 0
+        async for message, envelopes in self._selected(selection):
+            for one in await self._operator.rematch(message, envelopes, dry):
+                count += not one.isBusy
+                if len(rows) < _SHOWN:
+                    rows.append(rematchedRow(one))
+        if not dry:
+            self._report.happened(Commanded(command="rematch", detail=f"{selection} ({count})"))
+        return self._pieces.first({"count": count, "envelopes": rows})
+
+    async def _selected(self, selection: str) -> AsyncIterator[tuple[Message, Sequence[Envelope]]]:
+        if selection != "all":
+            yield await self._load(selection)
+            return
+        after = MessageId(0)
+        while page := await self._queue.page(after, _MESSAGES):
+            for message, envelopes in page:
+                yield message, envelopes
+            after = page[-1][0].id
 
     async def _each(
         self, word: str, selection: str, act: Callable[[Sequence[EnvelopeId]], Deferred[int]]

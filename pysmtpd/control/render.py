@@ -27,6 +27,35 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def cleanLines(text: str) -> str:
+    """The same, of several lines."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def reload(done: Mapping[str, Any]) -> str:
+    """What a reload has changed."""
+    lines = [f"generation {done['generation']} is in use"]
+    lines += [f"    {change}" for change in done["changes"] or ["nothing is different"]]
+    lines += [f"warning: {warning}" for warning in done["warnings"]]
+    return "\n".join(clean(line) for line in lines)
+
+
+def rematch(done: Mapping[str, Any], dry: bool) -> str:
+    """A line for each envelope that changes."""
+    lines = []
+    for row in done["envelopes"]:
+        after = (
+            f"held: {row['hold'].removeprefix('rematch: ')}" if row["hold"] else f'"{row["action"]}" ({row["rule"]})'
+        )
+        busy = "; it is being delivered, and has not changed: say it again" if row["busy"] else ""
+        lines.append(
+            f'{row["evpid"]} <{row["address"]}>: action "{row["old_action"]}" ({row["old_rule"]}) -> {after}{busy}'
+        )
+    count = done["count"]
+    lines.append(f"{count} envelope{'' if count == 1 else 's'} {'would change' if dry else 'changed'}")
+    return "\n".join(clean(line) for line in lines)
+
+
 def envelope(row: Mapping[str, Any], now: float) -> str:
     """Two or three lines of C{show queue}."""
     lines = [

@@ -6,7 +6,8 @@ from typing import Any
 
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
-from pysmtpd.model.schedule import Condition, Status
+from pysmtpd.model.rematched import Rematched
+from pysmtpd.model.schedule import CHANGED, VANISHED, Condition, Status
 
 _WHY = {
     Condition.UNCOMMITTED: "being received",
@@ -25,6 +26,12 @@ def _why(envelope: Envelope, status: Status | None) -> str:
     why = _WHY[status.condition]
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
+    if status.condition is Condition.QUEUED:
+        action = envelope.destination.action
+        if status.holdKey.startswith(VANISHED):
+            why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
+        elif status.holdKey.startswith(CHANGED):
+            why = f'held: the action "{action}" delivers in another way than when it was chosen; rematch decides again'
     if envelope.state.hold:
         why = f"held: {envelope.state.hold}"
     if envelope.state.failed:
@@ -88,6 +95,20 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
             "tag": session.tag,
             "tls": f"{tls.protocol}:{tls.cipher}:{tls.bits}" if tls is not None else "",
         },
+    }
+
+
+def rematchedRow(one: Rematched) -> dict[str, Any]:
+    """One line of C{rematch}."""
+    return {
+        "evpid": formatEnvelopeId(one.envelope),
+        "address": one.address,
+        "old_action": one.oldAction,
+        "old_rule": one.oldRule,
+        "action": one.action,
+        "rule": one.rule,
+        "hold": one.hold,
+        "busy": one.isBusy,
     }
 
 

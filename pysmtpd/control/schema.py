@@ -3,7 +3,8 @@
 It is plain data so that C{pysmtpctl} starts without loading the daemon's libraries. L{pysmtpd.control.amp} makes AMP commands of it.
 
 Types: C{text} is UTF-8; C{integer} and C{boolean} are AMP's; C{octets} are raw; C{json} is one JSON value of at most L{PAGE} octets. Lists
-come in pages: a response's C{cursor} goes into the next call, and an empty one ends the list.
+come in pages: a response's C{cursor} goes into the next call, and an empty one ends the list. Long answers come in pieces in the same way:
+joined they are one JSON value. The first call, with an empty cursor, does the work; the next ones only read on.
 """
 
 from __future__ import annotations
@@ -58,6 +59,24 @@ COMMANDS = {
             (("data", "octets"),),
         ),
         Command("Envelope", "One envelope.", (("id", "text"),), (("envelope", "json"),)),
+        Command(
+            "Explain",
+            "What would be decided about mail of a supposed session, and why, without effect: JSON in pieces, as docs/explain.md says.",
+            (("supposed", "json"), ("cursor", "text")),
+            (("data", "octets"), ("cursor", "text")),
+        ),
+        Command(
+            "Reload",
+            "Read the configuration again and go on by it: JSON in pieces; with errors in it, nothing has changed.",
+            (("cursor", "text"),),
+            (("data", "octets"), ("cursor", "text")),
+        ),
+        Command(
+            "Rematch",
+            "Ask the rules again about undelivered envelopes: JSON in pieces, a list of what changes.",
+            (("selection", "text"), ("dry", "boolean"), ("cursor", "text")),
+            (("data", "octets"), ("cursor", "text")),
+        ),
         Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
         Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
         Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),

@@ -35,6 +35,8 @@ def _encode(kind: str, value: Any) -> bytes:
         return b"%d" % value
     if kind == "boolean":
         return b"True" if value else b"False"
+    if kind == "json":
+        return json.dumps(value).encode()
     return bytes(value)
 
 
@@ -101,6 +103,16 @@ class Client:
             cursor = answer["cursor"]
             if not cursor:
                 return
+
+    def whole(self, name: str, **arguments: Any) -> Any:
+        """The JSON value of an answer that comes in pieces."""
+        data, cursor = b"", ""
+        while True:
+            answer = self.call(name, cursor=cursor, **arguments)
+            data += answer["data"]
+            cursor = answer["cursor"]
+            if not cursor:
+                return json.loads(data)
 
     def _read(self) -> dict[bytes, bytes]:
         box: dict[bytes, bytes] = {}

@@ -2,7 +2,7 @@
 
 from pysmtpd.interfaces.delivery import DeliveryRefused, IAgent, IBounce, IOutcomes, IRelease, IRoutes
 from pysmtpd.interfaces.filtering import PROCEED, IBodyPipe, IFilter, Phase, Verdict
-from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, IOperator
+from pysmtpd.interfaces.operating import API_VERSION, IBackendMaker, IOperator, ReloadDone, ReloadRefused
 from pysmtpd.interfaces.platform import (
     FileStat,
     HelperFailed,
@@ -10,6 +10,7 @@ from pysmtpd.interfaces.platform import (
     IDisk,
     IFile,
     IHelper,
+    IMailbox,
     INetwork,
     IPlatform,
     IProcesses,
@@ -90,6 +91,7 @@ __all__ = [
     "IFilter",
     "IForwardReader",
     "IHelper",
+    "IMailbox",
     "INetwork",
     "IOperator",
     "IOutcomes",
@@ -119,6 +121,8 @@ __all__ = [
     "Phase",
     "QueueError",
     "Ready",
+    "ReloadDone",
+    "ReloadRefused",
     "ResolverSettings",
     "Service",
     "SetAside",

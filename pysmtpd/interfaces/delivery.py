@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Config
+from pysmtpd.model.envelope import Destination, Envelope, Message
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.reply import Reply
@@ -76,6 +78,14 @@ class IRoutes(Interface):
     def showHosts() -> Sequence[Mapping[str, object]]: ...
 
     def showRelays() -> Sequence[Mapping[str, object]]: ...
+
+    def foresee(
+        config: Config, destination: Destination, sender: Path, asksDns: bool
+    ) -> Deferred[Mapping[str, object]]:
+        """Where an envelope would go, and how, without effect: nothing is remembered, and nobody is connected to.
+
+        @param asksDns: DNS may be asked, within a bound.
+        """
 
     def forgive() -> None:
         """Forget that hosts were down: the next try is a real one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,9 +12,35 @@ from zope.interface import Attribute, Interface
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.routing import TableUpdate
 from pysmtpd.model.config import Config
+from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.rematched import Rematched
 
 API_VERSION = 1
+
+
+class ReloadRefused(Exception):
+    """A new configuration cannot be taken; nothing has changed.
+
+    @ivar messages: all that is in the way, each with its place.
+    """
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = tuple(messages)
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadDone:
+    """
+    @ivar generation: number of the new one.
+    @ivar changes: what is different, in a few words each.
+    """
+
+    generation: int
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class IBackendMaker(Interface):
@@ -65,6 +92,31 @@ class IOperator(Interface):
 
         @raise KeyError: there is no such table.
         @raise TableError: it could not be read; what it held before is still there.
+        """
+
+    def reload() -> Deferred[ReloadDone]:
+        """Read the configuration again, check it, and go on by it. Sessions under way keep the generation that they began with.
+
+        @raise ReloadRefused: it cannot be taken.
+        """
+
+    def rematch(message: Message, envelopes: Sequence[Envelope], dryRun: bool) -> Deferred[Sequence[Rematched]]:
+        """Ask the rules of the newest generation again about envelopes of a message; durable when it fires.
+
+        @param envelopes: some or all of them.
+        @param dryRun: change nothing.
+        @return: those that change.
+        @raise QueueError: it would not outlast a restart.
+        """
+
+    def explain(
+        supposed: Supposed, asksDns: bool = True
+    ) -> Deferred[tuple[Explanation, Sequence[Mapping[str, object]]]]:
+        """What would be decided about mail of a supposed session, by the newest generation, without effect.
+
+        @param asksDns: DNS may be asked for names and mail hosts, within bounds.
+        @return: with the route of each destination, as plain values; empty for local ones.
+        @raise ValueError: this cannot be supposed; the text says why.
         """
 
     def setVerbose(verbose: bool) -> None: ...

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IProtocol, IReactorTCP, IReactorTime, IR
 from zope.interface import Attribute, Interface
 
 from pysmtpd.model.question import UserInfo
+from pysmtpd.model.task import Account, Exit, Task
 
 T = TypeVar("T")
 
@@ -84,6 +85,15 @@ class IFile(Interface):
         """The descriptor; raises L{OSError} where there is none (a simulated disk)."""
 
 
+class IMailbox(IFile):
+    """An mbox file that is locked against all who know its locks, until it is closed. It is written at its end."""
+
+    size: int = Attribute("Octets that it had when it was locked.")
+
+    def cutBack() -> None:
+        """Take away what was written: it has C{size} octets again."""
+
+
 class IDisk(Interface):
     """A file system. Paths are absolute text. Every method may raise L{OSError} and may block: call it inside a lane only.
 
@@ -98,6 +108,21 @@ class IDisk(Interface):
 
     def open(path: str) -> IFile:
         """A file for reading."""
+
+    def temporary() -> IFile:
+        """A file without a name, for writing and reading; it is gone when it is closed."""
+
+    def mailbox(path: str, patience: float) -> IMailbox:
+        """An mbox file, made if it is not there, locked as docs/local.md says.
+
+        @param patience: seconds that this may wait for a lock.
+        @raise OSError: somebody else has the lock (EAGAIN), or the file is none that a delivery may write to: a link, one with several
+            names, one of another owner, none that is plain.
+        """
+
+    def beneath(root: str) -> IDisk:
+        """The same file system, for paths below C{root} only: no symbolic link is followed there. It may have no more than the part of
+        L{IDisk} that makes, moves and removes files."""
 
     def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
         """The whole of a plain file in a directory, if nobody but C{owners} (and root) could have written it.
@@ -131,6 +156,9 @@ class IDisk(Interface):
 
     def listDirectory(path: str) -> list[str]:
         """Names, sorted."""
+
+    def isDirectory(path: str) -> bool:
+        """False for a symbolic link, and where there is nothing."""
 
     def stat(path: str) -> FileStat:
         """Does not follow a symbolic link."""
@@ -183,6 +211,22 @@ class IProcesses(Interface):
         @return: an L{twisted.internet.interfaces.IProcessTransport}.
         """
 
+    def command(
+        argv: Sequence[str], environment: Mapping[str, str], directory: str, content: IFile, limit: float
+    ) -> Exit:
+        """Run a command to its end. Blocks: call it inside a lane only.
+
+        It has a session of its own, nothing of our environment, and no descriptor of ours. What it writes is read and thrown away,
+        but for the last line.
+
+        @param directory: to start in; C{/} where that cannot be entered.
+        @param content: its standard input, from the beginning.
+        @param limit: seconds after which its process group is ended.
+        """
+
+    def endCommands() -> None:
+        """End all commands that run now, as if their time were over; later ones are not started. Does not block."""
+
 
 class IUsers(Interface):
     """The system's users."""
@@ -203,17 +247,16 @@ class IUsers(Interface):
 class IDeliveryHosts(Interface):
     """Where deliveries to a user's files run: in lanes of this process as the invoking user, or, with root, in one child per user."""
 
-    def deliver(user: str, task: Mapping[str, Any], body: Any) -> Deferred[str]:
-        """Store one message for C{user}.
+    def deliver(account: Account, task: Task, body: Any) -> Deferred[str]:
+        """Deliver one message as C{account}.
 
-        @param task: plain values that say what to do: C{{"method": "maildir", "path": ..., "prefix": bytes, ...}}.
         @param body: an L{pysmtpd.interfaces.queue.IBody}; it is read, not closed.
-        @return: where it was stored, for the log. Durable when it fires.
+        @return: where it was stored, for the log: durable when it fires. For a command: the command.
         @raise DeliveryRefused: (of L{pysmtpd.interfaces.delivery}) with the L{Reply} that tells why, temporary or permanent.
         """
 
     def close() -> Deferred[None]:
-        """No new deliveries; fires when those under way have ended."""
+        """No new deliveries; commands that run are ended. Fires when all deliveries under way have ended."""
 
 
 class HelperFailed(Exception):
@@ -227,8 +270,8 @@ class IHelper(Interface):
         "Once false it stays so: what needs the helper cannot be had until the daemon is started again."
     )
 
-    def host(user: str, protocol: IProtocol) -> Deferred[None]:
-        """Start a delivery host as C{user} and connect the protocol to it.
+    def host(account: Account, protocol: IProtocol) -> Deferred[None]:
+        """Start a delivery host as C{account} and connect the protocol to it.
 
         The process ends when the connection does.
 
@@ -240,6 +283,12 @@ class IHelper(Interface):
 
         @param peer: from where it is tried, for the system's own log.
         @raise HelperFailed: it cannot be told.
+        """
+
+    def mailbox(user: str) -> Deferred[None]:
+        """Make the system's mailbox of a user of the system, if it is not there.
+
+        @raise HelperFailed: it cannot be had.
         """
 
     def forward(user: UserInfo, protocol: IProtocol) -> Deferred[None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from pysmtpd.interfaces import (
@@ -22,15 +24,33 @@ from pysmtpd.listen.damping import Damping
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.listener import SOCKET, Listener
 from pysmtpd.listen.neighbours import Neighbours
+from pysmtpd.listen.rehearsal import Rehearsal
+from pysmtpd.listen.suppose import setScene
 from pysmtpd.listen.timeouts import Timeouts
 from pysmtpd.listen.transport import ServerTransport
 from pysmtpd.model.config import Config, ListenerSpec
+from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.reply import Reply
 
 STOPPING = Reply(421, "Service is shutting down", "4.3.2")
 RETIRED = Reply(421, "The configuration has changed, connect again", "4.3.2")
 # Seconds that peers have for taking our last words at the end of the grace period.
 LAST_WORDS = 2.0
+
+
+class CannotAdopt(Exception):
+    """An address of a new generation cannot be listened on.
+
+    @ivar spec: what asks for it.
+    @ivar name: of the listener.
+    @ivar reason: the system's words.
+    """
+
+    def __init__(self, spec: ListenerSpec, name: str, reason: str) -> None:
+        super().__init__(f"cannot listen on {name}: {reason}")
+        self.spec = spec
+        self.name = name
+        self.reason = reason
 
 
 class Listeners:
@@ -83,6 +103,8 @@ class Listeners:
         self._limits = Limits(maxSessions)
         self._descriptors = descriptors
         self._listeners: list[Listener] = []
+        # Those that the configuration has no more, as long as they have sessions.
+        self._left: list[Listener] = []
         self._stopped: Deferred[None] | None = None
         self._paused = False
 
@@ -91,12 +113,8 @@ class Listeners:
 
         @raise twisted.internet.error.CannotListenError: one of them cannot be had; then none is open.
         """
-        config = self._config()
-        wanted = [(spec, address) for spec in config.listeners for address in spec.addresses]
-        if self._socketPath:
-            wanted.append((config.socket or ListenerSpec(SOCKET, (), 0, isSocket=True), self._socketPath))
-        for spec, address in wanted:
-            listener = Listener(spec, address, self._config, self._near, self._limits, self._descriptors)
+        for spec, address in self._wanted(self._config()):
+            listener = self._make(spec, address)
             try:
                 listener.open()
             except BaseException:
@@ -105,6 +123,65 @@ class Listeners:
             self._listeners.append(listener)
         if self._paused:
             self.pause()
+
+    def _wanted(self, config: Config) -> list[tuple[ListenerSpec, str]]:
+        wanted = [(spec, address) for spec in config.listeners for address in spec.addresses]
+        if self._socketPath:
+            wanted.append((config.socket or ListenerSpec(SOCKET, (), 0, isSocket=True), self._socketPath))
+        return wanted
+
+    def _make(self, spec: ListenerSpec, address: str) -> Listener:
+        return Listener(spec, address, self._config, self._near, self._limits, self._descriptors)
+
+    async def adopt(self, config: Config) -> None:
+        """Listen where this generation wants it: new addresses are opened first, then those that it has no more are closed. Sessions stay.
+
+        @raise CannotAdopt: an address cannot be had; then all is as it was.
+        """
+        have = {(listener.address, listener.spec.port): listener for listener in self._listeners}
+        wanted = {(address, spec.port): spec for spec, address in self._wanted(config)}
+        leaving = [listener for place, listener in have.items() if place not in wanted]
+        closed: list[Listener] = []
+        opened: dict[tuple[str, int], Listener] = {}
+        try:
+            for place, spec in wanted.items():
+                if place not in have:
+                    opened[place] = await self._openBeside(spec, place[0], leaving, closed)
+        except CannotAdopt:
+            await gatherResults([listener.close() for listener in opened.values()])
+            for listener in closed:
+                listener.open()
+            raise
+        await gatherResults([listener.close() for listener in leaving if listener not in closed])
+        self._listeners = [have.get(place) or opened[place] for place in wanted]
+        self._left = [listener for listener in (*self._left, *leaving) if listener.sessions]
+        if self._paused:
+            self.pause()
+
+    async def _openBeside(
+        self, spec: ListenerSpec, address: str, leaving: list[Listener], closed: list[Listener]
+    ) -> Listener:
+        """Open a listener. One that is leaving may be in its way, on all addresses of a port; then that goes first."""
+        listener = self._make(spec, address)
+        try:
+            listener.open()
+            return listener
+        except CannotListenError as error:
+            inTheWay = [other for other in leaving if other.spec.port == spec.port and other not in closed]
+            if not inTheWay:
+                raise CannotAdopt(spec, listener.name, str(error.socketError)) from error
+        for other in inTheWay:
+            closed.append(other)
+            await other.close()
+        try:
+            listener.open()
+        except CannotListenError as error:
+            raise CannotAdopt(spec, listener.name, str(error.socketError)) from error
+        return listener
+
+    def sessionsOf(self, config: Config) -> int:
+        """How many sessions began under this generation and are still there."""
+        return sum(wire.session.profile.config is config for wire in self._wires())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,6 +203,17 @@ class Listeners:
         self._paused = False
         for listener in self._listeners:
             listener.resume()
+
+    def rehearse(self, config: Config, supposed: Supposed, asksDns: bool, router: IRouter) -> Deferred[Explanation]:
+        """What would be said to a supposed peer, and decided about its mail, without effect.
+
+        @param asksDns: DNS may be asked for the peer's name.
+        @param router: decides, in place of the one that sessions use.
+        @raise Senseless: (or a Deferred that fails with it) this cannot be supposed.
+        """
+        return Deferred.fromCoroutine(
+            Rehearsal(replace(self._near, router=router), setScene(config, supposed), asksDns).play()
+        )
 
     def retire(self, config: Config) -> None:
         """End the sessions that began under this generation: idle ones at once, the others after their transaction."""
@@ -156,7 +244,7 @@ class Listeners:
                 stopped.callback(None)
 
         def closed(result: object) -> None:
-            for listener in self._listeners:
+            for listener in (*self._listeners, *self._left):
                 listener.whenEmpty(check)
             for wire in list(self._wires()):
                 wire.drain(STOPPING)
@@ -166,7 +254,7 @@ class Listeners:
         return stopped
 
     def _wires(self) -> Iterator[ServerTransport]:
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._left):
             yield from listener.sessions
 
     def _expel(self) -> None:

@@ -188,6 +188,13 @@ class Session:
         """Something that the facts show is different now."""
         self._facts = None
 
+    def secured(self, tls: TlsFacts) -> None:
+        """TLS is on. All that was said before is forgotten (RFC 3207 4.2)."""
+        self.tls = tls
+        self.verb = self.helo = self.user = ""
+        self.changed()
+        self.endTransaction()
+
     # --- asking tables
 
     def match(self, ref: TableRef, service: Service, key: str) -> Ready[bool]:

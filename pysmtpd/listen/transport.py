@@ -333,11 +333,8 @@ class ServerTransport:
             return
         self._handshaking = False
         session = self.session
-        facts = session.tls = session.near.certificates.facts(self.transport.getHandle())
-        # RFC 3207 4.2: all that was said before is forgotten.
-        session.verb = session.helo = session.user = ""
-        session.changed()
-        session.endTransaction()
+        facts = session.near.certificates.facts(self.transport.getHandle())
+        session.secured(facts)
         cipher = f"{facts.protocol}:{facts.cipher}:{facts.bits}"
         session.near.report.happened(SessionTls(session.id, cipher, facts.sni))
         self._core.tlsStarted()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,25 +18,32 @@ from pysmtpd.interfaces import (
     IBody,
     IDeliveryHosts,
     IOutcomes,
+    IPlatform,
     IQueue,
     IRelease,
     IStat,
+    ITable,
     NoSuchItem,
     QueueError,
     asDeferred,
 )
+from pysmtpd.mda.accounts import Accounts
+from pysmtpd.mda.exits import FAULT
 from pysmtpd.mda.header import deliveredTo
-from pysmtpd.model.address import untagged
+from pysmtpd.mda.plan import ConfigurationFault, Letter, method, needsHome, plan
 from pysmtpd.model.config import Action, Config, Method
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
-from pysmtpd.model.specifiers import expandFormat
 
 # Octets of a message in which the loop check looks for the header.
 HEAD = 65_536
+
+# A fresh interpreter that takes nothing from the environment and sees no installed packages.
+_RUN = "import sys; sys.path.append(sys.argv[1]); from pysmtpd.mda.__main__ import main; sys.exit(main(sys.argv[2:]))"
+_PROGRAM = (sys.executable, "-I", "-S", "-c", _RUN, __file__.rpartition("/pysmtpd/")[0])
 
 DELIVERED = Reply(250, "Delivered", "2.1.5")
 LOOP = Reply(554, "Mail loops: it has been delivered to this address before", "5.4.6")
@@ -44,14 +52,20 @@ NO_ACTION = "The configuration has no such action for local delivery any more: "
 
 @dataclass(slots=True)
 class _Job:
+    """
+    @ivar weight: how many letters of a batch it counts for.
+    """
+
     message: Message
     envelope: Envelope
     outcomes: IOutcomes
+    weight: int
 
 
 class _PerUser:
     """What is under way for one user, and what waits.
 
+    @ivar running: the weight of what is under way.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     """
 
@@ -76,19 +90,22 @@ class MdaAgent:
 
     def __init__(
         self,
+        platform: IPlatform,
         hosts: IDeliveryHosts,
         queue: IQueue,
         config: Callable[[], Config],
+        tables: Callable[[], Mapping[str, ITable]],
         release: IRelease,
         stat: IStat,
-        hostname: str,
     ) -> None:
         self._hosts = hosts
         self._queue = queue
         self._config = config
         self._release = release
         self._stat = stat
-        self._hostname = hostname.replace("/", "\\057").replace(":", "\\072")
+        self._platform = platform
+        self._accounts = Accounts(platform, tables)
+        self._hostname = platform.hostname.replace("/", "\\057").replace(":", "\\072")
         self._users: dict[str, _PerUser] = {}
         self._ready: deque[str] = deque()
         self._filling = False
@@ -101,7 +118,8 @@ class MdaAgent:
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
         """See L{IAgent.deliver}."""
-        limits = self._config().mda
+        config = self._config()
+        limits = config.mda
         for envelope in delivery.envelopes:
             user = envelope.destination.user
             own = self._users.setdefault(user, _PerUser())
@@ -110,7 +128,7 @@ class MdaAgent:
                 outcomes.hold((envelope.id,), f"mda:{user}")
                 continue
             self._taken += 1
-            own.waiting.append(_Job(delivery.message, envelope, outcomes))
+            own.waiting.append(_Job(delivery.message, envelope, outcomes, _weight(config, envelope)))
             if not own.isReady:
                 own.isReady = True
                 self._ready.append(user)
@@ -172,11 +190,11 @@ class MdaAgent:
         self._filling = False
 
     def _start(self, user: str, own: _PerUser, job: _Job) -> None:
-        own.running += 1
-        self._running += 1
+        own.running += job.weight
+        self._running += job.weight
         done = Deferred.fromCoroutine(self._run(job))
         done.addErrback(self._failed, job)
-        done.addCallback(lambda _: self._ended(user, own))
+        done.addCallback(lambda _: self._ended(user, own, job.weight))
 
     def _failed(self, failure: Failure, job: _Job) -> None:
         self._log.failure(
@@ -184,9 +202,9 @@ class MdaAgent:
         )
         self._finish(job, Result.TEMPORARY, Reply(451, "Internal error", "4.3.0"), "")
 
-    def _ended(self, user: str, own: _PerUser) -> None:
-        own.running -= 1
-        self._running -= 1
+    def _ended(self, user: str, own: _PerUser, weight: int) -> None:
+        own.running -= weight
+        self._running -= weight
         self._fill()
         limits = self._config().mda
         left = own.running + len(own.waiting)
@@ -201,70 +219,62 @@ class MdaAgent:
 
     async def _run(self, job: _Job) -> None:
         envelope = job.envelope
-        action = self._config().actions.get(envelope.destination.action)
-        if action is None or action.method is not Method.MAILDIR:
-            self._finish(job, Result.TEMPORARY, Reply(451, NO_ACTION + envelope.destination.action, "4.3.5"), "")
+        config = self._config()
+        action = config.actions.get(envelope.destination.action)
+        if action is None:
+            self._refused(job, Reply(451, NO_ACTION + envelope.destination.action, FAULT))
             return
         try:
             body = await self._queue.open(job.message.body)
         except NoSuchItem:
-            self._finish(job, Result.TEMPORARY, Reply(451, "The message is not in the queue", "4.3.0"), "")
+            self._refused(job, Reply(451, "The message is not in the queue", "4.3.0"))
             return
         except QueueError as error:
-            self._finish(job, Result.TEMPORARY, error.reply, "")
+            self._refused(job, error.reply)
             return
         try:
-            await self._store(job, action, body)
+            await self._store(job, config, action, body)
         except DeliveryRefused as refused:
-            result = Result.PERMANENT if refused.reply.isPermanent else Result.TEMPORARY
-            self._finish(job, result, refused.reply, "")
+            self._refused(job, refused.reply)
         except QueueError as error:
             self._finish(job, Result.TEMPORARY, error.reply, "")
+        except ConfigurationFault as fault:
+            self._refused(job, Reply(451, str(fault), FAULT))
         finally:
             body.close()
 
-    async def _store(self, job: _Job, action: Action, body: IBody) -> None:
+    async def _store(self, job: _Job, config: Config, action: Action, body: IBody) -> None:
         destination = job.envelope.destination
-        address = str(destination.recipient)
         head = b""
         while len(head) < HEAD and b"\r\n\r\n" not in head and (chunk := await asDeferred(body.read())):
             head += chunk
-        if address.lower() in deliveredTo(head):
+        if str(destination.recipient).lower() in deliveredTo(head):
             self._finish(job, Result.LOOP, LOOP, "")
             return
         body.rewind()
-        try:
-            path = _path(action.path or "~/Maildir", job, self._config().subAddressDelimiter)
-        except ValueError as error:
-            self._finish(job, Result.PERMANENT, Reply(550, f"No mailbox can have this name: {error}", "5.1.3"), "")
-            return
-        task = {
-            "method": "maildir",
-            "path": path,
-            "name": f"{int(job.envelope.created)}.E{formatEnvelopeId(job.envelope.id)}.{self._hostname}",
-            "prefix": f"Return-Path: <{job.message.transaction.sender}>\r\nDelivered-To: {address}\r\n".encode(),
-        }
-        where = await self._hosts.deliver(destination.user, task, body)
+        account = await self._accounts.find(config, action, destination, needsHome(config, action, destination))
+        letter = Letter(job.message, job.envelope, account, head, self._platform.wallTime(), self._hostname, _PROGRAM)
+        task = plan(config, action, letter)
+        where = "" if task is None else await self._hosts.deliver(account, task, body)
         self._finish(job, Result.DELIVERED, DELIVERED, where)
+
+    def _refused(self, job: _Job, reply: Reply) -> None:
+        if reply.enhanced == FAULT:
+            self._log.error(
+                "Configuration fault: {evpid} for {recipient} is not delivered: {why}",
+                evpid=formatEnvelopeId(job.envelope.id),
+                recipient=str(job.envelope.destination.recipient),
+                why=reply.text,
+            )
+        self._finish(job, Result.PERMANENT if reply.isPermanent else Result.TEMPORARY, reply, "")
 
     def _finish(self, job: _Job, result: Result, reply: Reply, relay: str) -> None:
         self._taken -= 1
         job.outcomes.finished((Outcome(job.envelope.id, result, reply, relay=relay),))
 
 
-def _path(text: str, job: _Job, delimiter: str) -> str:
-    """A path with its format specifiers replaced.
-
-    @raise ValueError: what comes of them is no path that leads down.
-    """
-    if "%" not in text:
-        return text
-    sender, destination = job.message.transaction.sender, job.envelope.destination
-    paths = {"sender": sender, "rcpt": destination.original, "dest": destination.recipient}
-    values = {"user.username": destination.user, "mbox.from": str(sender) or "MAILER-DAEMON"}
-    for name, address in paths.items():
-        values |= {name: str(address), f"{name}.user": address.local, f"{name}.domain": address.domain}
-    path = expandFormat(text, values, lambda local: untagged(local, delimiter))
-    if any(step in ("", ".", "..") for step in path.removesuffix("/").split("/")[1:]):
-        raise ValueError(f"{path!r}")
-    return path
+def _weight(config: Config, envelope: Envelope) -> int:
+    """Letters for Maildirs go in batches; all else is a batch of its own."""
+    action = config.actions.get(envelope.destination.action)
+    isLetter = action is None or method(action, envelope.destination) is Method.MAILDIR
+    return 1 if isLetter else config.mda.batch

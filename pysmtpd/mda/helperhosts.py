@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,10 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.interfaces import DeliveryRefused, IBody, IDeliveryHosts, IHelper, IPlatform, asDeferred
-from pysmtpd.mda.hosts import refusal
-from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packFrame, takeAnswers
+from pysmtpd.interfaces import DeliveryRefused, HelperFailed, IBody, IDeliveryHosts, IHelper, IPlatform, asDeferred
+from pysmtpd.mda.hosts import concluded, refusal
+from pysmtpd.mda.wire import Answer, Frame, Kind, Status, asExit, packFrame, takeAnswers
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.task import Account, CommandTask, MboxTask, Task
 
 # Content above this goes in pieces.
 WHOLE = 262_144
@@ -25,8 +26,11 @@ MAX_HOSTS = 32
 # Seconds after which a host without work ends.
 IDLE = 60.0
 
-# Seconds without an answer after which a host that has letters is given up.
+# Seconds without an answer after which a host that has letters is given up; beyond the time that a command may take, if it has one.
 PATIENCE = 300.0
+
+# Why the system's mailbox of a user cannot be opened, where root may have to make it.
+_NO_MAILBOX = {errno.EACCES, errno.ENOENT, errno.EPERM}
 
 STOPPING = Reply(451, "Daemon is stopping", "4.3.2")
 
@@ -44,14 +48,17 @@ class _Host(Protocol):
 
     transport: Any
 
-    def __init__(self, hosts: HelperHosts, user: str) -> None:
-        self.user = user
+    def __init__(self, hosts: HelperHosts, account: Account) -> None:
+        self.account = account
+        self.user = account.key
         self.busy = 0
         self.isRetiring = False
         self.isConnected = False
         self._hosts = hosts
         self._buffer = bytearray()
         self._waiting: dict[int, Deferred[Answer]] = {}
+        # By letter: when a command's time is over.
+        self._slow: dict[int, float] = {}
         self._idle: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
         self._heard = 0.0
@@ -61,14 +68,22 @@ class _Host(Protocol):
 
     # --- talk
 
-    def ask(self, frame: Frame) -> Deferred[Answer]:
+    def ask(self, frame: Frame, slowness: float = 0.0) -> Deferred[Answer]:
         """
+        @param slowness: seconds that the answer may take, beyond the usual.
         @raise DeliveryRefused: the host is gone.
+        @raise ValueError: the frame is too long.
         """
         if not self.isConnected:
             raise self._lost()
+        octets = packFrame(frame)
         done = self._waiting[frame.letter] = Deferred[Answer]()
-        self.transport.write(packFrame(frame))
+        if slowness:
+            self._slow[frame.letter] = self._hosts.platform.clock.seconds() + slowness
+        elif len(self._waiting) == len(self._slow) + 1:
+            # The first to which an answer is due soon.
+            self._heard = self._hosts.platform.clock.seconds()
+        self.transport.write(octets)
         return done
 
     def tell(self, frame: Frame) -> None:
@@ -86,6 +101,7 @@ class _Host(Protocol):
         self._heard = self._hosts.platform.clock.seconds()
         for answer in answers:
             done = self._waiting.pop(answer.letter, None)
+            self._slow.pop(answer.letter, None)
             if done is not None:
                 done.callback(answer)
 
@@ -143,7 +159,11 @@ class _Host(Protocol):
     def _look(self) -> None:
         """Is it still at work? A file system that hangs must not keep letters for ever."""
         clock = self._hosts.platform.clock
-        left = self._heard + PATIENCE - clock.seconds()
+        since = self._heard
+        if self._slow and len(self._waiting) == len(self._slow):
+            # While it has nothing but commands it need not say anything.
+            since = max(since, *self._slow.values())
+        left = since + PATIENCE - clock.seconds()
         self._watch = None
         if self.busy and left <= 0:
             self.end()
@@ -177,7 +197,7 @@ class HelperHosts:
         # By the time of their last use, the longest ago first.
         self._hosts: dict[str, _Host] = {}
         self._starting: dict[str, _Host] = {}
-        self._wanted: dict[str, list[Deferred[_Host]]] = {}
+        self._wanted: dict[str, tuple[Account, list[Deferred[_Host]]]] = {}
         self._letters = 0
         self._busy = 0
         self._closed: Deferred[None] | None = None
@@ -187,62 +207,70 @@ class HelperHosts:
         """Who has a host now."""
         return (*self._hosts, *self._starting)
 
-    def deliver(self, user: str, task: Mapping[str, Any], body: IBody) -> Deferred[str]:
+    def deliver(self, account: Account, task: Task, body: IBody) -> Deferred[str]:
         """See L{IDeliveryHosts.deliver}."""
-        return Deferred.fromCoroutine(self._deliver(user, task, body))
+        return Deferred.fromCoroutine(self._deliver(account, task, body))
 
-    async def _deliver(self, user: str, task: Mapping[str, Any], body: IBody) -> str:
+    async def _deliver(self, account: Account, task: Task, body: IBody) -> str:
         if self._closed is not None:
             raise DeliveryRefused(STOPPING)
         self._busy += 1
         try:
-            host = await self._host(user)
+            host = await self._host(account)
             try:
-                return await self._send(host, task, body)
+                return await self._store(host, task, body)
+            except OSError as error:
+                raise refusal(error) from error
+            except ValueError as error:
+                raise _refused(str(error)) from error
             finally:
                 host.leave()
         finally:
             self._busy -= 1
             self._closing()
 
-    async def _send(self, host: _Host, task: Mapping[str, Any], body: IBody) -> str:
+    async def _store(self, host: _Host, task: Task, body: IBody) -> str:
+        if isinstance(task, MboxTask) and task.isSystem and not host.account.isNumeric:
+            try:
+                return await self._send(host, task, body)
+            except OSError as error:
+                if error.errno not in _NO_MAILBOX:
+                    raise
+                body.rewind()
+                try:
+                    await self._helper.mailbox(host.account.name)
+                except HelperFailed as failed:
+                    raise OSError(error.errno, f"{error.strerror}; and it cannot be made: {failed}") from error
+        return await self._send(host, task, body)
+
+    async def _send(self, host: _Host, task: Task, body: IBody) -> str:
+        """
+        @raise OSError: the host says so.
+        """
         self._letters = letter = self._letters % 0xFFFFFFFF + 1
-        path, name, prefix = task["path"], task["name"], task["prefix"]
-        try:
-            if body.size <= WHOLE:
-                parts = [prefix]
-                while chunk := await asDeferred(body.read()):
-                    parts.append(chunk)
-                return self._stored(await host.ask(Frame(letter, Kind.WHOLE, path, name, b"".join(parts))))
-            self._next(await host.ask(Frame(letter, Kind.BEGIN, path, name, prefix)))
-        except ValueError as error:
-            raise _refused(str(error)) from error
+        slowness = task.limit if isinstance(task, CommandTask) else 0.0
+        if body.size <= WHOLE:
+            parts = []
+            while chunk := await asDeferred(body.read()):
+                parts.append(chunk)
+            return _stored(await host.ask(Frame(letter, Kind.WHOLE, task, b"".join(parts)), slowness), task)
+        _next(await host.ask(Frame(letter, Kind.BEGIN, task)))
         try:
             while chunk := await asDeferred(body.read()):
-                self._next(await host.ask(Frame(letter, Kind.PIECE, content=chunk)))
-        except DeliveryRefused:
+                _next(await host.ask(Frame(letter, Kind.PIECE, content=chunk)))
+        except (DeliveryRefused, OSError):
             # The host has nothing of it any more.
             raise
         except BaseException:
             host.tell(Frame(letter, Kind.ABORT))
             raise
-        return self._stored(await host.ask(Frame(letter, Kind.END)))
-
-    @staticmethod
-    def _next(answer: Answer) -> None:
-        if answer.status is not Status.NEXT:
-            raise refusal(OSError(answer.code, _printable(answer.text)))
-
-    @staticmethod
-    def _stored(answer: Answer) -> str:
-        if answer.status is not Status.STORED:
-            raise refusal(OSError(answer.code, _printable(answer.text)))
-        return _printable(answer.text)
+        return _stored(await host.ask(Frame(letter, Kind.END), slowness), task)
 
     # --- hosts
 
-    def _host(self, user: str) -> Deferred[_Host]:
+    def _host(self, account: Account) -> Deferred[_Host]:
         """The user's host, taken."""
+        user = account.key
         if not self._helper.isAlive:
             raise _refused("The root helper has ended: nothing can be delivered until the daemon is started again")
         host = self._hosts.pop(user, None)
@@ -252,7 +280,7 @@ class HelperHosts:
                 host.take()
                 return succeed(host)
         done: Deferred[_Host] = Deferred()
-        self._wanted.setdefault(user, []).append(done)
+        self._wanted.setdefault(user, (account, []))[1].append(done)
         self._admit()
         return done
 
@@ -260,12 +288,12 @@ class HelperHosts:
         """Start hosts for those who wait; where there is no room, let old ones go."""
         free = self._maxHosts - len(self._hosts) - len(self._starting)
         short = 0
-        for user in list(self._wanted):
+        for user, (account, _) in list(self._wanted.items()):
             if user in self._starting or user in self._hosts:
                 continue
             if free > 0:
                 free -= 1
-                self._start(user)
+                self._start(account)
             else:
                 short += 1
         short -= sum(host.isRetiring for host in self._hosts.values())
@@ -275,9 +303,9 @@ class HelperHosts:
             for host in sorted(staying, key=lambda host: host.busy > 0)[:short]:
                 host.retire()
 
-    def _start(self, user: str) -> None:
-        host = self._starting[user] = _Host(self, user)
-        self._helper.host(user, host).addCallbacks(self._started, self._failed, (host,), {}, (host,))
+    def _start(self, account: Account) -> None:
+        host = self._starting[account.key] = _Host(self, account)
+        self._helper.host(account, host).addCallbacks(self._started, self._failed, (host,), {}, (host,))
 
     def _started(self, result: object, host: _Host) -> None:
         user = host.user
@@ -288,7 +316,7 @@ class HelperHosts:
             return
         self._hosts[user] = host
         # All of them first: one that ends at once must not find the host idle.
-        wanted = self._wanted.pop(user, [])
+        _, wanted = self._wanted.pop(user, (None, []))
         for _ in wanted:
             host.take()
         for done in wanted:
@@ -302,7 +330,7 @@ class HelperHosts:
             "No delivery host for user {user}: {why}", user=user, why=failure.getErrorMessage(), failure=failure
         )
         refused = _refused(f"No delivery host for user {user} can be had now")
-        for done in self._wanted.pop(user, []):
+        for done in self._wanted.pop(user, (None, []))[1]:
             done.errback(refused)
         self._admit()
 
@@ -324,6 +352,8 @@ class HelperHosts:
         """See L{IDeliveryHosts.close}."""
         if self._closed is None:
             self._closed = Deferred()
+            for host in self._hosts.values():
+                host.tell(Frame(0, Kind.STOP))
             self._closing()
         return self._closed
 
@@ -334,6 +364,23 @@ class HelperHosts:
             self._closed.callback(None)
         for host in list(self._hosts.values()):
             host.end()
+
+
+def _next(answer: Answer) -> None:
+    if answer.status is not Status.NEXT:
+        raise OSError(answer.code, _printable(answer.text))
+
+
+def _stored(answer: Answer, task: Task) -> str:
+    """
+    @raise DeliveryRefused: its command says no.
+    @raise OSError: it is not stored.
+    """
+    if answer.status is Status.EXITED:
+        return _printable(concluded(asExit(answer), task))
+    if answer.status is not Status.STORED or isinstance(task, CommandTask):
+        raise OSError(answer.code, _printable(answer.text))
+    return _printable(answer.text)
 
 
 def _printable(text: str) -> str:

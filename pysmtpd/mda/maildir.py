@@ -26,11 +26,13 @@ class Letter:
     @ivar directory: absolute path of the Maildir; made, with its folders, if it is not there.
     @ivar name: the file's name, unique for ever.
     @ivar parts: the content in canonical form; stored with LF line ends.
+    @ivar disk: by what the directory is reached; None: by whatever stores the letter.
     """
 
     directory: str
     name: str
     parts: tuple[bytes, ...]
+    disk: IDisk | None = None
 
 
 def storeAll(disk: IDisk, letters: Sequence[Letter]) -> list[str | OSError]:
@@ -42,7 +44,7 @@ def storeAll(disk: IDisk, letters: Sequence[Letter]) -> list[str | OSError]:
     directories: dict[str, list[int]] = {}
     for number, letter in enumerate(letters):
         try:
-            writer = LetterWriter(disk, letter.directory, letter.name)
+            writer = LetterWriter(letter.disk or disk, letter.directory, letter.name)
             writer.writeAll(letter.parts)
             results.append(writer.moveIntoPlace())
             directories.setdefault(letter.directory, []).append(number)
@@ -50,7 +52,7 @@ def storeAll(disk: IDisk, letters: Sequence[Letter]) -> list[str | OSError]:
             results.append(error)
     for directory, numbers in directories.items():
         try:
-            disk.syncDirectory(f"{directory}/new")
+            (letters[numbers[0]].disk or disk).syncDirectory(f"{directory}/new")
         except OSError as error:
             for number in numbers:
                 results[number] = error

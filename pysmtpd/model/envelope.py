@@ -106,6 +106,24 @@ class Attempt(NamedTuple):
     since: float = 0.0
 
 
+class Route(NamedTuple):
+    """How an envelope goes since its rules were asked again (C{rematch}): each field is in place of its destination's."""
+
+    recipient: Path
+    agent: Agent
+    action: str
+    user: str = ""
+    rule: str = ""
+    command: str = ""
+    file: str = ""
+    isForwarded: bool = False
+
+
+def routeOf(destination: Destination) -> Route:
+    """The way that a destination names."""
+    return Route(*(getattr(destination, name) for name in Route._fields))
+
+
 @value
 class EnvelopeState:
     """The part of an envelope that changes. The queue stores it and never interprets it. Times are wall-clock seconds.
@@ -115,6 +133,7 @@ class EnvelopeState:
     @ivar failedStatus: RFC 3463 status of that failure.
     @ivar warned: how many delay warnings were sent.
     @ivar attempts: the latest, oldest first, at most L{MAX_ATTEMPTS}. Neighbours that ended alike are one.
+    @ivar route: None: it goes as its expansion said.
     """
 
     tries: int = 0
@@ -127,6 +146,7 @@ class EnvelopeState:
     failedStatus: str = ""
     warned: int = 0
     attempts: tuple[Attempt, ...] = ()
+    route: Route | None = None
 
 
 MAX_ATTEMPTS = 8
@@ -135,6 +155,7 @@ MAX_ATTEMPTS = 8
 @value
 class Envelope:
     """
+    @ivar destination: where it goes now: with the route of its state, if that has one.
     @ivar created: wall-clock seconds.
     @ivar expires: wall-clock seconds.
     """
@@ -144,6 +165,12 @@ class Envelope:
     created: float
     expires: float
     state: EnvelopeState = EnvelopeState()
+
+
+def routed(destination: Destination, state: EnvelopeState) -> Destination:
+    """Where an envelope with this state goes."""
+    route = state.route
+    return destination if route is None else replace(destination, **route._asdict())
 
 
 @value

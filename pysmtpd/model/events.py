@@ -318,6 +318,42 @@ class DaemonStopped(Event):
 
 
 @value
+class Reloaded(Event):
+    """The configuration was read again, or a table; new sessions use this generation.
+
+    @ivar changes: what is different, in a few words each.
+    """
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "reloaded"
+    generation: int
+    changes: str
+
+
+@value
+class ReloadFailed(Event):
+    """The configuration could not be taken; all is as it was.
+
+    @ivar errors: how many there are.
+    @ivar error: the first of them.
+    """
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "reload-failed"
+    errors: int
+    error: str
+
+
+@value
+class ConfigurationWarned(Event):
+    """Something about the configuration that an operator should know; at start and at each reload."""
+
+    room: ClassVar[str] = "daemon"
+    word: ClassVar[str] = "warning"
+    warning: str
+
+
+@value
 class ListenerOpened(Event):
     room: ClassVar[str] = "daemon"
     word: ClassVar[str] = "listening"

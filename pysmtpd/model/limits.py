@@ -78,7 +78,9 @@ class MdaLimits:
     """Bounds of local delivery, in OpenSMTPD's words.
 
     @ivar maxSessionPerUser: batches of letters under way for one user.
-    @ivar batch: letters of a batch. Up to 16 that wait together share the sync of their directory.
+    @ivar batch: letters of a batch. Up to 16 that wait together share the sync of their directory. A command, or a letter for an mbox, is a
+        batch of its own.
+    @ivar commandTimeout: seconds that a command may take.
     """
 
     maxSession: int = 50
@@ -87,6 +89,7 @@ class MdaLimits:
     taskHiwat: int = 500
     taskLowat: int = 250
     taskRelease: int = 250
+    commandTimeout: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

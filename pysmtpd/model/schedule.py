@@ -89,6 +89,11 @@ class Status(NamedTuple):
     holdKey: str = ""
 
 
+# Hold queues whose envelopes wait for the configuration, with the action's name behind: it has no such action; it delivers in another way.
+VANISHED = "action:"
+CHANGED = "changed:"
+
+
 class Lease(NamedTuple):
     """Ready envelopes of one message and one kind, handed to a worker. They belong to it until each was given back.
 

@@ -19,14 +19,16 @@ from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.routing import IResolver, ITable, TableError
 from pysmtpd.interfaces.tls import IClientTls
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
-from pysmtpd.model.envelope import Envelope
+from pysmtpd.model.envelope import Destination, Envelope
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory, Place
+from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
@@ -99,6 +101,8 @@ class MtaAgent:
         self._directory = Directory(
             platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
         )
+        self._resolver = resolver
+        self._tables = tables
         self._gatherings: dict[Gathering, None] = {}
         self._placings: dict[int, tuple[Delivery, IOutcomes]] = {}
         self._lastPlacing = 0
@@ -536,6 +540,16 @@ class MtaAgent:
             pool.forgive()
         for relay in self._directory.relays.values():
             relay.down = None
+
+    def foresee(
+        self, config: Config, destination: Destination, sender: Path, asksDns: bool
+    ) -> Deferred[Mapping[str, object]]:
+        """See L{IRoutes.foresee}."""
+        resolver = self._resolver if asksDns else None
+        own = self._platform.localAddresses()
+        return Deferred.fromCoroutine(
+            foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime(), self._tables())
+        )
 
     def showRoutes(self) -> Sequence[Mapping[str, object]]:
         now = self._clock.seconds()

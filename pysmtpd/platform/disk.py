@@ -13,13 +13,16 @@ from urllib.parse import quote
 
 from zope.interface import classImplements, implementer
 
-from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, Space
-from pysmtpd.platform.files import RealFile, RealFiles
+from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, IMailbox, Space
+from pysmtpd.platform.file import RealFile
+from pysmtpd.platform.files import RealFiles
+from pysmtpd.platform.mailbox import RealMailbox
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
-# Said here, for that file is loaded where there are no interfaces.
+# Said here, for those files are loaded where there are no interfaces.
 classImplements(RealFile, IFile)
+classImplements(RealMailbox, IMailbox)
 
 
 @implementer(IDisk)

@@ -2,66 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
+import stat
+import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from pysmtpd.platform.beneath import FilesBeneath
+from pysmtpd.platform.file import RealFile, syncDirectory
+from pysmtpd.platform.mailbox import openMailbox
 from pysmtpd.platform.trusted import readTrusted
 
 if TYPE_CHECKING:
-    from pysmtpd.interfaces.platform import IFile
-
-_dataSync = getattr(os, "fdatasync", os.fsync)
-
-
-def syncDescriptor(descriptor: int) -> None:
-    """Content and size of the file survive a power cut once this returned."""
-    if hasattr(fcntl, "F_FULLFSYNC"):
-        # There fsync only reaches the drive's volatile cache.
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        _dataSync(descriptor)
-
-
-class RealFile:
-    """A descriptor. Reading keeps its own place, so it does not disturb writing."""
-
-    __slots__ = ("_descriptor", "_place")
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._place = 0
-
-    def read(self, size: int) -> bytes:
-        data = os.pread(self.fileno(), size, self._place)
-        self._place += len(data)
-        return data
-
-    def readAt(self, offset: int, size: int) -> bytes:
-        return os.pread(self.fileno(), size, offset)
-
-    def write(self, data: bytes) -> None:
-        descriptor = self.fileno()
-        written = os.write(descriptor, data)
-        if written < len(data):
-            rest = memoryview(data)[written:]
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-
-    def sync(self) -> None:
-        syncDescriptor(self.fileno())
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-    def fileno(self) -> int:
-        if self._descriptor < 0:
-            raise OSError(errno.EBADF, "the file is closed")
-        return self._descriptor
+    from pysmtpd.interfaces.platform import IDisk, IFile, IMailbox
 
 
 class RealFiles:
@@ -78,6 +31,22 @@ class RealFiles:
         # Configuration and tables are read through links on purpose.
         return self._opened(path, os.O_RDONLY, 0)
 
+    def temporary(self) -> IFile:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            return cast("IFile", RealFile(os.dup(file.fileno())))
+
+    def mailbox(self, path: str, patience: float) -> IMailbox:
+        return cast("IMailbox", openMailbox(path, patience))
+
+    def beneath(self, root: str) -> IDisk:
+        return cast("IDisk", FilesBeneath(root))
+
+    def isDirectory(self, path: str) -> bool:
+        try:
+            return stat.S_ISDIR(os.lstat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def _opened(self, path: str, flags: int, mode: int) -> IFile:
         return cast("IFile", RealFile(os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, mode)))
 
@@ -85,11 +54,7 @@ class RealFiles:
         return readTrusted(directory, name, owners, most)
 
     def syncDirectory(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        syncDirectory(path)
 
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new)

@@ -21,16 +21,18 @@ from pysmtpd.interfaces.platform import (
     ResolverSettings,
 )
 from pysmtpd.platform.clock import MonotonicClock
+from pysmtpd.platform.commands import Commands
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.platform.system import RealUsers, readHostname, readInterfaceAddresses, readResolverSettings
 from pysmtpd.platform.workers import RealWorkers
 
 
 @implementer(IProcesses)
-class RealProcesses:
+class RealProcesses(Commands):
     """Children of this process."""
 
     def __init__(self, reactor: Any) -> None:
+        super().__init__()
         self._reactor = reactor
 
     def spawn(

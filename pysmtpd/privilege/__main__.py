@@ -7,17 +7,18 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from pysmtpd.mda.host import DeliveryHost
+from pysmtpd.platform.commands import Commands
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.platform.trusted import readTrusted
 from pysmtpd.privilege.helper import run
 
 if TYPE_CHECKING:
-    from pysmtpd.interfaces import IDisk
+    from pysmtpd.interfaces import IDisk, IProcesses
 
 
 def serve(connection: socket.socket, home: str) -> None:
     """What a child does once it is its user."""
-    DeliveryHost(connection, cast("IDisk", RealFiles()), home).run()
+    DeliveryHost(connection, cast("IDisk", RealFiles()), cast("IProcesses", Commands()), home).run()
 
 
 def main(descriptor: int) -> None:

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces import HelperFailed, IHelper, INetwork, IWorkers
 from pysmtpd.model.question import UserInfo
+from pysmtpd.model.task import Account
 from pysmtpd.privilege import wire
 
 # Seconds for an answer; looking up a user may ask a directory on the network.
@@ -95,13 +96,18 @@ class Helper:
         self.workers: IWorkers | None = None
 
     def start(
-        self, addresses: Iterable[tuple[str, int]], files: Mapping[tuple[str, str], str], passwords: bool = False
+        self,
+        addresses: Iterable[tuple[str, int]],
+        files: Mapping[tuple[str, str], str],
+        passwords: bool = False,
+        hasIds: bool = False,
     ) -> None:
         """Start the helper. Root does this, before there are threads.
 
         @param addresses: all that may ever be bound.
         @param files: paths of all that may ever be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
         @param passwords: the system's passwords may be checked.
+        @param hasIds: delivery hosts may be asked for by ids that a C{userbase} table gave.
         @raise HelperFailed: it does not start.
         """
         self._addresses = frozenset(addresses)
@@ -128,6 +134,7 @@ class Helper:
             "addresses": sorted(self._addresses),
             "files": sorted((name, part, path) for (name, part), path in files.items()),
             "passwords": passwords,
+            "hasIds": hasIds,
         }
         self._exchange(terms)
 
@@ -167,11 +174,27 @@ class Helper:
         with open(self._ask("file", pki=pki, part=part), "rb") as file:
             return file.read()
 
-    def host(self, user: str, protocol: IProtocol) -> Deferred[None]:
+    def host(self, account: Account, protocol: IProtocol) -> Deferred[None]:
         """See L{IHelper.host}."""
         if self.workers is None:
             return fail(HelperFailed("the helper has not been started"))
-        return self.workers.run(LANE, self._askForHost, user).addCallback(self._connect, protocol)
+        return self.workers.run(LANE, self._askForHost, account).addCallback(self._connect, protocol)
+
+    def _askForHost(self, account: Account) -> int:
+        if account.isNumeric:
+            return self._ask("ids", uid=account.uid, gid=account.gid)
+        return self._ask("host", user=account.name)
+
+    def mailbox(self, user: str) -> Deferred[None]:
+        """See L{IHelper.mailbox}."""
+        if self.workers is None:
+            return fail(HelperFailed("the helper has not been started"))
+        return self.workers.run(LANE, self._makeMailbox, user)
+
+    def _makeMailbox(self, user: str) -> None:
+        answer, _ = self._exchange({"verb": "mailbox", "user": user})
+        if answer:
+            raise HelperFailed(str(answer.get("refused")))
 
     def password(self, user: str, password: bytes, peer: str) -> Deferred[bool]:
         """See L{IHelper.password}."""
@@ -203,9 +226,6 @@ class Helper:
 
     def _askForForward(self, user: UserInfo) -> int:
         return self._ask("forward", user=user.name, uid=user.uid, gid=user.gid, home=user.home)
-
-    def _askForHost(self, user: str) -> int:
-        return self._ask("host", user=user)
 
     def _connect(self, descriptor: int, protocol: IProtocol) -> None:
         factory: Any = Factory.forProtocol(lambda: protocol)

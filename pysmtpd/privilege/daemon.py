@@ -17,6 +17,7 @@ def separate(
     addresses: Iterable[tuple[str, int]],
     files: Mapping[tuple[str, str], str],
     passwords: bool = False,
+    hasIds: bool = False,
 ) -> None:
     """Leave root's rights to the helper, and go on as this user. Nothing from outside was read before, nothing of it is root's after.
 
@@ -25,5 +26,5 @@ def separate(
     """
     if threading.active_count() > 1:
         raise PrivilegeError("threads run already: rights must be given up before")
-    helper.start(addresses, files, passwords)
+    helper.start(addresses, files, passwords, hasIds)
     becomeUser(user.pw_uid, user.pw_gid, [g for g in os.getgrouplist(user.pw_name, user.pw_gid) if g != 0])

@@ -1,6 +1,6 @@
 """The root helper: the only part of a running daemon that is root. It is asked by the unprivileged daemon, and trusts it in nothing.
 
-It knows five verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
+It knows few verbs, and does only what its terms allow, which root gave it before anything unprivileged ran. It reads no network, parses
 no mail and no configuration. It ends when the daemon hangs up.
 """
 
@@ -20,24 +20,25 @@ from typing import Any, NoReturn
 from pysmtpd.privilege import wire
 from pysmtpd.privilege.drop import becomeUser, hardenProcess
 from pysmtpd.privilege.forward import ForwardVerb, ReadTrusted
+from pysmtpd.privilege.mailbox import MAIL, makeMailbox
 from pysmtpd.privilege.password import PasswordVerb
+from pysmtpd.privilege.refused import Refused
 
 # Delivery hosts at one time, whatever the daemon asks for.
 MAX_HOSTS = 64
 
 BACKLOG = 1024
 
-# A delivery host may use so much and no more.
-_LIMITS = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_AS, 2 << 30))
+# Groups below this one are the system's own: some of them are as good as root.
+FIRST_GROUP = 100
+
+# Signals that end the daemon, and its helper by that.
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE")
 
 # The helper never has more descriptors open.
 _DESCRIPTORS = 1024
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
-
-
-class Refused(Exception):
-    """Not this; the text tells the daemon's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,13 @@ class Terms:
     @ivar addresses: address and port of what may be bound.
     @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
     @ivar passwords: the system's passwords may be checked: a listener of the configuration wants it.
+    @ivar hasIds: the configuration names a C{userbase}: hosts may be asked for by ids that are no user's of the system.
     """
 
     addresses: frozenset[tuple[str, int]]
     files: dict[tuple[str, str], str]
     passwords: bool = False
+    hasIds: bool = False
 
     @classmethod
     def fromValues(cls, values: dict[str, Any]) -> Terms:
@@ -59,29 +62,50 @@ class Terms:
             frozenset((str(address), int(port)) for address, port in values["addresses"]),
             {(str(name), str(part)): str(path) for name, part, path in values["files"]},
             values.get("passwords") is True,
+            values.get("hasIds") is True,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Whom a child becomes."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
 
 
 class Helper:
     """Answers one daemon."""
 
     def __init__(
-        self, connection: socket.socket, terms: Terms, serve: Callable[[socket.socket, str], object], read: ReadTrusted
+        self,
+        connection: socket.socket,
+        terms: Terms,
+        serve: Callable[[socket.socket, str], object],
+        read: ReadTrusted,
+        mail: str = MAIL,
     ) -> None:
         """
         @param serve: what a delivery host does, with its connection and its user's home; it is called as that user.
         @param read: how a .forward is read; it is called as its user.
+        @param mail: the directory of the system's mailboxes.
         """
+        self._mail = mail
         self._connection = connection
         self._terms = terms
         self._serve = serve
         self._hosts = 0
         self._forward = ForwardVerb(read)
         self._password = PasswordVerb(terms.passwords)
-        self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int]] = {
+        self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int | None]] = {
             "bind": self._bind,
             "file": self._file,
             "host": self._host,
+            "ids": self._ids,
+            "mailbox": self._mailbox,
             "forward": self._forward.start,
             "password": self._password.start,
         }
@@ -118,7 +142,8 @@ class Helper:
         try:
             wire.send(self._connection, {}, given)
         finally:
-            os.close(given)
+            if given is not None:
+                os.close(given)
 
     # --- the verbs
 
@@ -154,18 +179,11 @@ class Helper:
 
     def _host(self, values: dict[str, Any]) -> socket.socket:
         """A connection to a new delivery host of a user: a child that has become this user for good."""
-        name = values.get("user")
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise Refused("a user has a name")
-        try:
-            user = pwd.getpwnam(name)
-        except (KeyError, UnicodeError):
-            raise Refused("there is no such user") from None
-        if user.pw_uid == 0:
-            raise Refused("nothing is delivered as root")
+        return self._started(_named(values.get("user")))
+
+    def _started(self, user: _Identity) -> socket.socket:
         if self._hosts >= MAX_HOSTS:
             raise Refused("too many delivery hosts")
-        groups = [group for group in os.getgrouplist(user.pw_name, user.pw_gid) if group != 0]
         ours, theirs = socket.socketpair()
         self._hosts += 1
         try:
@@ -176,11 +194,32 @@ class Helper:
             theirs.close()
             raise
         if not child:
-            self._inChild(user, groups, theirs)
+            self._inChild(user, theirs)
         theirs.close()
         return ours
 
-    def _inChild(self, user: pwd.struct_passwd, groups: list[int], connection: socket.socket) -> NoReturn:
+    def _ids(self, values: dict[str, Any]) -> socket.socket:
+        """The same for ids that a table gave."""
+        uid, gid = values.get("uid"), values.get("gid")
+        if not self._terms.hasIds:
+            raise Refused("the configuration that the daemon was started with has no userbase")
+        if type(uid) is not int or type(gid) is not int or not 0 < uid < 2**31 or not 0 < gid < 2**31:
+            raise Refused("nothing is delivered as root")
+        if gid < FIRST_GROUP:
+            try:
+                isOwn = pwd.getpwuid(uid).pw_gid == gid
+            except KeyError:
+                isOwn = False
+            if not isOwn:
+                raise Refused(f"group id {gid} is one of the system's")
+        return self._started(_Identity(str(uid), uid, gid, [gid], "/"))
+
+    def _mailbox(self, values: dict[str, Any]) -> None:
+        """The system's mailbox of a user, made if it is not there."""
+        user = _named(values.get("user"))
+        makeMailbox(self._mail, user.name, user.uid, user.gid)
+
+    def _inChild(self, user: _Identity, connection: socket.socket) -> NoReturn:
         """Never returns. From here on nothing is root's."""
         status = 1
         try:
@@ -189,16 +228,18 @@ class Helper:
             os.closerange(connection.fileno() + 1, _DESCRIPTORS)
             os.setsid()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for limit, most in _LIMITS:
-                _bound(limit, most)
-            becomeUser(user.pw_uid, user.pw_gid, groups)
+            for name in _SIGNALS:
+                # What is ignored would be ignored by the commands that it executes; what is handled is not.
+                signal.signal(getattr(signal, name), _pass)
+            _bound(resource.RLIMIT_CORE, 0)
+            becomeUser(user.uid, user.gid, user.groups)
             os.environ.clear()
-            os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, PATH=PATH)
+            os.environ.update(HOME=user.home, USER=user.name, LOGNAME=user.name, PATH=PATH)
             try:
-                os.chdir(user.pw_dir)
+                os.chdir(user.home)
             except OSError:
                 os.chdir("/")
-            self._serve(connection, user.pw_dir)
+            self._serve(connection, user.home)
             status = 0
         finally:
             os._exit(status)
@@ -216,6 +257,24 @@ class Helper:
             return
 
 
+def _pass(*signalled: object) -> None:
+    """A host's life is over when the daemon's is, not before."""
+
+
+def _named(name: object) -> _Identity:
+    """A user of the system."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise Refused("a user has a name")
+    try:
+        user = pwd.getpwnam(name)
+    except (KeyError, UnicodeError):
+        raise Refused("there is no such user") from None
+    if user.pw_uid == 0:
+        raise Refused("nothing is delivered as root")
+    groups = [group for group in os.getgrouplist(user.pw_name, user.pw_gid) if group != 0]
+    return _Identity(user.pw_name, user.pw_uid, user.pw_gid, groups, user.pw_dir)
+
+
 def _bound(limit: int, most: int) -> None:
     """Lower a limit of this process to C{most}; one that is lower already stays, for even root may not be allowed to raise it."""
     hard = resource.getrlimit(limit)[1]
@@ -226,7 +285,7 @@ def _bound(limit: int, most: int) -> None:
 
 def run(connection: socket.socket, serve: Callable[[socket.socket, str], object], read: ReadTrusted) -> None:
     """The helper's life, in a fresh interpreter, as root: take the terms, say that we are ready, answer until the daemon has ended."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE"):
+    for name in _SIGNALS:
         # A terminal's or a service manager's signals go to all processes; ours is over when the daemon's is.
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.chdir("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pysmtpd.model.envelope import Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import Envelope, EnvelopeState, Message, routed
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
 
 CACHE_OCTETS = 32 * 1024 * 1024
@@ -65,7 +65,8 @@ class FreshCache:
             old = None if fresh is None else fresh.envelopes.get(envelope)
             if fresh is not None and old is not None:
                 # Spelled out: replace() costs three times as much.
-                fresh.envelopes[envelope] = Envelope(envelope, old.destination, old.created, old.expires, state)
+                destination = old.destination if state.route is None else routed(old.destination, state)
+                fresh.envelopes[envelope] = Envelope(envelope, destination, old.created, old.expires, state)
 
     def delete(self, envelopes: Iterable[EnvelopeId]) -> None:
         """Forget envelopes, and messages with their last one."""

@@ -113,6 +113,11 @@ class QueueFront:
         await self._pump.settled()
         await self._backend.close()
 
+    def adopt(self, limits: QueueLimits) -> None:
+        """New bounds, for what comes in from now on."""
+        self.limits = limits
+        self._floor.adopt(limits)
+
     # --- ISubmit
 
     def admit(self, size: int) -> Reply | None:

@@ -14,7 +14,18 @@ from typing import Any
 from zlib import crc32
 
 from pysmtpd.model.address import Path
-from pysmtpd.model.envelope import Agent, Attempt, BodyRef, Destination, Envelope, EnvelopeState, Message, Notify
+from pysmtpd.model.envelope import (
+    Agent,
+    Attempt,
+    BodyRef,
+    Destination,
+    Envelope,
+    EnvelopeState,
+    Message,
+    Notify,
+    Route,
+    routed,
+)
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
 
@@ -210,6 +221,8 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
         if expanded:
             command, file, isForwarded = expanded[:3]
             destination = replace(destination, command=command, file=file, isForwarded=isForwarded)
+        if state.route is not None:
+            destination = routed(destination, state)
         return Envelope(envelope, destination, created, expires, state)
     except (TypeError, ValueError, KeyError) as error:
         raise Damaged(f"envelope record does not fit: {error}") from error
@@ -218,6 +231,7 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
 def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
     """The part of an envelope that changes."""
     last = state.lastReply
+    route = state.route
     return _seal(
         envelope,
         (
@@ -235,6 +249,8 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
                 (attempt.at, 0 if attempt.reply == last else attempt.reply, attempt.host, attempt.times, attempt.since)
                 for attempt in state.attempts
             ],
+            # Few are asked about again.
+            *(() if route is None else (_routeValues(route),)),
         ),
     )
 
@@ -248,7 +264,7 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
         return _NEW_STATE
     values = _unseal(envelope, record)
     try:
-        tries, nextTry, lastTry, lastReply, hold, suspended, failed, failedStatus, warned, attempts, *_ = values
+        tries, nextTry, lastTry, lastReply, hold, suspended, failed, failedStatus, warned, attempts, *more = values
         return EnvelopeState(
             tries,
             nextTry,
@@ -260,11 +276,22 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
             failedStatus,
             warned,
             tuple(
-                Attempt(at, lastReply if reply == 0 else reply, host, *more[:2]) for at, reply, host, *more in attempts
+                Attempt(at, lastReply if reply == 0 else reply, host, *last[:2]) for at, reply, host, *last in attempts
             ),
+            _route(more[0]) if more else None,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise Damaged(f"state record does not fit: {error}") from error
+
+
+def _routeValues(route: Route) -> tuple[object, ...]:
+    recipient, agent, *rest = route
+    return (recipient.local, recipient.domain, agent.value, *rest)
+
+
+def _route(values: list[Any]) -> Route:
+    local, domain, agent, action, user, rule, command, file, isForwarded, *_ = values
+    return Route(Path(local, domain), _AGENTS[agent], action, user, rule, command, file, isForwarded)
 
 
 def _checksum(item: int, payload: bytes) -> int:

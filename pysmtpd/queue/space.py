@@ -32,6 +32,11 @@ class SpaceFloor:
         self._isAsking = False
         self._refusal: Reply | None = None
 
+    def adopt(self, limits: QueueLimits) -> None:
+        """New floors; they count from the next look on."""
+        self._limits = limits
+        self._askAt = 0.0
+
     def admit(self) -> Reply | None:
         """None, or the 452."""
         if self._clock.seconds() >= self._askAt and not self._isAsking:

@@ -78,7 +78,7 @@ class Router:
         @param tables: the tables of a generation, by name.
         @param patience: seconds that one question may take.
         @param forwards: None: nobody has a .forward.
-        @param report: hears of refused bounces.
+        @param report: hears of refused bounces. None: nobody hears of anything, the log included.
         """
         self._platform = platform
         self._decide = decide
@@ -138,7 +138,7 @@ class Router:
             return self._failed(path, Failure())
 
     def _decided(self, decision: Decision, transaction: Transaction) -> Decision:
-        if decision.faults:
+        if decision.faults and self._report is not None:
             for fault in decision.faults:
                 self._complain(fault)
         step = decision.step

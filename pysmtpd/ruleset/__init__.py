@@ -11,8 +11,9 @@ from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import Answer, Ask
 from pysmtpd.ruleset.compile import compileRules
 from pysmtpd.ruleset.expansion import Expansion
+from pysmtpd.ruleset.rematch import rematch
 
-__all__ = ["decide"]
+__all__ = ["decide", "rematch"]
 
 
 def decide(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:

@@ -432,7 +432,8 @@ class Expansion:
 
     def _command(self, place: _Place, command: str, questions: list[Question]) -> Asking[Outcome]:
         try:
-            splitCommand(command)
+            if not splitCommand(command)[0]:
+                raise ValueError("the program has no name")
         except NeedsShell as error:
             rewrite = f'; write "|{error.rewrite}"' if error.rewrite else ""
             return self._fault(f'{place.path} expands to "|{command}": {error}{rewrite}')

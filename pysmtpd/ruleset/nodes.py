@@ -94,7 +94,7 @@ Node: TypeAlias = AddressNode | UserNode | CommandNode | FileNode | IncludeNode 
 
 def parseNodes(text: str) -> tuple[Node, ...]:
     """The nodes of a comma separated list, in its order. Never raises: what cannot be understood is a L{BadNode}."""
-    if '"' not in text and "\\" not in text:
+    if '"' not in text and "\\" not in text and "'" not in text:
         if "," not in text:
             stripped = text.strip()
             return (_node(stripped),) if stripped else ()
@@ -139,7 +139,7 @@ def _isError(text: str) -> bool:
 
 def _quoted(node: Node) -> str:
     text = str(node)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if re.search(r'[,"\\\s]', text) else text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if re.search(r'[,"\'\\\s]', text) else text
 
 
 def _split(text: str) -> Iterator[str]:
@@ -210,8 +210,8 @@ def _untilComma(text: str, at: int, isCommand: bool) -> tuple[str, int]:
         else:
             word.append(character)
     if quote and not isCommand:
-        # Never closed: it stays, and makes a bad node.
-        return text[begin:at], at
+        # Never closed: a quote at its beginning makes it a bad node.
+        return f'"{text[begin:at]}', at
     return "".join(word).strip(), at
 
 

@@ -17,14 +17,15 @@ from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
 from pysmtpd.interfaces.ready import asDeferred, unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
-from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.envelope import Envelope, Message, Route
 from pysmtpd.model.events import InternalError
-from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease, entryOf
 from pysmtpd.scheduler.ends import Ends
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
+from pysmtpd.scheduler.rerouting import Rerouting
 from pysmtpd.scheduler.suspension import Suspension
 
 # Envelopes of each kind under way that no agent limits.
@@ -86,6 +87,7 @@ class Dispatcher:
         # What the queue could not load, and when it is tried again (monotonic seconds).
         self._reload: deque[tuple[float, Lease]] = deque()
         self._suspension = Suspension(scheduler, queue, self._flights)
+        self._rerouting = Rerouting(scheduler, queue, self._isBusy)
         # Envelopes of each lease that its agent's capacity does not know of.
         self._uncounted: dict[int, int] = {}
         self._stopping: list[Deferred[None]] = []
@@ -145,6 +147,22 @@ class Dispatcher:
     def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
         """The reverse; envelopes that are held for an operator go on as well."""
         return Deferred.fromCoroutine(self._suspension.resume(envelopes))
+
+    def reroute(
+        self, message: MessageId, changes: Mapping[EnvelopeId, tuple[Route | None, str]]
+    ) -> Deferred[tuple[EnvelopeId, ...]]:
+        """Let envelopes of a message go another way, or hold them for an operator; durable when it fires, with those that have not changed:
+        they are being delivered, or gone.
+
+        @param changes: the way, or why it is held.
+        @raise QueueError: it would not outlast a restart; nothing has changed.
+        """
+        return Deferred.fromCoroutine(self._rerouting.reroute(message, changes))
+
+    def _isBusy(self, envelope: EnvelopeId) -> bool:
+        return any(
+            envelope in lease.envelopes for lease in self._leases.values() if lease.message == messageOf(envelope)
+        )
 
     @property
     def isLoading(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from pysmtpd.model.envelope import MAX_ATTEMPTS, Attempt, Envelope, EnvelopeState
+from pysmtpd.model.envelope import MAX_ATTEMPTS, Attempt, Envelope, EnvelopeState, Route
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.schedule import Kind
 from pysmtpd.scheduler.backoff import nextTry
@@ -28,7 +28,17 @@ def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, reply: str, now
     at = outcome.retryAt if outcome.retryAt > now else nextTry(kind, envelope.created, tries, now)
     # Spelled out: this is the hot path of a queue full of dead destinations, and replace() costs three times as much.
     return EnvelopeState(
-        tries, at, now, reply, state.hold, state.suspended, "", "", state.warned, _attempts(state, outcome, reply, now)
+        tries,
+        at,
+        now,
+        reply,
+        state.hold,
+        state.suspended,
+        "",
+        "",
+        state.warned,
+        _attempts(state, outcome, reply, now),
+        state.route,
     )
 
 
@@ -55,6 +65,13 @@ def expired(envelope: Envelope, now: float) -> EnvelopeState:
     last = state.attempts[-1].reply if state.attempts else state.lastReply
     text = f"Not delivered in time; the last reply was: {last}" if last else "Not delivered in time"
     return replace(state, nextTry=reportAt(now), failed=text, failedStatus=EXPIRED_STATUS)
+
+
+def reroutedState(state: EnvelopeState, route: Route | None, hold: str) -> EnvelopeState:
+    """Its rules were asked again: it goes by C{route} from now on, at once; or it waits for an operator."""
+    if hold:
+        return replace(state, hold=hold)
+    return replace(state, route=route, hold="", nextTry=0.0)
 
 
 def suspendedState(state: EnvelopeState, suspended: bool) -> EnvelopeState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,10 +37,23 @@ class Keeper:
         self._specs: Mapping[str, TableSpec] = {}
         self._histories: dict[str, _History] = {}
 
-    def take(self, specs: Mapping[str, TableSpec], tables: Mapping[str, ITable]) -> None:
-        """These are the tables from now on; what is known of those that it had before under the same name is kept."""
+    def take(
+        self,
+        specs: Mapping[str, TableSpec],
+        tables: Mapping[str, ITable],
+        read: Mapping[str, TableUpdate] = MappingProxyType({}),
+    ) -> None:
+        """These are the tables from now on; what is known of those that it had before under the same name is kept.
+
+        @param read: what came of those that were read just now.
+        """
+        now = self._platform.wallTime()
         self._histories = {
-            name: self._histories[name] if self._tables.get(name) is table else _History()
+            name: self._histories[name]
+            if self._tables.get(name) is table
+            else _History(now, read[name])
+            if name in read
+            else _History()
             for name, table in tables.items()
         }
         self._specs, self._tables = specs, tables

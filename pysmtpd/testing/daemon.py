@@ -29,5 +29,8 @@ def buildDaemon(platform: SimulatedPlatform, observer: Callable[[float, Event], 
         return ()
 
     environment = Environment(platform.hostname, platform.localAddresses(), platform.interfaces(), resolve)
-    config = load(CONFIG_PATH, read, environment)
-    return build(platform, config, Settings(**{"spool": SPOOL, "observers": (observer,), **settings}))
+
+    def again() -> Any:
+        return load(CONFIG_PATH, read, environment)
+
+    return build(platform, again(), Settings(**{"spool": SPOOL, "observers": (observer,), "load": again, **settings}))

@@ -10,10 +10,10 @@ from random import Random
 
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, Space
+from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, IMailbox, Space
 from pysmtpd.testing.database import DatabaseFile
 from pysmtpd.testing.faults import DiskFailure, PowerCut
-from pysmtpd.testing.files import SimulatedFile
+from pysmtpd.testing.files import SimulatedFile, SimulatedMailbox
 from pysmtpd.testing.inodes import Directory, Inode, PlainFile
 
 
@@ -127,6 +127,37 @@ class SimulatedDisk:
     def open(self, path: str) -> IFile:
         directory, name = self._enter("open", path, changes=False)
         return self._opened(path, self._found(directory, name, path), False)
+
+    def temporary(self) -> IFile:
+        self.begin("temporary", "")
+        self._needInode("")
+        return SimulatedFile(self, "", PlainFile(self._wallTime()), True)
+
+    def mailbox(self, path: str, patience: float) -> IMailbox:
+        directory, name = self._enter("mailbox", path)
+        if path in self._locked:
+            raise OSError(errno.EAGAIN, f"another program has kept it locked for {patience:g} s", path)
+        inode = directory.entries.get(name)
+        if inode is None:
+            self._needInode(path)
+            inode = self._made(directory, name)
+            directory.sync()
+        if not isinstance(inode, PlainFile):
+            raise OSError(errno.EINVAL, "it is not a plain file", path)
+        if inode.links > 1:
+            raise OSError(errno.EMLINK, "it has more than one name (a hard link)", path)
+        mailbox = SimulatedMailbox(self, path, inode)
+        self._open[id(mailbox)] = self._locked[path] = mailbox
+        self.end()
+        return mailbox
+
+    def beneath(self, root: str) -> IDisk:
+        # There are no symbolic links here.
+        return self
+
+    def isDirectory(self, path: str) -> bool:
+        self.begin("isDirectory", path, changes=False)
+        return self._isDirectory(path)
 
     def readTrusted(self, directory: str, name: str, owners: Sequence[int], most: int) -> bytes:
         """Everything belongs to everybody here."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import IFile
+from pysmtpd.interfaces.platform import IFile, IMailbox
 from pysmtpd.testing.inodes import Inode, PlainFile
 
 if TYPE_CHECKING:
@@ -76,3 +76,20 @@ class SimulatedFile:
         disk = self._checked()
         disk.begin(operation, self.path, changes)
         return disk
+
+
+@implementer(IMailbox)
+class SimulatedMailbox(SimulatedFile):
+    """An mbox file, locked."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, disk: SimulatedDisk, path: str, inode: Inode) -> None:
+        super().__init__(disk, path, inode, True)
+        self.size = inode.size()
+
+    def cutBack(self) -> None:
+        disk = self._begin("cutBack")
+        assert isinstance(self._inode, PlainFile)
+        self._inode.cut(self.size)
+        disk.end()

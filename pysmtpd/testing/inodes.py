@@ -36,7 +36,7 @@ class Inode:
 
 
 class PlainFile(Inode):
-    """A file that only grows, as the interface has it: so what is durable is its beginning."""
+    """A file that only grows, as the interface has it: so what is durable is its beginning. A mailbox is cut back to what it was."""
 
     __slots__ = ("_synced", "data")
 
@@ -56,6 +56,11 @@ class PlainFile(Inode):
 
     def sync(self) -> None:
         self._synced = len(self.data)
+
+    def cut(self, size: int) -> None:
+        """Take away what is beyond C{size}."""
+        del self.data[size:]
+        self._synced = min(self._synced, size)
 
     def powerCut(self, random: Random, seen: set[int]) -> None:
         tail = len(self.data) - self._synced

@@ -126,4 +126,6 @@ class SimulatedPlatform:
         next.wallOffset = self.wallOffset
         next.trustAD = self.trustAD
         next.processes.programs = self.processes.programs
+        next.processes.commands = self.processes.commands
+        next.processes.called = self.processes.called
         return next

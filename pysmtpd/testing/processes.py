@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -11,7 +12,8 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import IProcesses
+from pysmtpd.interfaces.platform import IFile, IProcesses
+from pysmtpd.model.task import Exit
 from pysmtpd.testing.clock import SimulatedClock
 
 SIGNALS = {"HUP": 1, "INT": 2, "KILL": 9, "TERM": 15}
@@ -102,18 +104,53 @@ class ScriptedProcess:
             self.exit(signal=SIGNALS.get(name, signalID if isinstance(signalID, int) else 15))
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A command that was run to its end, with all that it was given."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: str
+    content: bytes
+    limit: float
+
+
 @implementer(IProcesses)
 class SimulatedProcesses:
     """Nothing runs unless a test says how.
 
     @ivar programs: by absolute path: called with the L{ScriptedProcess}, to play it.
     @ivar spawned: all that were started.
+    @ivar commands: by first word: called with what it was given, to say how it ends. It is run in no time at all; let it say C{isLate} for
+        one that takes too long, and see L{pysmtpd.testing.workers.SimulatedWorkers.delays} for one that takes long.
+    @ivar called: all that were run to their end.
     """
 
     def __init__(self, clock: SimulatedClock) -> None:
         self._clock = clock
         self.programs: dict[str, Callable[[ScriptedProcess], object]] = {}
         self.spawned: list[ScriptedProcess] = []
+        self.commands: dict[str, Callable[[Called], Exit]] = {}
+        self.called: list[Called] = []
+        self._isOver = False
+
+    def command(
+        self, argv: Sequence[str], environment: Mapping[str, str], directory: str, content: IFile, limit: float
+    ) -> Exit:
+        play = self.commands.get(argv[0])
+        if play is None:
+            return Exit(failure=f"no command of this world (see SimulatedProcesses.commands): {argv[0]}")
+        if self._isOver:
+            return Exit(isLate=True)
+        octets = b""
+        while part := content.readAt(len(octets), 65_536):
+            octets += part
+        called = Called(tuple(argv), dict(environment), directory, octets, limit)
+        self.called.append(called)
+        return play(called)
+
+    def endCommands(self) -> None:
+        self._isOver = True
 
     def spawn(
         self, protocol: Any, argv: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[int, int | str]

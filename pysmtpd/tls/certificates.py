@@ -86,6 +86,10 @@ class Certificates:
         context = self._clientContexts.get(kind)
         if context is None:
             pki = self._usable(kind.pki) if kind.pki else None
+            if pki is not None and pki.spec.cert != kind.cert:
+                raise LookupError(f"pki {kind.pki} is another certificate now")
+            if kind.ca and kind.ca in self.ca and self.ca[kind.ca].cert != kind.anchors:
+                raise LookupError(f"ca {kind.ca} is another one now")
             try:
                 context = clientContext(pki, self._vouching(kind.ca), kind.ciphers, kind.protocols)
             except ValueError as error:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pysmtpd.model.config import PkiSpec
 from pysmtpd.tls.names import certificateNames, isCovered
 
-SOON = timedelta(days=14)
+SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

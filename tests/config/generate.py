@@ -430,7 +430,6 @@ class Generator:
         interface = self.random.choice(("lo", "127.0.0.1", '"::1"', "127.0.0.1", "lo inet4", "lo inet6"))
         self.ports += 1
         options: list[str] = [f"port {self.ports}"]
-        system = ""
         pki = self.known("pki")
         if pki and self.chance(0.5):
             mode = self.random.choice(("tls", "tls-require", "tls-require verify", "smtps", "smtps verify"))
@@ -446,7 +445,7 @@ class Generator:
                     options.append(f"{word} {self.aMap(('ann', 'ben'), ('hash', 'other'))}")
                 else:
                     self.use(f"{word} of the system")
-                    system = word
+                    options.append(word)
             if self.chance(0.3) and not self.isOlder:
                 self.use("listen ciphers")
                 options.append(f"ciphers {self.text('HIGH')}")
@@ -482,8 +481,6 @@ class Generator:
                 )
             )
         self.random.shuffle(options)
-        # Not before a word of our own, which would be taken for its table.
-        options.append(system)
         self.lines.append(f"listen on {interface} {' '.join(options)}")
 
     def proxy(self) -> str:

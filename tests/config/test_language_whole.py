@@ -87,6 +87,18 @@ class ListenerTests(SynchronousTestCase):
         self.assertTrue(any("believes whoever" in warning for warning in config.warnings))
         self.assertIn("cannot be combined", problems("listen on lo proxy-v2 proxy from x" + REJECT)[0])
 
+    def test_ownWordsBehindAuth(self) -> None:
+        """They are no table: a single value cannot be one there."""
+        for option in (
+            "submission",
+            "bare-newline normalise",
+            "xclient 192.0.2.1",
+            "proxy from 192.0.2.1",
+            "auth-without-tls",
+        ):
+            listener = read(f"{PKI}listen on lo tls pki a.example auth {option}{REJECT}").listeners[0]
+            self.assertEqual((listener.auth, listener.authTable), (AuthMode.REQUIRED, None), option)
+
     def test_submission(self) -> None:
         config = read("listen on lo port 587\nlisten on lo port 26 submission\nlisten on lo port 2525" + REJECT)
         self.assertEqual([listener.submission for listener in config.listeners], [True, True, False])

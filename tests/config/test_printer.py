@@ -77,13 +77,6 @@ class RoundTripTests(SynchronousTestCase):
         line = lexer.nextLine() or []
         self.assertEqual([token.text for token in line], ["x", text, "y"])
 
-    def test_authOfTheSystemBesideOwnWords(self) -> None:
-        """A word of our own behind it would be taken for its table."""
-        config = read(
-            "pki a cert c key k\nlisten on lo port 26 tls pki a submission bare-newline normalise xclient 192.0.2.1 auth\nmatch reject\n"
-        )
-        self.assertEqual(comparable(read(printed(config))), comparable(config))
-
     def test_nothingButDefaults(self) -> None:
         config = read("match reject\n")
         self.assertEqual(comparable(read(printed(config))), comparable(config))

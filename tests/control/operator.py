@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.protocol import ClientFactory
@@ -39,6 +40,16 @@ class Operator:
             answer.raiseException()
         result: dict[str, Any] = answer
         return result
+
+    def whole(self, name: str, **arguments: Any) -> Any:
+        """The value of an answer that comes in pieces."""
+        data, cursor = b"", ""
+        while True:
+            answer = self.ask(name, cursor=cursor, **arguments)
+            data += answer["data"]
+            cursor = answer["cursor"]
+            if not cursor:
+                return json.loads(data)
 
     def rows(self, name: str) -> list[Any]:
         """All pages of a list."""

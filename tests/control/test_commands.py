@@ -360,6 +360,8 @@ class SchemaTests(CommandTestCase):
             "part": "mta",
             "verbose": True,
             "start": True,
+            "dry": True,
+            "supposed": {"recipients": ["ann@remote.test"]},
             "table": "<localnames>",
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +70,86 @@ def muteSocket() -> Iterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
         yield mute.getsockname()[1]
+
+
+_DOVECOT = """
+base_dir = {place}/run
+state_dir = {place}/state
+log_path = {place}/dovecot.log
+protocols = lmtp
+ssl = no
+default_internal_user = nobody
+default_internal_group = nogroup
+default_login_user = nobody
+first_valid_uid = 1
+mail_location = maildir:~/Maildir
+mail_plugins = quota
+lmtp_hdr_delivery_address = none
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%n {place}/users
+}}
+plugin {{
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_grace = 0
+}}
+service lmtp {{
+  unix_listener {place}/lmtp {{
+    mode = 0666
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+
+@contextmanager
+def dovecot(place: Path, users: Mapping[str, str]) -> Iterator[Path]:
+    """Dovecot's LMTP server. Needs root.
+
+    @param users: by name, with a quota rule for each; empty: none. All mail is in C{home} there, by the user's name.
+    @return: its UNIX socket. Its log is C{dovecot.log}.
+    """
+    nobody = pwd.getpwnam("nobody")
+    (place / "home").mkdir()
+    shutil.chown(place / "home", "nobody")
+    place.chmod(0o755)
+    lines = [
+        f"{name}::{nobody.pw_uid}:{nobody.pw_gid}::{place}/home/{name}::{rule and 'userdb_quota_rule=' + rule}"
+        for name, rule in users.items()
+    ]
+    (place / "users").write_text("\n".join((*lines, "")))
+    (place / "dovecot.conf").write_text(_DOVECOT.format(place=place))
+    path = place / "lmtp"
+    with (place / "output").open("wb") as output:
+        server = subprocess.Popen(
+            ["dovecot", "-F", "-c", str(place / "dovecot.conf")], stdout=output, stderr=output, env=environment()
+        )
+
+    def listens() -> bool:
+        if server.poll() is not None:
+            raise AssertionError(f"dovecot ended: {(place / 'output').read_text()}")
+        return path.exists()
+
+    try:
+        waitFor("dovecot", listens)
+        yield path
+    finally:
+        server.terminate()
+        try:
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 _POSTFIX_MAIN = """

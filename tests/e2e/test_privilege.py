@@ -81,7 +81,11 @@ ESTABLISHED = "01"
 LISTENING = "0A"
 
 
-class RootDaemonTests(SynchronousTestCase):
+class RootDaemonTestCase(SynchronousTestCase):
+    """
+    @ivar process: started by root; it leaves root behind by itself.
+    """
+
     command: tuple[str, ...] = (sys.executable, "-m", "pysmtpd")
 
     def setUp(self) -> None:
@@ -160,8 +164,8 @@ class RootDaemonTests(SynchronousTestCase):
         (found,) = [child for child in children(pid) if status(child)["PPid"] == str(pid)]
         return found
 
-    # --- tests
 
+class RootDaemonTests(RootDaemonTestCase):
     def test_everyProcessIsWhoItShouldBe(self) -> None:
         daemon = self.start()
         self.send("a@mail.test", "b@daemon.test")

@@ -185,3 +185,13 @@ class LocalSocketTests(SynchronousTestCase):
         submission = sent(here, peer)
         self.assertTrue(submission.prefix.startswith(b"Received: by "))
         self.assertEqual(submission.transaction.session.tag, "local")
+
+
+class HeaderTests(SynchronousTestCase):
+    def test_aMalformedOneIsTaken(self) -> None:
+        """What a header must be is a filter's business; it passes as it came."""
+        here = house()
+        peer = here.greeted()
+        peer.lines(MAIL, RCPT, "DATA")
+        self.assertEqual(peer.codes(peer.lines("Subject: x", "this is no field", "", "text", ".")), ["250"])
+        self.assertIn(b"\r\nthis is no field\r\n", here.submit.accepted[-1].content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -22,8 +22,8 @@ from pysmtpd.interfaces import (
     NoSuchItem,
     QueueError,
 )
-from pysmtpd.mda.maildir import Letter, storeAll
-from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packAnswer, takeFrames
+from pysmtpd.mda.wire import Answer, Frame, Kind, Status, exited, packAnswer, takeFrames
+from pysmtpd.mda.writers import deliverWhole
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Action, Config, MdaLimits, Method
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, Message
@@ -34,6 +34,7 @@ from pysmtpd.model.question import UserInfo
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery, Lease
 from pysmtpd.model.schedule import Kind as Work
+from pysmtpd.model.task import Account, Exit, Task
 from pysmtpd.testing.platform import SimulatedPlatform
 
 CONTENT = b"From: a@client.test\r\nSubject: test\r\n\r\nHello.\r\n"
@@ -146,10 +147,13 @@ class HeldHosts:
     """Deliveries end when a test says so."""
 
     def __init__(self) -> None:
-        self.pending: list[tuple[str, Mapping[str, Any], Deferred[str]]] = []
+        self.pending: list[tuple[str, Any, Deferred[str]]] = []
+        self.accounts: list[Account] = []
         self.isInstant = False
 
-    def deliver(self, user: str, task: Mapping[str, Any], body: Any) -> Deferred[str]:
+    def deliver(self, account: Account, task: Task, body: Any) -> Deferred[str]:
+        user = account.name
+        self.accounts.append(account)
         done: Deferred[str] = Deferred()
         if self.isInstant:
             return succeed(f"/new/{user}")
@@ -225,17 +229,23 @@ class InMemoryHost:
             self._store(pieces[0]._replace(letter=frame.letter), b"".join(piece.content for piece in pieces))
         elif frame.kind is Kind.ABORT:
             del self._pieces[frame.letter]
+        elif frame.kind is Kind.STOP:
+            self._platform.processes.endCommands()
         else:
             self._pieces.setdefault(frame.letter, []).append(frame)
             self.say(Answer(frame.letter, Status.NEXT))
 
     def _store(self, frame: Frame, content: bytes) -> None:
-        directory = frame.path.replace("~", f"/home/{self.user}")
-        result = storeAll(self._platform.disk, [Letter(directory, frame.name, (content,))])[0]
-        if isinstance(result, OSError):
-            self.say(Answer(frame.letter, Status.FAILED, result.errno or 5, result.strerror or ""))
-        else:
-            self.say(Answer(frame.letter, Status.STORED, 0, result))
+        assert frame.task is not None
+        platform = self._platform
+        try:
+            result = deliverWhole(platform.disk, platform.processes, f"/home/{self.user}", frame.task, (content,))
+        except OSError as error:
+            self.say(Answer(frame.letter, Status.FAILED, error.errno or 5, error.strerror or ""))
+            return
+        self.say(
+            exited(frame.letter, result) if isinstance(result, Exit) else Answer(frame.letter, Status.STORED, 0, result)
+        )
 
     def say(self, answer: Answer) -> None:
         self.sayOctets(packAnswer(answer))
@@ -259,6 +269,7 @@ class FakeHelper:
 
     @ivar hosts: all that were ever started.
     @ivar refused: users for whom there is none.
+    @ivar mailboxes: users whose mailbox was asked for; it is made.
     """
 
     def password(self, user: str, password: bytes, peer: str) -> Deferred[bool]:
@@ -268,15 +279,23 @@ class FakeHelper:
         self.isAlive = True
         self.hosts: list[InMemoryHost] = []
         self.refused: set[str] = set()
+        self.mailboxes: list[str] = []
         self._platform = platform
 
     def forward(self, user: UserInfo, protocol: IProtocol) -> Deferred[None]:
         return fail(HelperFailed("no .forward here"))
 
-    def host(self, user: str, protocol: IProtocol) -> Deferred[None]:
+    def host(self, account: Account, protocol: IProtocol) -> Deferred[None]:
         done: Deferred[None] = Deferred()
-        self._platform.clock.callLater(0.05, self._start, user, protocol, done)
+        self._platform.clock.callLater(0.05, self._start, account.key, protocol, done)
         return done
+
+    def mailbox(self, user: str) -> Deferred[None]:
+        self.mailboxes.append(user)
+        if user in self.refused:
+            return fail(HelperFailed("there is no such user"))
+        self._platform.disk.write(f"/var/mail/{user}", b"")
+        return succeed(None)
 
     def _start(self, user: str, protocol: Any, done: Deferred[None]) -> None:
         if user in self.refused:

@@ -11,6 +11,7 @@ from pysmtpd.interfaces import DeliveryRefused, QueueError
 from pysmtpd.mda.helperhosts import IDLE, PATIENCE, WHOLE, HelperHosts
 from pysmtpd.mda.wire import Answer, Status
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.task import Account, CommandTask, Exit, MboxTask
 from pysmtpd.testing.platform import SimulatedPlatform
 from tests.mda.fakes import FakeBody, FakeHelper
 from tests.mda.test_hosts import FULL, task
@@ -27,7 +28,7 @@ class HelperHostsTestCase(SynchronousTestCase):
         self.hosts = HelperHosts(self.platform, self.helper, self.maxHosts)
 
     def deliver(self, user: str, name: str = "letter", body: FakeBody | None = None) -> Deferred[str]:
-        return self.hosts.deliver(user, task(name), body or FakeBody())
+        return self.hosts.deliver(Account(user), task(name), body or FakeBody())
 
     def pass_(self, seconds: float = 1.0) -> None:
         self.platform.timeline.run(seconds)
@@ -203,3 +204,115 @@ class CloseTests(HelperHostsTestCase):
 
     def test_neverUsed(self) -> None:
         self.successResultOf(self.hosts.close())
+
+
+class TaskTests(HelperHostsTestCase):
+    def mbox(self, user: str = "bob", isSystem: bool = True) -> Deferred[str]:
+        return self.hosts.deliver(Account(user), MboxTask(f"/var/mail/{user}", "From a b", b"", isSystem), FakeBody())
+
+    def command(self, body: FakeBody | None = None, limit: float = 1000.0) -> Deferred[str]:
+        return self.hosts.deliver(Account("bob"), CommandTask(("/bin/filter",), {}, "/", limit), body or FakeBody())
+
+    def test_mbox(self) -> None:
+        self.platform.disk.directory("/var/mail")
+        done = self.mbox()
+        self.pass_()
+        self.assertEqual(self.successResultOf(done), "/var/mail/bob")
+        self.assertTrue(self.platform.disk.read("/var/mail/bob").startswith(b"From a b\nFrom: a@client.test\n"))
+        self.assertEqual(self.helper.mailboxes, [])
+
+    def test_aMailboxThatTheUserMayNotMake(self) -> None:
+        """Root makes it, once."""
+        self.platform.disk.fail("mailbox", errno.EACCES)
+        done = self.mbox()
+        self.pass_()
+        self.assertEqual(self.successResultOf(done), "/var/mail/bob")
+        self.assertEqual(self.helper.mailboxes, ["bob"])
+
+    def test_aMailboxThatNobodyMayMake(self) -> None:
+        self.helper.refused.add("bob")
+        self.platform.disk.fail("mailbox", errno.EACCES)
+        self.platform.disk.directory("/home")
+        done = self.mbox()
+        self.pass_()
+        self.refusal(done)
+        self.flushLoggedErrors()
+
+    def test_rootMakesNoOtherFile(self) -> None:
+        self.platform.disk.fail("mailbox", errno.EACCES, times=None)
+        done = [self.mbox(isSystem=False)]
+        account = Account("bob", 5000, 5000, "/srv/bob")
+        done.append(self.hosts.deliver(account, MboxTask("/var/mail/bob", "From a b", b"", True), FakeBody()))
+        self.pass_()
+        for each in done:
+            self.assertEqual(self.refusal(each).enhanced, "4.2.0")
+        self.assertEqual(self.helper.mailboxes, [])
+
+    def test_command(self) -> None:
+        self.platform.processes.commands["/bin/filter"] = lambda called: Exit()
+        for body in (FakeBody(), FakeBody(b"x" * (WHOLE + 1))):
+            done = self.command(body)
+            self.pass_()
+            self.assertEqual(self.successResultOf(done), "/bin/filter")
+        self.platform.processes.commands["/bin/filter"] = lambda called: Exit(67, output="who\u2028?")
+        done = self.command()
+        self.pass_()
+        failure = self.failureResultOf(done, DeliveryRefused)
+        assert isinstance(failure.value, DeliveryRefused)
+        self.assertEqual(str(failure.value.reply), "550 5.1.1 Command failed: EX_NOUSER: who??")
+
+    def test_aHostThatSaysThatACommandIsStored(self) -> None:
+        done = self.command()
+        self.pass_(0.055)
+        host = self.helper.hosts[0]
+        host.isSilent = True
+        host.say(Answer(host.frames[0].letter, Status.STORED, 0, "/x"))
+        self.refusal(done)
+
+    def test_aHostThatSaysRubbishAboutACommand(self) -> None:
+        done = self.command()
+        self.pass_(0.055)
+        host = self.helper.hosts[0]
+        host.isSilent = True
+        host.say(Answer(host.frames[0].letter, Status.EXITED, 0, "[0]"))
+        self.refusal(done)
+
+    def test_aCommandMayTakeItsTime(self) -> None:
+        """A host that has nothing else need not speak meanwhile; where it has letters, those are waited for as ever."""
+        done = self.command(limit=1000.0)
+        self.pass_(0.055)
+        self.helper.hosts[0].isSilent = True
+        self.platform.timeline.run(1000)
+        self.assertNoResult(done)
+        letter = self.deliver("bob")
+        self.platform.timeline.run(PATIENCE - 1)
+        self.assertNoResult(letter)
+        self.platform.timeline.run(PATIENCE)
+        self.refusal(letter)
+        self.refusal(done)
+
+    def test_aCommandWhoseEndNobodyTells(self) -> None:
+        done = self.command(limit=10.0)
+        self.pass_(0.055)
+        self.helper.hosts[0].isSilent = True
+        self.platform.timeline.run(2 * PATIENCE + 20)
+        self.refusal(done)
+
+    def test_closeEndsCommands(self) -> None:
+        done = self.command()
+        self.pass_(0.055)
+        self.hosts.close()
+        self.assertEqual([frame.kind.name for frame in self.helper.hosts[0].frames], ["WHOLE", "STOP"])
+        self.pass_()
+        self.refusal(done)
+
+    def test_oneHostForAnId(self) -> None:
+        """However many names a table gives to it."""
+        done = []
+        for name in ("ann", "bob", "cid"):
+            self.platform.disk.directory(f"/srv/{name}")
+            account = Account(name, 5000, 5001, f"/srv/{name}")
+            done.append(self.hosts.deliver(account, task(path=f"/srv/{name}/Maildir"), FakeBody()))
+        self.pass_()
+        self.assertEqual(self.successResultOf(done[2]), "/srv/cid/Maildir/new/letter")
+        self.assertEqual(self.helper.running(), ["5000:5001"])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.mda.wire import Answer, Frame, Kind, Status, packFrame, takeAnswers
+from pysmtpd.mda.wire import Answer, Frame, Kind, Status, asExit, packFrame, takeAnswers
+from pysmtpd.model.task import CommandTask, Exit, MaildirTask, MboxTask
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -61,7 +64,7 @@ class HostTests(SynchronousTestCase):
     def test_manyAtOnce(self) -> None:
         """Into a Maildir that is not there yet, by all threads at once."""
         frames = [
-            Frame(number, Kind.WHOLE, "~/Maildir", f"letter{number}", b"Number: %d\r\n" % number)
+            Frame(number, Kind.WHOLE, MaildirTask("~/Maildir", f"letter{number}"), b"Number: %d\r\n" % number)
             for number in range(200)
         ]
         self.say(*frames)
@@ -73,7 +76,7 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(list(Path(self.home, "Maildir", "tmp").iterdir()), [])
 
     def test_pieces(self) -> None:
-        self.say(Frame(1, Kind.BEGIN, f"{self.home}/other/", "large", b"Return-Path: <>\r\n"))
+        self.say(Frame(1, Kind.BEGIN, MaildirTask(f"{self.home}/other/", "large"), b"Return-Path: <>\r\n"))
         self.assertEqual(self.answers(1), [Answer(1, Status.NEXT)])
         for _ in range(5):
             self.say(Frame(1, Kind.PIECE, content=b"0123456789\r\n" * 4000))
@@ -84,7 +87,9 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(self.stored("large", "other"), b"Return-Path: <>\n" + b"0123456789\n" * 20_000)
 
     def test_abort(self) -> None:
-        self.say(Frame(1, Kind.BEGIN, "~/Maildir", "large", b"x"), Frame(1, Kind.ABORT), Frame(1, Kind.END))
+        self.say(
+            Frame(1, Kind.BEGIN, MaildirTask("~/Maildir", "large"), b"x"), Frame(1, Kind.ABORT), Frame(1, Kind.END)
+        )
         self.assertEqual([answer.status for answer in self.answers(2)], [Status.NEXT, Status.FAILED])
         for folder in ("tmp", "new"):
             self.assertEqual(list(Path(self.home, "Maildir", folder).iterdir()), [])
@@ -106,23 +111,85 @@ class HostTests(SynchronousTestCase):
             ("~other/Maildir", "a"),
             ("~/a\0b", "a"),
         ]
-        self.say(*(Frame(number, Kind.WHOLE, path, name) for number, (path, name) in enumerate(wrong)))
+        self.say(*(Frame(number, Kind.WHOLE, MaildirTask(path, name)) for number, (path, name) in enumerate(wrong)))
         answers = self.answers(len(wrong))
         self.assertEqual({answer.status for answer in answers}, {Status.FAILED}, answers)
-        self.say(*(Frame(number, Kind.BEGIN, path, name) for number, (path, name) in enumerate(wrong)))
+        self.say(*(Frame(number, Kind.BEGIN, MaildirTask(path, name)) for number, (path, name) in enumerate(wrong)))
         self.assertEqual({answer.status for answer in self.answers(len(wrong))}, {Status.FAILED})
         self.assertEqual(list(Path(self.home).iterdir()), [])
 
     def test_oneThatFailsIsNotAnothersTrouble(self) -> None:
         Path(self.home, "file").write_text("not a directory")
         self.say(
-            Frame(1, Kind.WHOLE, "~/file", "a", b"x"),
-            Frame(2, Kind.WHOLE, "~/Maildir", "b", b"x"),
+            Frame(1, Kind.WHOLE, MaildirTask("~/file", "a"), b"x"),
+            Frame(2, Kind.WHOLE, MaildirTask("~/Maildir", "b"), b"x"),
         )
         answers = {answer.letter: answer for answer in self.answers(2)}
         self.assertEqual(answers[1].status, Status.FAILED)
         self.assertTrue(answers[1].text)
         self.assertEqual(answers[2].status, Status.STORED)
+
+    def test_aMailbox(self) -> None:
+        self.say(
+            Frame(
+                1, Kind.WHOLE, MboxTask("~/mbox", "From a b", b"Return-Path: <a>\r\n"), b"Subject: x\r\n\r\nFrom me\r\n"
+            ),
+            Frame(2, Kind.BEGIN, MboxTask("~/mbox", "From c d")),
+        )
+        self.assertEqual(
+            {answer.letter: answer.status for answer in self.answers(2)}, {1: Status.STORED, 2: Status.NEXT}
+        )
+        self.say(Frame(2, Kind.PIECE, content=b"Large"))
+        self.answers(1)
+        self.say(Frame(2, Kind.END))
+        self.assertEqual(self.answers(1), [Answer(2, Status.STORED, 0, f"{self.home}/mbox")])
+        self.assertEqual(
+            Path(self.home, "mbox").read_text(),
+            "From a b\nReturn-Path: <a>\nSubject: x\n\n>From me\n\nFrom c d\nLarge\n\n",
+        )
+
+    def test_aCommand(self) -> None:
+        task = CommandTask(
+            ("/bin/sh", "-c", "cat > got; pwd; exit 75"), {"A": "b"}, self.home, 20, b"Return-Path: <>\r\n"
+        )
+        self.say(Frame(1, Kind.WHOLE, task, b"Hi\r\n"))
+        (answer,) = self.answers(1)
+        self.assertEqual(asExit(answer), Exit(75, 0, False, "", str(Path(self.home).resolve())))
+        self.assertEqual(Path(self.home, "got").read_bytes(), b"Return-Path: <>\nHi\n")
+
+    def test_aSlowCommandDelaysNobody(self) -> None:
+        slow = CommandTask(("/bin/sleep", "60"), {}, "/", 0.5)
+        self.say(*(Frame(number, Kind.WHOLE, slow) for number in range(20)))
+        self.say(Frame(99, Kind.WHOLE, MaildirTask("~/Maildir", "a"), b"x"))
+        answers = self.answers(21)
+        self.assertEqual((answers[0].letter, answers[0].status), (99, Status.STORED))
+        self.assertEqual({asExit(answer).isLate for answer in answers[1:]}, {True})
+
+    def test_commandsEndWithTheDaemon(self) -> None:
+        """Nobody would hear how they end, and their mail is delivered again."""
+        task = CommandTask(("/bin/sh", "-c", "echo $$ > pid; sleep 60; echo done > done"), {}, self.home)
+        self.say(Frame(1, Kind.WHOLE, task))
+        pid = Path(self.home, "pid")
+        deadline = time.monotonic() + 20
+        while not (pid.exists() and pid.read_text()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        self.connection.close()
+        self.assertEqual(self.process.wait(20), 0)
+        while True:
+            self.assertLess(time.monotonic(), deadline)
+            try:
+                os.kill(int(pid.read_text()), 0)
+            except ProcessLookupError:
+                break
+            if Path(f"/proc/{int(pid.read_text())}/stat").read_text().split(")")[1].split()[0] == "Z":
+                # Nobody takes the dead away here.
+                break
+
+    def test_stop(self) -> None:
+        task = CommandTask(("/bin/sleep", "60"), {}, "/")
+        self.say(Frame(1, Kind.WHOLE, task), Frame(0, Kind.STOP), Frame(2, Kind.WHOLE, task))
+        self.assertEqual({asExit(answer).isLate for answer in self.answers(2)}, {True})
 
     def test_endsWhenTheDaemonHangsUp(self) -> None:
         self.connection.close()
@@ -143,18 +210,30 @@ class HostTests(SynchronousTestCase):
             ours,
             [
                 "pysmtpd.mda",
+                "pysmtpd.mda.command",
                 "pysmtpd.mda.host",
                 "pysmtpd.mda.maildir",
+                "pysmtpd.mda.mbox",
+                "pysmtpd.mda.spooled",
                 "pysmtpd.mda.wire",
+                "pysmtpd.mda.writers",
+                "pysmtpd.model",
+                "pysmtpd.model.task",
                 "pysmtpd.platform",
+                "pysmtpd.platform.beneath",
+                "pysmtpd.platform.commands",
+                "pysmtpd.platform.file",
                 "pysmtpd.platform.files",
+                "pysmtpd.platform.mailbox",
                 "pysmtpd.platform.trusted",
                 "pysmtpd.privilege",
                 "pysmtpd.privilege.__main__",
                 "pysmtpd.privilege.drop",
                 "pysmtpd.privilege.forward",
                 "pysmtpd.privilege.helper",
+                "pysmtpd.privilege.mailbox",
                 "pysmtpd.privilege.password",
+                "pysmtpd.privilege.refused",
                 "pysmtpd.privilege.wire",
             ],
         )

@@ -9,7 +9,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.platform import files
+from pysmtpd.platform import file as fileModule
 from pysmtpd.platform.disk import RealDisk
 
 
@@ -62,7 +62,7 @@ class RealDiskTests(SynchronousTestCase):
         def note(descriptor: int) -> None:
             synced.append(os.fstat(descriptor).st_ino)
 
-        self.patch(files, "_dataSync", note)
+        self.patch(fileModule, "_dataSync", note)
         self.patch(os, "fsync", note)
         if hasattr(fcntl, "F_FULLFSYNC"):
             self.patch(fcntl, "fcntl", lambda descriptor, command: note(descriptor))

@@ -21,6 +21,8 @@ from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 
 
 class HelperTestCase(SynchronousTestCase):
+    hasIds = False
+
     def setUp(self) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="pysmtpd-"))
         self.addCleanup(shutil.rmtree, self.place, True)
@@ -34,6 +36,7 @@ class HelperTestCase(SynchronousTestCase):
                 ("gone", "key"): str(self.place / "gone.key"),
                 ("odd", "key"): str(self.place),
             },
+            hasIds=self.hasIds,
         )
         self.addCleanup(self._end)
 
@@ -128,6 +131,37 @@ class HostTests(HelperTestCase):
         """Nothing else in a request has a meaning: neither ids nor commands."""
         for more in ({"uid": 0}, {"argv": ["/bin/sh"]}):
             self.assertEqual(self.ask(verb="host", user="no-such-user", **more), "there is no such user")
+
+    def test_idsOnlyWithAUserbase(self) -> None:
+        self.assertIn("no userbase", self.ask(verb="ids", uid=5000, gid=5000))
+
+    def test_mailboxes(self) -> None:
+        """Of users of the system, by their names."""
+        self.assertEqual(self.ask(verb="mailbox", user="root"), "nothing is delivered as root")
+        for user in ("no-such-user", "", "../x", None, 5000):
+            self.ask(verb="mailbox", user=user)
+
+
+class IdsTests(HelperTestCase):
+    hasIds = True
+
+    def test_neverAsRoot(self) -> None:
+        for uid, gid in (
+            (0, 5000),
+            (5000, 0),
+            (-1, 5000),
+            (5000, -1),
+            (2**32, 5000),
+            (True, 5000),
+            ("5000", 5000),
+            (None, None),
+        ):
+            self.assertEqual(self.ask(verb="ids", uid=uid, gid=gid), "nothing is delivered as root")
+
+    def test_noGroupOfTheSystem(self) -> None:
+        """Such as disk or shadow."""
+        for gid in (6, 42):
+            self.assertIn("one of the system's", self.ask(verb="ids", uid=54321, gid=gid))
 
 
 class ProtocolTests(HelperTestCase):

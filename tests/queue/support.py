@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, IPlatform, IWorkers, Space
+from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, IMailbox, IPlatform, IWorkers, Space
 
 START = 1_700_000_000.0
 
@@ -165,6 +165,18 @@ class CrashDisk:
         self._failure = errno.ENOSPC
         self._databases: list[sqlite3.Connection] = []
         os.makedirs(real, exist_ok=True)
+
+    def temporary(self) -> IFile:
+        raise NotImplementedError
+
+    def mailbox(self, path: str, patience: float) -> IMailbox:
+        raise NotImplementedError
+
+    def beneath(self, root: str) -> IDisk:
+        raise NotImplementedError
+
+    def isDirectory(self, path: str) -> bool:
+        raise NotImplementedError
 
     def tick(self, isWrite: bool) -> None:
         if self._untilDeath is not None:

@@ -255,10 +255,10 @@ class CheckTests(Case):
         self.assertProblem("expired on ")
 
     def test_expiresSoon(self) -> None:
-        self.add("mail.example.org", "mail.example.org", end=13 * DAY)
-        self.assertProblem("expires on ", "in 13 days")
+        self.add("mail.example.org", "mail.example.org", end=29 * DAY)
+        self.assertProblem("expires on ", "in 29 days")
         self.files.clear()
-        self.add("mail.example.org", "mail.example.org", end=14 * DAY)
+        self.add("mail.example.org", "mail.example.org", end=30 * DAY)
         self.assertEqual(self.check(), [])
 
     def test_notYetValid(self) -> None:

@@ -1,0 +1,157 @@
+"""The generations of the configuration that are alive: each with its tables, which it shares with its neighbours where they are the same.
+
+A session keeps the generation that it began with; an attempt to deliver takes the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from pysmtpd.interfaces import ITable
+from pysmtpd.model.config import NOWHERE, Config, ListenerSpec, TableSpec
+from pysmtpd.model.decision import Where
+
+MOST = 4
+"""Generations that are alive at one time; for more, the sessions of the oldest one have to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """
+    @ivar number: from 1.
+    @ivar since: wall-clock seconds.
+    """
+
+    number: int
+    config: Config
+    tables: Mapping[str, ITable]
+    since: float
+
+
+class Generations:
+    """
+    @ivar newest: the one that new sessions get.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tables: Mapping[str, ITable],
+        now: Callable[[], float],
+        sessionsOf: Callable[[Config], int],
+        retire: Callable[[Config], None],
+    ) -> None:
+        """
+        @param sessionsOf: how many sessions a generation has.
+        @param retire: end its sessions, as soon as each can.
+        """
+        self._now = now
+        self._sessionsOf = sessionsOf
+        self._retire = retire
+        self.newest = Generation(1, config, tables, now())
+        self._older: dict[int, Generation] = {}
+        self._retired: dict[int, None] = {}
+
+    def add(self, config: Config, tables: Mapping[str, ITable]) -> Generation:
+        """This one is the newest from now on."""
+        before = self.newest
+        self._older[id(before.config)] = before
+        self.newest = Generation(before.number + 1, config, tables, self._now())
+        self._forget()
+        alive = [key for key in self._older if key not in self._retired]
+        for key in alive[: max(0, len(alive) + 1 - MOST)]:
+            self._retired[key] = None
+            self._retire(self._older[key].config)
+        return self.newest
+
+    def tables(self, config: Config) -> Mapping[str, ITable]:
+        """Those of a generation."""
+        newest = self.newest
+        if config is newest.config:
+            return newest.tables
+        older = self._older.get(id(config))
+        return older.tables if older is not None else newest.tables
+
+    def __iter__(self) -> Iterator[tuple[Generation, int]]:
+        """Each that is alive, with its sessions; the newest first."""
+        self._forget()
+        for generation in (self.newest, *reversed(self._older.values())):
+            yield generation, self._sessionsOf(generation.config)
+
+    def _forget(self) -> None:
+        """Nobody needs a generation whose last session has ended."""
+        for key in [key for key, older in self._older.items() if not self._sessionsOf(older.config)]:
+            del self._older[key]
+            self._retired.pop(key, None)
+
+
+def isSameTable(one: TableSpec, other: TableSpec) -> bool:
+    """Do two tables say the same, wherever they stand?"""
+    return _unplaced(one) == _unplaced(other)
+
+
+def _unplaced(spec: TableSpec) -> TableSpec:
+    return replace(spec, name="", where=NOWHERE, backend=replace(spec.backend, where=NOWHERE))
+
+
+def unchangeable(old: Config, new: Config) -> list[tuple[Where, str]]:
+    """What a reload cannot change, with the place of each in the new file, or in the old one where the new one says nothing."""
+    found: list[tuple[Where, str]] = []
+    for what, before, after in (
+        ("queue", old.queueBackend, new.queueBackend),
+        ("scheduler", old.schedulerBackend, new.schedulerBackend),
+        ("stat", old.statBackend, new.statBackend),
+    ):
+        if (before.name, before.argument) != (after.name, after.argument):
+            where = after.where if after.where.line else before.where
+            found.append((where, f'the {what} backend is changed from "{before}" to "{after}"'))
+    for word, what, attributes in (
+        ("resolver", "the resolver is changed", ("resolver",)),
+        ("queue compression", "how the queue is stored is changed", ("queueCompression",)),
+        ("queue encryption", "how the queue is stored is changed", ("queueEncryption",)),
+        ("scheduler limit", "the limits of the scheduler are changed", ("scheduler",)),
+    ):
+        if any(getattr(old, name) != getattr(new, name) for name in attributes):
+            place = new.places.get(word) or old.places.get(word) or Where(new.file, 1)
+            found.append((place, what))
+    return found
+
+
+def changes(old: Config, new: Config) -> list[str]:
+    """What is different, in a few words each, for people."""
+    told: list[str] = []
+    if [replace(rule, where=NOWHERE) for rule in old.rules] != [replace(rule, where=NOWHERE) for rule in new.rules]:
+        told.append(f"{len(new.rules)} rules" if len(new.rules) != 1 else "1 rule")
+    actions = {name: replace(action, where=NOWHERE) for name, action in old.actions.items()}
+    told += _differences("action", actions, {name: replace(one, where=NOWHERE) for name, one in new.actions.items()})
+    tables = {name: _unplaced(spec) for name, spec in old.tables.items() if not name.startswith("<")}
+    after = {name: _unplaced(spec) for name, spec in new.tables.items() if not name.startswith("<")}
+    told += _differences("table", tables, after)
+    told += _differences("pki", _placeless(old.pki), _placeless(new.pki))
+    told += _differences("listener", _places(old), _places(new))
+    for what in ("smtp", "mta", "mda", "queue"):
+        if getattr(old, what) != getattr(new, what):
+            told.append(f"limits of {what}")
+    if old.serverName != new.serverName:
+        told.append(f"the server's name: {new.serverName}")
+    return told
+
+
+def _differences(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    told = [f"{what} {name} is new" for name in new if name not in old]
+    told += [f"{what} {name} is gone" for name in old if name not in new]
+    return told + [f"{what} {name} is changed" for name in new if name in old and old[name] != new[name]]
+
+
+def _placeless(pki: Mapping[str, object]) -> dict[str, object]:
+    return {name: replace(spec, where=NOWHERE) for name, spec in pki.items()}  # type: ignore[type-var]
+
+
+def _places(config: Config) -> dict[str, ListenerSpec]:
+    specs = [*config.listeners, *([config.socket] if config.socket is not None else [])]
+    return {
+        f"[{address}]:{spec.port}" if ":" in address else f"{address}:{spec.port}": replace(spec, where=NOWHERE)
+        for spec in specs
+        for address in spec.addresses or (spec.interface,)
+    }

@@ -1,0 +1,196 @@
+"""Long runs against the readers of what people write: C{python -m tests.e2e.fuzz [SECONDS [SEED]]}.
+
+smtpd.conf, values of aliases, included files, .forward, commands, table files, rewritten senders. Of each input: no traceback, no more than
+100 ms of CPU, no more than 50 MB; what is accepted comes back when it is written down again. A finding is printed with its seed and ends
+the run with status 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path as File
+from random import Random
+from time import monotonic, process_time
+from typing import TypeAlias
+
+from pysmtpd.config import ConfigErrors, Environment, load
+from pysmtpd.model.address import Path
+from pysmtpd.model.command import splitCommand
+from pysmtpd.model.config import SrsSpec
+from pysmtpd.model.srs import BadSrs, decode, encode
+from pysmtpd.ruleset.nodes import BadNode, formatNodes, parseLines, parseNodes
+
+SECONDS = 600
+MOST_TEXT = 16_384
+MOST_SECONDS = 0.1
+MOST_MEMORY = 50_000_000
+
+Target: TypeAlias = Callable[[str], None]
+
+SEEDS = {
+    "alias": (
+        "ann, ben@example.org, |/bin/x 'a b', /var/x, :include:/etc/x",
+        '"|/bin/x \\"a, b\\"", \\ann, "x\\\\y"',
+        "error:550 5.1.1 No, never",
+    ),
+    "forward": ("# away\n\\ann\nben@example.org, cid\n|exec x\n", '"|/bin/x a"\n\n/home/ann/mbox\n'),
+    "command": ('/bin/x -a \'b c\' "d \\" e" %{user.username[0:3]:lowercase|strip}', "sh -c 'a | b'", "X=1 a ~/b"),
+    "srs": ("SRS0=ABCDEFGH=AA=example.com=ann", "SRS1=ABCD=a.example==HHHH=AA=b.example=ann", "srs0+x-y=z"),
+}
+_WORDS = (
+    "\0",
+    "\n",
+    "\r",
+    '"',
+    "'",
+    "\\",
+    ",",
+    "|",
+    "/",
+    "@",
+    "{",
+    "}",
+    "(",
+    "=",
+    "$",
+    "%{",
+    "!",
+    "#",
+    "<",
+    ">",
+    "*",
+    "\t",
+    "é",
+    "\ud800",
+)
+
+
+def alias(text: str) -> None:
+    nodes = parseNodes(text)
+    if not any(isinstance(node, BadNode) for node in nodes):
+        assert parseNodes(formatNodes(nodes)) == nodes, "it does not come back"
+
+
+def forward(text: str) -> None:
+    nodes = tuple(node for _, node in parseLines(text))
+    if not any(isinstance(node, BadNode) for node in nodes):
+        written = "\n".join(formatNodes((node,)) for node in nodes)
+        assert tuple(node for _, node in parseLines(written)) == nodes, "it does not come back"
+
+
+def command(text: str) -> None:
+    try:
+        words = splitCommand(text)
+    except ValueError:
+        return
+    quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
+    assert splitCommand(quoted) == words, "it does not come back"
+
+
+def srs(text: str) -> None:
+    spec = SrsSpec("key")
+    try:
+        decode(spec, Path(text, "example.org"), 20_000)
+    except BadSrs:
+        made = encode(spec, Path(text or "x", "example.com"), "example.org", 20_000)
+        if made.local[:5] == "SRS0=":
+            assert decode(spec, made, 20_000) == Path(text or "x", "example.com"), "it does not come back"
+    else:
+        raise AssertionError("it was forged")
+
+
+def config(text: str) -> None:
+    def readFile(name: str) -> str:
+        if name != "smtpd.conf":
+            raise FileNotFoundError(2, "No such file", name)
+        return text
+
+    try:
+        load("smtpd.conf", readFile, Environment("mx.example.org", ("192.0.2.25",)))
+    except ConfigErrors:
+        return
+
+
+TARGETS: dict[str, Target] = {"alias": alias, "forward": forward, "command": command, "srs": srs, "config": config}
+
+
+def seeds() -> dict[str, tuple[str, ...]]:
+    examples = sorted((File(__file__).resolve().parents[2] / "docs" / "examples").glob("*.conf"))
+    return {**SEEDS, "config": tuple(example.read_text() for example in examples)}
+
+
+def mutated(random: Random, text: str, others: tuple[str, ...]) -> str:
+    for _ in range(random.randint(1, 8)):
+        at, to = sorted((random.randint(0, len(text)), random.randint(0, len(text))))
+        match random.randrange(7):
+            case 0:
+                text = text[:at] + text[to:]
+            case 1:
+                text = text[:at] + random.choice(_WORDS) + text[at:]
+            case 2:
+                text = text[:to] + text[at:to] + text[to:]
+            case 3:
+                other = random.choice(others)
+                text = text[:at] + other[random.randint(0, len(other)) :] + text[to:]
+            case 4:
+                text = text[:at] + chr(random.randrange(0x250)) + text[at + 1 :]
+            case 5:
+                text = text[:at] + text[at:to] * random.randint(2, 50) + text[to:]
+            case _:
+                text = text[:at] + random.choice(_WORDS) * random.choice((2, 100, 5000)) + text[at:]
+    return text[:MOST_TEXT]
+
+
+def tried(name: str, text: str, weighs: bool) -> str:
+    """What is wrong with how this input is taken; empty: nothing."""
+    start = process_time()
+    try:
+        TARGETS[name](text)
+    except Exception as error:
+        return repr(error)
+    taken = process_time() - start
+    if taken > MOST_SECONDS:
+        return f"{taken:.3f} seconds"
+    if not weighs:
+        return ""
+    # It makes everything slow, so it has a turn of its own.
+    tracemalloc.start()
+    try:
+        TARGETS[name](text)
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return f"{memory} octets" if memory > MOST_MEMORY else ""
+
+
+def run(seconds: float, seed: int) -> int:
+    """How many inputs were tried.
+
+    @raise SystemExit: one was not taken as it should be.
+    """
+    random = Random(seed)
+    corpus = seeds()
+    until = monotonic() + seconds
+    for name, texts in corpus.items():
+        # What is made at the first use is not the input's.
+        tried(name, texts[0], weighs=False)
+    tries = 0
+    while monotonic() < until:
+        name = random.choice(tuple(corpus))
+        text = mutated(random, random.choice(corpus[name]), corpus[name])
+        weighs = tries % 20 == 0
+        wrong = tried(name, text, weighs)
+        # Others use the machine, too.
+        if wrong and tried(name, text, weighs) and tried(name, text, weighs):
+            print(f"seed {seed}, try {tries}, {name}: {wrong}\n{text[:2000]!r}")
+            raise SystemExit(1)
+        tries += 1
+    return tries
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[1:3]]
+    duration = numbers[0] if numbers else SECONDS
+    print(f"{run(duration, numbers[1] if len(numbers) > 1 else 1)} inputs")
