@@ -26,7 +26,6 @@ UNBUILT: Mapping[str, Finder] = {
     "queue encryption": _said("queue encryption"),
     "admd": _said("admd"),
     "bounce": _said("bounce"),
-    "mta max-deferred": _said("mta max-deferred"),
     "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
 }
 

@@ -22,6 +22,7 @@ from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Destination, Envelope
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
@@ -30,10 +31,12 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory, Place
 from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
+from pysmtpd.mta.hoststats import HostStats
 from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.policy import IPolicies, NoPolicies
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
+from pysmtpd.mta.shown import Shown
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
 
@@ -47,15 +50,14 @@ failed the first is worth another try. The penalties of those that were tried le
 BARRED_TIME = 300.0
 """Seconds after which a host that a policy bars is looked at again."""
 
-MAX_SHOWN = 50
-"""Hosts of a relay that are shown to an operator."""
-
 GRACE = 10.0
 """Seconds that transactions under way get to end when we stop."""
 
 STOPPING = Reply(421, "Shutting down", "4.3.2")
 
 _MAX_ERRORS = 900
+_UNREACHED = "4.4.1"
+_OTHER = {"inet4": "inet6", "inet6": "inet4"}
 
 
 @implementer(IAgent, IRoutes)
@@ -106,6 +108,7 @@ class MtaAgent:
         self._gatherings: dict[Gathering, None] = {}
         self._placings: dict[int, tuple[Delivery, IOutcomes]] = {}
         self._lastPlacing = 0
+        self._hostStats = HostStats()
         self._envelopes = 0
         self._paused = False
         self._stopped: Deferred[None] | None = None
@@ -345,8 +348,11 @@ class MtaAgent:
 
     def _submit(self, usable: Sequence[tuple[Part, Sequence[Target]]], now: float) -> None:
         for key, parts, targets in group(usable):
-            target = self._pick(targets)
-            self._board.pool(target).submit(Task(key, parts, target, now))
+            target = self._pick(targets, now)
+            task = Task(key, parts, target, now)
+            if len(targets) > 1:
+                task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
+            self._board.pool(target).submit(task)
 
     def _choose(self, part: Part, levels: Sequence[Sequence[Target]], now: float) -> Sequence[Target]:
         """The usable hosts of the first level that has any: a level counts only when those before it are down."""
@@ -360,11 +366,19 @@ class MtaAgent:
                 return up
         return ()
 
-    def _pick(self, targets: Sequence[Target]) -> Target:
-        """Among equals: one that has a connection to spare, else the least loaded, else by chance (RFC 5321 5.1)."""
+    def _pick(self, targets: Sequence[Target], now: float) -> Target:
+        """Among equals: one that has a connection to spare, else the least loaded, else by chance (RFC 5321 5.1). Of a host that has
+        addresses of both families, those of the better one."""
         if len(targets) == 1:
             return targets[0]
         pools = self._board.pools
+        families = dict.fromkeys((target.host, target.family) for target in targets)
+        slower = self._board.slower
+        targets = [
+            target
+            for target in targets
+            if (target.host, _OTHER.get(target.family)) not in families or slower(target.host, now) != target.family
+        ]
         loads = [pools[target.key].load if target.key in pools else 0 for target in targets]
         least = min(loads)
         return self._platform.random.choice([each for each, load in zip(targets, loads, strict=True) if load == least])
@@ -434,11 +448,12 @@ class MtaAgent:
             reply = Reply(451, f"No host took it: {text}"[:_MAX_ERRORS], "4.4.1")
         self._refuse([part], Result.TEMPORARY, reply, remote=last)
 
-    def _moved(self, task: Task, label: str, source: str, reply: Reply, isLacking: bool) -> None:
+    def _moved(self, task: Task, connection: Connection, reply: Reply, isLacking: bool) -> None:
         """This host has not taken it, and another may."""
         key = task.target.key
+        refused = Refused(connection.label, connection.source, connection.tls, reply, isLacking)
         for part in task.parts:
-            part.refused[key.address, key.port] = Refused(label, source, reply, isLacking)
+            part.refused[key.address, key.port] = refused
         self._homeless([task])
 
     def _homeless(self, tasks: Sequence[Task]) -> None:
@@ -475,10 +490,15 @@ class MtaAgent:
         @param remote: the last host that was talked to.
         """
         name = part.relay.name
-        label, source = (remote.label, remote.source) if remote is not None else ("", "")
+        if result is Result.TEMPORARY and reply.enhanced == _UNREACHED:
+            now, most = self._platform.wallTime(), self._config().maxDeferred
+            for envelope in part.envelopes:
+                domain = envelope.destination.recipient.domain.lower()
+                self._hostStats.unreached(domain, str(reply), (envelope.id,), now, most)
+        label, source, tls = (remote.label, remote.source, remote.tls) if remote is not None else ("", "", "")
         self._tell(
             part.outcomes,
-            [Outcome(one.id, result, reply, label, label or name, source, retryAt) for one in part.envelopes],
+            [Outcome(one.id, result, reply, label, label or name, source, retryAt, tls) for one in part.envelopes],
         )
 
     def _giveBack(self, parts: Sequence[Part]) -> None:
@@ -504,16 +524,22 @@ class MtaAgent:
         replies: Sequence[Reply],
     ) -> None:
         self._stat.increment("mta.transaction")
-        label, source = connection.label, connection.source
+        label, source, tls = connection.label, connection.source, connection.tls
         results = []
+        again: list[EnvelopeId] = []
+        wallTime = self._platform.wallTime()
         for (_, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
+            domain = envelope.destination.recipient.domain.lower()
+            again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source))
+            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
             part.end()
+        if again:
+            self._releases.retry(again)
 
     def _tell(self, outcomes: IOutcomes, results: list[Outcome]) -> None:
         self._envelopes -= len(results)
@@ -534,12 +560,17 @@ class MtaAgent:
 
     # --- IRoutes
 
-    def forgive(self) -> None:
+    def forgive(self, name: str = "") -> int:
         """See L{IRoutes.forgive}."""
+        count = 0
         for pool in self._board.pools.values():
-            pool.forgive()
+            if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
+                count += 1
         for relay in self._directory.relays.values():
             relay.down = None
+        if not name:
+            self._sources.lacking.clear()
+        return count
 
     def foresee(
         self, config: Config, destination: Destination, sender: Path, asksDns: bool
@@ -551,42 +582,29 @@ class MtaAgent:
             foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime(), self._tables())
         )
 
-    def showRoutes(self) -> Sequence[Mapping[str, object]]:
-        now = self._clock.seconds()
-        return [
-            {
-                "protocol": pool.key.protocol,
-                "source": pool.key.source,
-                "host": pool.route.host.names,
-                "address": pool.key.address,
-                "port": pool.key.port,
-                "connections": len(pool.connections),
-                "idle": len(pool.idle),
-                "waiting": len(pool.waiting),
-                "delivered": pool.route.delivered,
-                "penalty": max(0.0, pool.penalty.until - now),
-                "error": pool.penalty.error,
-            }
-            for pool in self._board.pools.values()
-        ]
-
-    def showHosts(self) -> Sequence[Mapping[str, object]]:
-        return [
-            {"address": host.address, "name": host.names, "connections": host.connections}
-            for host in self._board.hosts.values()
-        ]
+    def _shown(self) -> Shown:
+        relays = list(self._directory.relays.values())
+        return Shown(self._platform, self._board, relays, self._paused and not self._board.stopping)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
-        return [
-            {
-                "relay": relay.name,
-                "backlog": relay.backlog,
-                "held": relay.held,
-                "hosts": relay.labels(MAX_SHOWN),
-                "error": relay.lastError,
-            }
-            for relay in self._directory.relays.values()
-        ]
+        return self._shown().relays()
+
+    def showRoutes(self) -> Sequence[Mapping[str, object]]:
+        return self._shown().routes()
+
+    def showHosts(self) -> Sequence[Mapping[str, object]]:
+        return self._shown().hosts()
+
+    def showConnections(self) -> Sequence[Mapping[str, object]]:
+        return self._shown().connections()
+
+    def showHostStats(self) -> Sequence[Mapping[str, object]]:
+        return self._hostStats.show(self._platform.wallTime())
+
+
+def _differ(one: Target, other: Target) -> bool:
+    """Are they of the two families?"""
+    return _OTHER.get(one.family) == other.family
 
 
 def _fromSource(level: Sequence[Target], address: str, helo: str) -> list[Target]:

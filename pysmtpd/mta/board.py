@@ -35,6 +35,9 @@ TICK = 1.0
 SWEEP = 600.0
 """Seconds between two sweeps of what is no longer used."""
 
+RACE_TIME = 600.0
+"""Seconds for which it is remembered by which family a host was reached sooner."""
+
 LAST = 5
 """One of so many connections of a source address is kept for hosts that have none: a few slow hosts must not have them all."""
 
@@ -63,8 +66,8 @@ class Board:
     @ivar decided: told of each transaction's end.
     @ivar homeless: told of tasks whose host turned out to be of no use.
     @ivar emptied: told when the last connection is gone, while stopping.
-    @ivar moved: told of a task that a host has not taken and another may take: the host, our address there, its reply, and whether
-        it lacks what the message needs.
+    @ivar moved: told of a task that a host has not taken and another may take: where, its reply, and whether the host
+        lacks what the message needs.
     @ivar lacksSource: told of an address that this machine does not have, and why.
     @ivar load: what counts against limits of domains and relays.
     @ivar starved: pools that may not open a connection now.
@@ -83,7 +86,7 @@ class Board:
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],
-        moved: Callable[[Task, str, str, Reply, bool], None],
+        moved: Callable[[Task, Connection, Reply, bool], None],
         lacksSource: Callable[[str, str], None],
     ) -> None:
         self.clock = platform.clock
@@ -106,6 +109,8 @@ class Board:
         self.starved: dict[ConnectionKey, Pool] = {}
         self._perSource: dict[str, int] = {}
         self._lastFrom: dict[str, float] = {}
+        # By the name of a host: its family that lost the race, and until when that is remembered.
+        self._slower: dict[str, tuple[str, float]] = {}
         # Pools that wait for one of these to have room.
         self._blocked: dict[Charge, dict[Pool, None]] = {}
         self._freed: dict[Pool, None] = {}
@@ -146,6 +151,39 @@ class Board:
             return target.barred
         pool = self.pools.get(target.key)
         return pool.problem(target.policy, now) if pool is not None else ""
+
+    def slower(self, host: str, now: float) -> str:
+        """The family by which a host that has both is not asked first (RFC 8305)."""
+        family, until = self._slower.get(host, ("", 0.0))
+        return family if until > now else "inet4"
+
+    def lostRace(self, target: Target, now: float) -> None:
+        """The host was reached sooner by its other family."""
+        self._slower[target.host] = (target.family, now + RACE_TIME)
+
+    def alsoTry(self, task: Task) -> None:
+        """The address that was chosen takes its time: let one of the host's other family be tried as well."""
+        target = task.others[0]
+        task.home, task.others = task.target, ()
+        task.target, task.policy = target, target.policy
+        self.pool(target).submit(task)
+
+    def comeHome(self, pool: Pool, keys: Sequence[ConnectionKey]) -> None:
+        """C{pool} has a connection after all: what waits for others, and was meant for it, may come back."""
+        for key in keys:
+            other = self.pools.get(key)
+            if other is None or other.proven:
+                continue
+            for task in other.takeBack(pool.key):
+                home = task.home
+                assert home is not None
+                task.target, task.policy, task.home = home, home.policy, None
+                pool.submit(task)
+
+    def isPolicy(self, target: Target, now: float) -> bool:
+        """Is C{target} of no use for what its TLS has to be, and for nothing else?"""
+        pool = self.pools.get(target.key)
+        return bool(target.barred) or (pool is not None and pool.isPolicy(target.policy, now))
 
     def takesNoMail(self, target: Target, now: float) -> bool:
         """Has the host said so (521, RFC 7504)?"""
@@ -330,6 +368,7 @@ class Board:
     def _sweep(self, now: float) -> None:
         self._swept = now
         self.load.forget(now, SWEEP)
+        self._slower = {host: lost for host, lost in self._slower.items() if lost[1] > now}
         self.pools = {key: pool for key, pool in self.pools.items() if not pool.isIdle(now)}
         self.routes = {pool.route.key: pool.route for pool in self.pools.values()}
         self.hosts = {route.host.address: route.host for route in self.routes.values()}

@@ -100,6 +100,7 @@ _NEVER = float("inf")
 class Connection(Protocol):
     """
     @ivar target: the host, and the policy that it was opened under.
+    @ivar tls: for people; empty: plain text.
     @ivar facts: what was established; None until transactions may start.
     @ivar task: the transaction under way, or None.
     @ivar deadline: monotonic seconds after which it has L{expired}.
@@ -114,6 +115,7 @@ class Connection(Protocol):
         self.session = session
         self.label = target.label
         self.source = ""
+        self.tls = ""
         self.facts: Facts | None = None
         self.task: Task | None = None
         self.transactions = 0
@@ -210,6 +212,7 @@ class Connection(Protocol):
         assert core is not None and handshake is not None
         connection = cast(Any, self.transport).getHandle()
         self._tls = facts = handshake.facts(connection)
+        self.tls = f"{facts.protocol}:{facts.cipher}:{facts.bits}{' verified' if facts.verified else ''}"
         if self.target.policy.tlsa:
             self._shown = handshake.presented(connection)
         self.pool.board.report.happened(
@@ -235,6 +238,16 @@ class Connection(Protocol):
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)
+
+    @property
+    def stage(self) -> Stage:
+        """What is waited for."""
+        return self._core.stage if self._core is not None else Stage.GREETING
+
+    @property
+    def isConnected(self) -> bool:
+        """Has the peer answered?"""
+        return self._connected
 
     # --- transactions
 
@@ -449,7 +462,7 @@ class Connection(Protocol):
         board.discharge(self)
         self.pool.freed(self)
         if task is not None:
-            board.moved(task, self.label, self.source, finished.replies[0], True)
+            board.moved(task, self, finished.replies[0], True)
 
     def _giveBack(self) -> None:
         self.pool.board.discharge(self)

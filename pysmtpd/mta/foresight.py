@@ -55,7 +55,19 @@ async def foresee(
         table = ref.name
         hosts, problem = await _byTable(action, destination, tables if resolver is not None else {})
         if not hosts:
-            return {"by": "table", "table": table, "problem": problem}
+            return {
+                "by": "table",
+                "table": table,
+                "domain": "",
+                "hosts": [],
+                "tls": "",
+                "helo": action.helo or config.serverName,
+                "source": action.source.name if action.source else "",
+                "auth": action.authTable.name if action.authTable else "",
+                "mail_from": str(finalSender(config, action, sender, destination, wallTime)),
+                "next": [],
+                "problem": problem,
+            }
     try:
         key = relayKey(config, action, destination.recipient, hosts)
     except BadDomain as error:

@@ -109,6 +109,11 @@ class Route:
         self.closed = NEVER
         self.said = ""
 
+    def forgive(self) -> None:
+        """Forget that the host asked for patience."""
+        self.cautiousUntil = self.nextConnect = 0.0
+        self.said = ""
+
     def beCautious(self, now: float, said: str) -> None:
         """The host asks for patience."""
         self.cautiousUntil = now + CAUTION_TIME

@@ -33,6 +33,9 @@ PLAIN_TIME = 3600.0
 CROWDED_TIME = 60.0
 """Seconds for which a host that refused one connection more is not asked for it again."""
 
+STAGGER = 0.25
+"""Seconds after which a second address is tried beside the first (RFC 8305 5)."""
+
 BROKEN = 3
 """Connections in a row that a host ends before a transaction does: then it is left alone for a while."""
 
@@ -55,11 +58,13 @@ class Pool:
     __slots__ = (
         "_cap",
         "_capUntil",
+        "_isLate",
         "_lostInRow",
         "_mixed",
         "_plainUntil",
         "_policy",
         "_policyPenalties",
+        "_tried",
         "board",
         "connections",
         "idle",
@@ -86,6 +91,9 @@ class Pool:
         self._cap = 0
         self._capUntil = 0.0
         self._lostInRow = 0
+        self._isLate = False
+        # Others that were tried beside this one.
+        self._tried: dict[ConnectionKey, None] = {}
 
     # --- is it any use?
 
@@ -101,10 +109,32 @@ class Pool:
         penalty = self._policyPenalties.get(policy)
         return max(self.penalty.until, penalty.until if penalty is not None else 0.0)
 
-    def forgive(self) -> None:
-        """Something should be sent here after all."""
+    def broken(self, now: float) -> Penalty | None:
+        """The worst of what keeps all, or some, from being sent here; None: nothing does."""
+        found = [one for one in (self.penalty, *self._policyPenalties.values()) if one.until > now]
+        return max(found, key=lambda one: one.until, default=None)
+
+    def isPolicy(self, policy: Policy, now: float) -> bool:
+        """Does only what TLS has to be keep those under C{policy} from here?"""
+        penalty = self._policyPenalties.get(policy)
+        return self.penalty.until <= now and penalty is not None and penalty.until > now
+
+    def isCrowded(self, now: float) -> bool:
+        """Has the host refused one connection more?"""
+        return bool(self._cap) and now < self._capUntil
+
+    def forgive(self) -> bool:
+        """Something should be sent here after all.
+
+        @return: there was something to forgive.
+        """
+        had = bool(self.penalty.failures or self._policyPenalties or self._cap or self._plainUntil or self.route.said)
         self.penalty.worked()
         self._policyPenalties.clear()
+        self._cap = 0
+        self._plainUntil = 0.0
+        self.route.forgive()
+        return had
 
     def isIdle(self, now: float) -> bool:
         """It may be forgotten."""
@@ -131,6 +161,26 @@ class Pool:
                     return
         self.waiting.append(task)
         self.grow(self.board.clock.seconds())
+        if self._isLate and task.others:
+            self._alsoTry([task])
+
+    def _alsoTry(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.waiting.remove(task)
+            self._tried[task.others[0].key] = None
+            self.board.alsoTry(task)
+
+    def _late(self, connection: Connection) -> None:
+        """So long, and no connection yet: it goes on, but not alone (RFC 8305)."""
+        if connection in self.connections and not connection.isConnected:
+            self._isLate = True
+            self._alsoTry([task for task in self.waiting if task.others])
+
+    def takeBack(self, key: ConnectionKey) -> Sequence[Task]:
+        """What waits here, and was meant for another pool."""
+        back = [task for task in self.waiting if task.home is not None and task.home.key == key]
+        self.waiting = deque(task for task in self.waiting if task not in back)
+        return back
 
     def _hasRoom(self, task: Task) -> bool:
         """Do the limits of all that it touches allow it to run? Parts that have to wait are told apart, and wait here."""
@@ -283,6 +333,8 @@ class Pool:
         target = Target(self.key, task.target.host, task.policy)
         plain = target.policy.level is Level.OPPORTUNISTIC and now < self._plainUntil
         connection = Connection(self, target, plain, self.board.newSession())
+        if task.others and not self.proven:
+            self.board.clock.callLater(STAGGER, self._late, connection)
         connection.limits = strictest(self.board.config(), task.domains)
         self.connections[connection] = None
         self.board.opened(self, connection, task, now)
@@ -316,11 +368,21 @@ class Pool:
 
     def established(self, connection: Connection) -> None:
         self.board.discharge(connection)
+        now = self.board.clock.seconds()
+        if not self.proven:
+            for task in self.waiting:
+                if task.home is not None:
+                    self.board.lostRace(task.home, now)
+                    break
         self.proven = True
+        self._isLate = False
         self.penalty.worked()
         self._policyPenalties.pop(connection.target.policy, None)
         self.freed(connection)
-        self.grow(self.board.clock.seconds())
+        if self._tried:
+            tried, self._tried = list(self._tried), {}
+            self.board.comeHome(self, tried)
+        self.grow(now)
 
     def quit(self, connection: Connection) -> None:
         """Say QUIT; its place is free at once."""
@@ -361,6 +423,7 @@ class Pool:
             self.idle.remove(connection)
         if not self._drop(connection):
             return
+        self._isLate = False
         now = self.board.clock.seconds()
         if asksPatience(reply):
             self.route.beCautious(now, str(reply))
@@ -380,7 +443,7 @@ class Pool:
         else:
             self._failed(connection, stage, reply, now)
         if moved is not None:
-            self.board.moved(moved, connection.label, connection.source, reply, False)
+            self.board.moved(moved, connection, reply, False)
         if self.waiting:
             self.grow(now)
 

@@ -24,6 +24,7 @@ class Refused(NamedTuple):
 
     label: str
     source: str
+    tls: str
     reply: Reply
     isLacking: bool
 
@@ -77,9 +78,10 @@ class Task:
     @ivar since: monotonic seconds when it began to wait.
     @ivar retried: it was on a connection that turned out to be dead; that costs nobody a try, once.
     @ivar others: addresses of the other family that the same host has (RFC 8305).
+    @ivar home: where it waited before one of these was tried as well.
     """
 
-    __slots__ = ("key", "message", "others", "parts", "policy", "retried", "since", "target")
+    __slots__ = ("home", "key", "message", "others", "parts", "policy", "retried", "since", "target")
 
     def __init__(self, key: TransactionKey, parts: list[Part], target: Target, since: float) -> None:
         self.key = key
@@ -90,6 +92,7 @@ class Task:
         self.since = since
         self.retried = False
         self.others: Sequence[Target] = ()
+        self.home: Target | None = None
 
     @property
     def charges(self) -> Sequence[Charge]:
@@ -113,6 +116,7 @@ class Task:
         other = Task(self.key, parts, self.target, self.since)
         other.policy = self.policy
         other.others = self.others
+        other.home = self.home
         return other
 
     @property

@@ -254,6 +254,7 @@ class Network:
         self.bound: list[str] = []
         self.lacking: tuple[str, ...] = ()
         self.silent: dict[str, bool] = {}
+        self.delays: dict[str, float] = {}
 
     def connectTCP(self, host: str, port: int, factory: Any, timeout: float, bindAddress: Any = None) -> None:
         self.tried.append((host, port))
@@ -266,7 +267,7 @@ class Network:
         if host in self.silent:
             self._clock.callLater(timeout, factory.clientConnectionFailed, None, Failure(ConnectTimeout()))
             return
-        self._clock.callLater(0.001, self._connect, (host, port), factory)
+        self._clock.callLater(self.delays.get(host, 0.001), self._connect, (host, port), factory)
 
     def connectUNIX(self, path: str, factory: Any, timeout: float) -> None:
         self._clock.callLater(0.001, self._connect, (path, 0), factory)
@@ -400,6 +401,7 @@ class Ears:
         self.outcomes: dict[EnvelopeId, Outcome] = {}
         self.held: list[tuple[Sequence[EnvelopeId], str]] = []
         self.released: list[tuple[str, int]] = []
+        self.retried: list[EnvelopeId] = []
         self.events: list[Event] = []
         self.counts: dict[str, float] = {}
         self.onFinished: Callable[[], None] = lambda: None
@@ -415,6 +417,9 @@ class Ears:
 
     def release(self, key: str, count: int) -> None:
         self.released.append((key, count))
+
+    def retry(self, envelopes: Sequence[EnvelopeId]) -> None:
+        self.retried += envelopes
 
     def happened(self, event: Event) -> None:
         self.events.append(event)

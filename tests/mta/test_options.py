@@ -485,3 +485,77 @@ class LimitTests(SynchronousTestCase):
             world.dns.hosts["y.test"] = ("192.0.2.1", "2001:db8::1")
             world.send("b@y.test")
             self.assertEqual(world.network.tried, [(expected, 25)])
+
+
+class EyeballsTests(SynchronousTestCase):
+    """A host with addresses of both families (RFC 8305)."""
+
+    SIX, FOUR = "2001:db8::1", "192.0.2.1"
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.world.dns.hosts["y.test"] = (self.FOUR, self.SIX)
+        self.six, self.four = self.world.host(self.SIX), self.world.host(self.FOUR)
+
+    def test_six(self) -> None:
+        (envelope,) = self.world.send("b@y.test", seconds=1)
+        self.assertIn("Ok", self.world.told(envelope))
+        self.assertEqual(self.world.network.tried, [(self.SIX, 25)])
+
+    def test_sixIsSilent(self) -> None:
+        self.world.network.silent[self.SIX] = True
+        one = self.world.delivery("b@y.test")
+        self.world.agent.deliver(one, self.world.ears)
+        self.world.clock.advance(0.2)
+        self.assertEqual(self.world.network.tried, [(self.SIX, 25)])
+        (two,) = self.world.send("c@y.test", seconds=0.2)
+        self.assertIn("Ok", self.world.told(one.lease.envelopes[0]), "without waiting for the failure")
+        self.assertIn("Ok", self.world.told(two))
+        (three,) = self.world.send("d@y.test", seconds=0.05)
+        self.assertIn("Ok", self.world.told(three))
+        self.assertEqual(self.world.network.tried, [(self.SIX, 25), (self.FOUR, 25)], "it knows")
+        self.world.run(700)
+        del self.world.network.silent[self.SIX]
+        self.world.send("e@y.test", seconds=0.2)
+        self.assertEqual(len(self.six.mails), 1, "and does not know it for ever")
+
+    def test_sixIsRefused(self) -> None:
+        del self.world.network.servers[self.SIX, 25]
+        (envelope,) = self.world.send("b@y.test", seconds=0.1)
+        self.assertIn("Ok", self.world.told(envelope))
+
+    def test_bothTakeTheirTime(self) -> None:
+        """Whichever answers first gets the mail."""
+        self.world.network.delays[self.SIX] = 1.0
+        self.world.network.delays[self.FOUR] = 5.0
+        (envelope,) = self.world.send("b@y.test", seconds=2)
+        self.assertIn("Ok", self.world.told(envelope))
+        self.assertEqual((len(self.six.mails), len(self.four.mails)), (1, 0))
+        self.world.run(20)
+        self.assertEqual((self.six.open, self.four.open), (0, 0))
+
+    def test_neither(self) -> None:
+        self.world.network.silent.update({self.SIX: True, self.FOUR: True})
+        (envelope,) = self.world.send("b@y.test", seconds=70)
+        self.assertIn("TempFail 451 4.4.1 No host could be reached", self.world.told(envelope))
+        self.assertIn(self.SIX, self.world.told(envelope))
+        self.assertIn(self.FOUR, self.world.told(envelope))
+
+
+class DeferredTests(SynchronousTestCase):
+    def test_triedAsSoonAsTheHostAnswers(self) -> None:
+        world = World(explicit("smtp://192.0.2.1", 25), maxDeferred=2)
+        deferred = [*world.send("b@y.test", seconds=1), *world.send("c@y.test"), *world.send("d@y.test")]
+        world.send("e@z.test", seconds=40)
+        self.assertEqual(world.ears.retried, [])
+        world.host("192.0.2.1")
+        world.send("f@y.test", seconds=1)
+        self.assertEqual(world.ears.retried, deferred[:2])
+        (y, z) = world.agent.showHostStats()
+        self.assertEqual(
+            (y["domain"], y["status"], y["delivered"], y["deferred"]), ("y.test", "250 2.0.0 queued", 1, 0)
+        )
+        self.assertEqual((z["domain"], z["deferred"]), ("z.test", 1))
+        world.ears.retried.clear()
+        world.send("f@y.test", seconds=1)
+        self.assertEqual(world.ears.retried, [], "once")
