@@ -43,7 +43,7 @@ from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.platform.descriptor import descriptorSink
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
-from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify
+from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
 from pysmtpd.platform.turns import quicken
 from pysmtpd.privilege import password
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
@@ -355,7 +355,7 @@ def _make(options: Options, reactor: Any) -> IService:
         raise UsageError("--user is for root; the daemon runs as whoever else starts it")
     helper = Helper(reactor) if isRoot else None
     network: Any = PrivilegedNetwork(reactor, helper) if helper is not None else None
-    handed = inherited(os.environ, os.getpid()) if not options["check"] else None
+    handed = inherited(os.environ, os.getpid(), takenByTwisted()) if not options["check"] else None
     if handed:
         network = ActivatedNetwork(network or reactor, reactor, handed)
     manager = os.environ.pop("NOTIFY_SOCKET", "")

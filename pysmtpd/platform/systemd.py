@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
+from twisted.internet import endpoints
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.components import proxyForInterface
 
@@ -52,16 +53,28 @@ class Inherited:
         return None if found is None else found[0]
 
 
-def inherited(environment: MutableMapping[str, str], processId: int) -> Inherited:
+def inherited(environment: MutableMapping[str, str], processId: int, taken: Sequence[int] = ()) -> Inherited:
     """The sockets of LISTEN_FDS, if they are for us. Children shall not think that they are for them: the variables go.
 
     LISTEN_FDNAMES is for messages: which listener a socket belongs to says its address.
+
+    @param taken: descriptors that somebody has found there before us, and has removed the variables.
     """
     values = [environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")]
     isOurs = values[0] == str(processId) and values[1].isascii() and values[1].isdigit() and int(values[1]) <= _MOST
     count = int(values[1]) if isOurs else 0
     names = values[2].split(":") if values[2] else []
-    return Inherited((_FIRST + index, names[index] if index < len(names) else "unnamed") for index in range(count))
+    numbers = list(taken) or range(_FIRST, _FIRST + count)
+    return Inherited(
+        (number, names[index] if index < len(names) else "unnamed") for index, number in enumerate(numbers)
+    )
+
+
+def takenByTwisted() -> Sequence[int]:
+    """Twisted's endpoints look for such sockets as soon as anybody imports them, twistd for one. Nothing public tells what they found."""
+    parser: Any = getattr(endpoints, "_SystemdParser", None)
+    found = getattr(parser, "_sddaemon", None)
+    return [] if found is None else list(found.inheritedDescriptors())
 
 
 def _keyOf(descriptor: int) -> tuple[str, int] | None:

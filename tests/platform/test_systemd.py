@@ -11,7 +11,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify
+from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
 
 
 class InheritedTests(SynchronousTestCase):
@@ -57,6 +57,16 @@ class InheritedTests(SynchronousTestCase):
             environment = dict(variables, LISTEN_FDNAMES="a:b", HOME="/")
             self.assertEqual(len(inherited(environment, 78)), 0)
             self.assertEqual(environment, {"HOME": "/"})
+
+    def test_whatTwistedFoundFirst(self) -> None:
+        descriptor, port = self.listening()
+        environment = {"LISTEN_FDNAMES": "smtp"}
+        handed = inherited(environment, 78, [descriptor])
+        self.assertEqual((handed.names, environment), ([f"smtp (127.0.0.1 {port})"], {}))
+        handed.take("127.0.0.1", port)
+        os.close(descriptor)
+        # Nothing was handed to this process.
+        self.assertEqual(takenByTwisted(), [])
 
     def test_network(self) -> None:
         reactor: Any = MemoryReactor()
