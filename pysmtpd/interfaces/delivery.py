@@ -95,6 +95,13 @@ class IRoutes(Interface):
     def showHostStats() -> Sequence[Mapping[str, object]]:
         """What became of the latest mail, by destination domain."""
 
+    def probe(name: str) -> Deferred[Mapping[str, object]]:
+        """Connect to the hosts of a destination, say hello, look at TLS, and leave; nothing is sent or remembered.
+
+        @param name: a domain, a host, an address, or a relay URL.
+        @raise ValueError: it is none of these.
+        """
+
     def forgive(name: str = "") -> int:
         """Forget that hosts were down, or asked for patience: the next try is a real one.
 

@@ -35,6 +35,7 @@ from pysmtpd.mta.hoststats import HostStats
 from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.policy import IPolicies, NoPolicies
+from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.shown import Shown
 from pysmtpd.mta.sources import Sources, Turn
@@ -86,6 +87,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._policies = policies or NoPolicies()
         self._sources = Sources(platform, tables)
         self._board = Board(
             platform,
@@ -100,9 +102,7 @@ class MtaAgent:
             self._moved,
             self._sources.lacks,
         )
-        self._directory = Directory(
-            platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
-        )
+        self._directory = Directory(platform, resolver, self._policies, tables, self._relayEnded, self._board.fault)
         self._resolver = resolver
         self._tables = tables
         self._gatherings: dict[Gathering, None] = {}
@@ -571,6 +571,12 @@ class MtaAgent:
         if not name:
             self._sources.lacking.clear()
         return count
+
+    def probe(self, name: str) -> Deferred[Mapping[str, object]]:
+        """See L{IRoutes.probe}."""
+        own = self._platform.localAddresses()
+        probe = Probe(self._board, self._config(), own, self._resolver, self._policies)
+        return Deferred.fromCoroutine(probe.run(name))
 
     def foresee(
         self, config: Config, destination: Destination, sender: Path, asksDns: bool

@@ -322,6 +322,11 @@ class Board:
             route.nextConnect = now + CAUTION_DELAY
         self._wind()
 
+    def visits(self, connection: Connection) -> None:
+        """It is nobody's, and counts for nobody, but has its time."""
+        self.connections[connection] = None
+        self._wind()
+
     def closed(self, pool: Pool, connection: Connection) -> None:
         """Its place is free."""
         self.discharge(connection)

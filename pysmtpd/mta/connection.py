@@ -47,6 +47,7 @@ from pysmtpd.smtp.client_events import (
     StartTls,
     TlsWanted,
 )
+from pysmtpd.smtp.client_extensions import NO_EXTENSIONS, Extensions
 
 if TYPE_CHECKING:
     from pysmtpd.mta.pool import Pool
@@ -243,6 +244,21 @@ class Connection(Protocol):
     def stage(self) -> Stage:
         """What is waited for."""
         return self._core.stage if self._core is not None else Stage.GREETING
+
+    @property
+    def greeting(self) -> str:
+        """What the peer said first."""
+        return self._core.greeting if self._core is not None else ""
+
+    @property
+    def extensions(self) -> Extensions:
+        """What the peer offers."""
+        return self._core.extensions if self._core is not None else NO_EXTENSIONS
+
+    @property
+    def certificateError(self) -> str:
+        """Why the peer's certificate is not valid; empty: it is, or there is none."""
+        return self._handshake.error if self._handshake is not None else ""
 
     @property
     def isConnected(self) -> bool:
