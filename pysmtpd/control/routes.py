@@ -46,3 +46,15 @@ class RouteCommands:
 
     async def relays(self, cursor: str) -> dict[str, Any]:
         return sliceOf(self._routes.showRelays(), cursor)
+
+    async def tls(self, domain: str) -> dict[str, Any]:
+        return {"rows": self._routes.showTls(_name(domain))}
+
+    async def forgetTls(self, domain: str) -> dict[str, Any]:
+        count = self._routes.forgetTls(_name(domain))
+        self._report.happened(Commanded(command="forget-tls", detail=f"{_name(domain)}: {count} hosts"))
+        return {"count": count}
+
+
+def _name(domain: str) -> str:
+    return domain.strip().rstrip(".").lower()

@@ -366,6 +366,7 @@ class SchemaTests(CommandTestCase):
             "table": "<localnames>",
             "destination": "remote.test",
             "host": "all",
+            "domain": "remote.test",
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))
         for command in sorted(COMMANDS.values(), key=lambda command: command.name in ("Remove", "Stop")):
