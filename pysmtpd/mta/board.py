@@ -94,6 +94,7 @@ class Board:
     ) -> None:
         self.clock = platform.clock
         self.network = platform.network
+        self.secret = platform.secret
         self.queue = queue
         self.config = config
         self.report = report

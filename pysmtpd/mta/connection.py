@@ -159,8 +159,10 @@ class Connection(Protocol):
         key = self.target.key
         secured = key.protocol == "smtps"
         starttls = StartTls.NEVER if secured or self._plain else _STARTTLS[self.target.policy.level]
-        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials))
-        network = self.pool.board.network
+        board = self.pool.board
+        nonce = board.secret(18).hex() if credentials is not None else ""
+        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
+        network = board.network
         factory = Factory(self)
         if key.port == 0:
             network.connectUNIX(key.address, factory, CONNECT_TIMEOUT)

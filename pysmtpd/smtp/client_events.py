@@ -50,6 +50,7 @@ class ClientSettings:
     @ivar hostname: what we call ourselves in EHLO.
     @ivar secured: TLS is on before the first octet (smtps).
     @ivar credentials: authenticate with these, or fail; never without TLS.
+    @ivar nonce: for SCRAM: printable, without commas, never used before; empty: SCRAM is not used.
     """
 
     hostname: str
@@ -57,6 +58,7 @@ class ClientSettings:
     starttls: StartTls = StartTls.OPPORTUNISTIC
     secured: bool = False
     credentials: Credentials | None = None
+    nonce: str = ""
 
 
 @value
