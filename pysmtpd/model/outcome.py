@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.ids import EnvelopeId, SessionId
 from pysmtpd.model.reply import Reply
 
 
@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     @ivar relay: where it went or should have gone, for the log: a host, or a path of a mailbox.
     @ivar source: local address of the connection, if there was one.
     @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
+    @ivar session: the id of the connection, if there was one.
     """
 
     envelope: EnvelopeId
@@ -37,3 +38,4 @@ class Outcome(NamedTuple):
     relay: str = ""
     source: str = ""
     retryAt: float = 0.0
+    session: SessionId = SessionId(0)

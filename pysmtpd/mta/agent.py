@@ -370,7 +370,7 @@ class MtaAgent:
         for (_, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source))
+            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, connection.session))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
