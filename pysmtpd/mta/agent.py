@@ -583,7 +583,7 @@ class MtaAgent:
     def probe(self, name: str) -> Deferred[Mapping[str, object]]:
         """See L{IRoutes.probe}."""
         own = self._platform.localAddresses()
-        probe = Probe(self._board, self._config(), own, self._resolver, self._policies)
+        probe = Probe(self._board, self._config(), own, self._resolver, Foreseen(self._policies, mayFetch=True))
         return Deferred.fromCoroutine(probe.run(name))
 
     def showTls(self, domain: str) -> Sequence[Mapping[str, object]]:
