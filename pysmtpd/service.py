@@ -65,7 +65,7 @@ from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.rematched import Rematched
-from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
+from pysmtpd.model.schedule import AWAIT_CONFIGURATION, Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
 from pysmtpd.mta.policy.known import StsPolicies
@@ -437,7 +437,7 @@ class Daemon(Service):
         self.report.happened(Reloaded(generation.number, "; ".join(changed) or "nothing"))
         for name in generation.config.actions:
             # What waited for the action to come back.
-            for key in (VANISHED, CHANGED):
+            for key in AWAIT_CONFIGURATION:
                 self.dispatcher.release(f"{key}{name}", _ALL)
         return ReloadDone(generation.number, tuple(changed), self._warn())
 

@@ -26,7 +26,7 @@ def _why(envelope: Envelope, status: Status | None) -> str:
     why = _WHY[status.condition]
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
-    if status.condition is Condition.QUEUED:
+    if status.condition is Condition.HELD:
         action = envelope.destination.action
         if status.holdKey.startswith(VANISHED):
             why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
