@@ -624,7 +624,8 @@ class MtaAgent:
 
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
-        return Shown(self._platform, self._board, relays, self._paused and not self._board.stopping)
+        isPaused = self._paused and not self._board.stopping
+        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

@@ -52,6 +52,7 @@ class ControlPageTests(SynchronousTestCase):
             "held": 0,
             "constraint": BACK_OFF | {"text": error},
             "hosts": [PLACE],
+            "sources_skipped": [],
             "error": error,
         }
         self.assertEqual(routetext.relay(row, NOW), self.shown("show relays"))
