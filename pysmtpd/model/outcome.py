@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.ids import EnvelopeId, SessionId
 from pysmtpd.model.reply import Reply
 
 
@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
     @ivar source: local address of the connection, if there was one.
     @ivar tls: as in L{pysmtpd.model.envelope.Attempt}.
     @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
+    @ivar session: the id of the connection, if there was one.
     """
 
     envelope: EnvelopeId
@@ -39,3 +40,4 @@ class Outcome(NamedTuple):
     source: str = ""
     retryAt: float = 0.0
     tls: str = ""
+    session: SessionId = SessionId(0)

@@ -541,7 +541,7 @@ class MtaAgent:
             domain = envelope.destination.recipient.domain.lower()
             again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls))
+            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:

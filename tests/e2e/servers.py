@@ -152,7 +152,7 @@ def dovecot(place: Path, users: Mapping[str, str]) -> Iterator[Path]:
             server.wait()
 
 
-_POSTFIX_MAIN = """
+POSTFIX_MAIN = """
 compatibility_level = 3.6
 queue_directory = {place}/queue
 data_directory = {place}/data
@@ -174,8 +174,8 @@ smtp_tls_security_level = none
 default_transport = smtp:[127.0.0.1]:{next}
 """
 
-_POSTFIX_MASTER = """
-127.0.0.1:{port} inet n - n - - smtpd
+POSTFIX_MASTER = """
+{address}:{port} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000 1 tlsmgr
@@ -204,8 +204,8 @@ def postfix(place: Path, certificates: Path, next: int) -> Iterator[int]:
     for name in ("queue", "data", "etc"):
         (place / name).mkdir(parents=True)
     shutil.chown(place / "data", "postfix")
-    (place / "etc" / "main.cf").write_text(_POSTFIX_MAIN.format(place=place, certificates=certificates, next=next))
-    (place / "etc" / "master.cf").write_text(_POSTFIX_MASTER.format(port=port))
+    (place / "etc" / "main.cf").write_text(POSTFIX_MAIN.format(place=place, certificates=certificates, next=next))
+    (place / "etc" / "master.cf").write_text(POSTFIX_MASTER.format(address="127.0.0.1", port=port))
     with _server(place / "postfix.log", port, "postfix", "-c", str(place / "etc"), "start-fg"):
         yield port
 
