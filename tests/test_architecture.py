@@ -25,6 +25,9 @@ EDGES = {
     "pysmtpd.mda.__main__",
     "pysmtpd.explaining",
     "pysmtpd.makemap",
+    "pysmtpd.options",
+    "pysmtpd.reading",
+    "pysmtpd.running",
     "pysmtpd.privilege.__main__",
     "pysmtpd.service",
     "pysmtpd.backends",
@@ -97,6 +100,8 @@ REAL_WORLD = {
     "pysmtpd.converting",
     "pysmtpd.copying",
     "pysmtpd.makemap",
+    "pysmtpd.reading",
+    "pysmtpd.running",
     *COMMAND_LINES,
 }
 WORLDLY = (
