@@ -23,7 +23,8 @@ from pysmtpd.interfaces import IPlatform, TableError
 from pysmtpd.options import DEFAULT_CONFIGURATION
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.reading import loadConfig
-from pysmtpd.service import Settings, build
+from pysmtpd.service import build
+from pysmtpd.settings import Settings
 
 EX_REFUSED = 1
 

@@ -8,7 +8,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from pysmtpd import __version__
-from pysmtpd.service import PARTS
+from pysmtpd.settings import PARTS
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"

@@ -33,7 +33,8 @@ from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
 from pysmtpd.reading import pkiFiles, readConfig, reader, readHosts, readOctets, runnable
 from pysmtpd.running import Console, Whole, beginLogging, raiseDescriptors
-from pysmtpd.service import Daemon, Settings, build
+from pysmtpd.service import Daemon, build
+from pysmtpd.settings import Settings
 
 # Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
 KEPT_DESCRIPTORS = 512

@@ -16,23 +16,13 @@ ROOMS = {
     *("filter", "table", "stat", "report", "tls", "dns", "control", "web", "model", "interfaces", "testing"),
     *("platform", "privilege"),
 }
+# Command lines, what puts rooms together, and what is handed to users.
 EDGES = {
-    "pysmtpd.tap",
-    "pysmtpd.analysing",
-    "pysmtpd.checking",
-    "pysmtpd.converting",
-    "pysmtpd.copying",
-    "pysmtpd.mda.__main__",
-    "pysmtpd.explaining",
-    "pysmtpd.makemap",
-    "pysmtpd.options",
-    "pysmtpd.reading",
-    "pysmtpd.running",
-    "pysmtpd.privilege.__main__",
+    *("pysmtpd.__main__", "pysmtpd.mda.__main__", "pysmtpd.privilege.__main__", "pysmtpd.testing"),
+    *("pysmtpd.checking", "pysmtpd.converting", "pysmtpd.copying", "pysmtpd.explaining", "pysmtpd.makemap"),
+    *("pysmtpd.options", "pysmtpd.reading", "pysmtpd.running", "pysmtpd.tap"),
+    *("pysmtpd.analysing", "pysmtpd.backends", "pysmtpd.generations", "pysmtpd.reloading", "pysmtpd.rematching"),
     "pysmtpd.service",
-    "pysmtpd.backends",
-    "pysmtpd.testing",
-    "pysmtpd.__main__",
 }
 COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.enqueue", "pysmtpd.control.wire"}
 
