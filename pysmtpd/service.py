@@ -56,6 +56,7 @@ from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.policy.https import PolicyFetcher
 from pysmtpd.mta.policy.known import StsPolicies
+from pysmtpd.mta.policy.policies import Policies
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
 from pysmtpd.rematching import Rematcher
@@ -147,13 +148,14 @@ class Daemon(Service):
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
         tls = ClientContexts(settings.authorities)
-        self.policies = StsPolicies(
+        sts = StsPolicies(
             platform,
             self.resolver,
             PolicyFetcher(platform, self.resolver, tls).fetch,
             f"{settings.spool}/mta-sts.json",
             lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
         )
+        self.policies = Policies(platform, sts, self.report, settings.spool)
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -264,7 +266,7 @@ class Daemon(Service):
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
-        self.policies.load()
+        self.policies.start()
         self.listeners.start()
         self.renewal.start()
         self.controlServer.start()
@@ -308,7 +310,12 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
+            {
+                "certificates": self.renewal.stop,
+                "TLS policies": lambda: Deferred.fromCoroutine(self.policies.stop()),
+                "queue": self.queue.stop,
+                "resolver": self.resolver.close,
+            },
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from pysmtpd.control.page import sliceOf
-from pysmtpd.interfaces import IRoutes
+from pysmtpd.interfaces import IReport, IRoutes
+from pysmtpd.model.events import Commanded
 
 
 class RouteCommands:
     """Each public method is a command of L{pysmtpd.control.schema}."""
 
-    def __init__(self, routes: IRoutes) -> None:
+    def __init__(self, routes: IRoutes, report: IReport) -> None:
         self._routes = routes
+        self._report = report
 
     async def routes(self, cursor: str) -> dict[str, Any]:
         return sliceOf(self._routes.showRoutes(), cursor)
@@ -22,3 +24,15 @@ class RouteCommands:
 
     async def relays(self, cursor: str) -> dict[str, Any]:
         return sliceOf(self._routes.showRelays(), cursor)
+
+    async def tls(self, domain: str) -> dict[str, Any]:
+        return {"rows": self._routes.showTls(_name(domain))}
+
+    async def forgetTls(self, domain: str) -> dict[str, Any]:
+        count = self._routes.forgetTls(_name(domain))
+        self._report.happened(Commanded(command="forget-tls", detail=f"{_name(domain)}: {count} hosts"))
+        return {"count": count}
+
+
+def _name(domain: str) -> str:
+    return domain.strip().rstrip(".").lower()

@@ -80,6 +80,18 @@ COMMANDS = {
         Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
         Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
         Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),
+        Command(
+            "Tls",
+            "What is known about the TLS of a domain's hosts (MTA-STS, what is remembered), and what they have to show.",
+            (("domain", "text"),),
+            (("rows", "json"),),
+        ),
+        Command(
+            "ForgetTls",
+            "Remember no longer that a domain's hosts had TLS; counts the hosts.",
+            (("domain", "text"),),
+            (("count", "integer"),),
+        ),
         Command("Tables", "Tables that have a name: entries, age, the last error.", (("cursor", "text"),), _ROWS),
         Command(
             "UpdateTable",

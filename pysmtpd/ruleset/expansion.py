@@ -398,8 +398,8 @@ class Expansion:
                 outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}")
             case _:
                 kind = Kind.UNKNOWN
-                outcome = self._refuse(
-                    UNEXPANDABLE, f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
+                outcome, children = self._fault(
+                    f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
                 )
         text = "" if kind is Kind.USER else str(node)
         return Step(shown, (), tuple(questions), None, outcome, children, kind, text, source)
