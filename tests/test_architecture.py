@@ -11,11 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pysmtpd"
 
-ROOMS = {
-    *("smtp", "listen", "ruleset", "router", "config", "queue", "scheduler", "mta", "mda", "bounce"),
-    *("filter", "table", "stat", "report", "tls", "dns", "control", "web", "model", "interfaces", "testing"),
-    *("platform", "privilege"),
-}
 # Command lines, what puts rooms together, and what is handed to users.
 EDGES = {
     *("pysmtpd.__main__", "pysmtpd.mda.__main__", "pysmtpd.privilege.__main__", "pysmtpd.testing"),
@@ -29,24 +24,29 @@ COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.enqueue", "pysmtpd.cont
 PURE = (
     *("pysmtpd.model", "pysmtpd.smtp", "pysmtpd.ruleset"),
     "pysmtpd.bounce.dsn",
-    *("pysmtpd.config.environment", "pysmtpd.config.values", "pysmtpd.config.words"),
-    *("pysmtpd.control.explained", "pysmtpd.control.rows", "pysmtpd.control.schema"),
-    *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names"),
-    *(
-        "pysmtpd.listen.limits",
-        "pysmtpd.listen.loops",
-        "pysmtpd.listen.profile",
-        "pysmtpd.listen.suppose",
-        "pysmtpd.listen.trace",
-    ),
-    *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
+    *("pysmtpd.config.command", "pysmtpd.config.environment", "pysmtpd.config.unbuilt", "pysmtpd.config.values"),
+    "pysmtpd.config.words",
+    *("pysmtpd.control.explained", "pysmtpd.control.rows"),
+    *("pysmtpd.control.schema"),
+    *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names", "pysmtpd.dns.turns"),
+    *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.limits", "pysmtpd.listen.loops"),
+    *("pysmtpd.listen.profile", "pysmtpd.listen.proxy", "pysmtpd.listen.senders", "pysmtpd.listen.suppose"),
+    "pysmtpd.listen.trace",
     *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
-    *("pysmtpd.mta.encounter", "pysmtpd.mta.policy.memory"),
-    *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
+    *(
+        "pysmtpd.mta.host",
+        "pysmtpd.mta.keys",
+        "pysmtpd.mta.security",
+        "pysmtpd.mta.policy.sts",
+        "pysmtpd.mta.encounter",
+        "pysmtpd.mta.policy.memory",
+    ),
+    *("pysmtpd.queue.cache", "pysmtpd.queue.ids", "pysmtpd.queue.record"),
+    *("pysmtpd.report.maillog"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
     *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
+    "pysmtpd.testing.dialogue",
 )
 EFFECT_FREE = {
     *(
@@ -121,7 +121,7 @@ LEAVE = {
     "pysmtpd.interfaces.direct": {"socket"},
     "pysmtpd.router.crypt": {"ctypes"},
     "pysmtpd.interfaces.platform": {"random"},
-    "pysmtpd.testing": {"os", "random", "shutil", "tempfile", "pathlib"},
+    "pysmtpd.testing": {"os", "random", "shutil", "tempfile"},
 }
 
 
