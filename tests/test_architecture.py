@@ -27,22 +27,15 @@ PURE = (
     *("pysmtpd.config.command", "pysmtpd.config.environment", "pysmtpd.config.unbuilt", "pysmtpd.config.values"),
     "pysmtpd.config.words",
     *("pysmtpd.control.explained", "pysmtpd.control.rows"),
-    *("pysmtpd.control.schema"),
+    "pysmtpd.control.schema",
     *("pysmtpd.dns.cache", "pysmtpd.dns.hosts", "pysmtpd.dns.names", "pysmtpd.dns.turns"),
     *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.limits", "pysmtpd.listen.loops"),
     *("pysmtpd.listen.profile", "pysmtpd.listen.proxy", "pysmtpd.listen.senders", "pysmtpd.listen.suppose"),
     "pysmtpd.listen.trace",
     *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
-    *(
-        "pysmtpd.mta.host",
-        "pysmtpd.mta.keys",
-        "pysmtpd.mta.security",
-        "pysmtpd.mta.policy.sts",
-        "pysmtpd.mta.encounter",
-        "pysmtpd.mta.policy.memory",
-    ),
+    *("pysmtpd.mta.encounter", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
+    *("pysmtpd.mta.policy.memory", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids", "pysmtpd.queue.record"),
-    *("pysmtpd.report.maillog"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),
     *("pysmtpd.table.turns", "pysmtpd.table.uses", "pysmtpd.table.values"),
@@ -156,6 +149,10 @@ def roomOf(module: str) -> str:
 
 
 class ArchitectureTests(SynchronousTestCase):
+    def test_theListsNameModules(self) -> None:
+        there = {module for module, _ in modules()}
+        self.assertEqual({*PURE, *EDGES, *COMMAND_LINES, *REAL_WORLD, *LEAVE} - there, set())
+
     def test_pureRoomsImportNoEffects(self) -> None:
         """They import effect-free standard modules, the model, the protocol, and what else is pure in their own room."""
         for module, tree in modules():
