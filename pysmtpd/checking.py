@@ -21,6 +21,7 @@ from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.model.table import NOWHERE
+from pysmtpd.platform.files import RealFiles
 from pysmtpd.privilege import password
 from pysmtpd.reading import readOctets
 from pysmtpd.tls.certificates import Certificates
@@ -43,8 +44,11 @@ def _knows(look: Callable[[str], object]) -> Callable[[str], bool]:
 
 
 def _fileMode(path: str) -> int:
-    with open(path, "rb") as file:
+    file = RealFiles().open(path)
+    try:
         return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    finally:
+        file.close()
 
 
 def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:

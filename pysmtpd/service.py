@@ -46,7 +46,6 @@ from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.events import (
     DaemonStarted,
     DaemonStopped,
-    PolicyFailed,
 )
 from pysmtpd.model.explanation import Explanation, Supposed
 from pysmtpd.model.ids import EnvelopeId
@@ -54,9 +53,10 @@ from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
-from pysmtpd.mta.policy.https import PolicyFetcher
+from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
 from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.policies import Policies
+from pysmtpd.mta.policy.reports import TlsReports
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
 from pysmtpd.rematching import Rematcher
@@ -147,15 +147,23 @@ class Daemon(Service):
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
-        tls = ClientContexts(settings.authorities)
+        tls = ClientContexts(settings.authorities, self.certificates)
         sts = StsPolicies(
             platform,
             self.resolver,
             PolicyFetcher(platform, self.resolver, tls).fetch,
             f"{settings.spool}/mta-sts.json",
-            lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
+            lambda *told: self.policies.failed(*told),
         )
-        self.policies = Policies(platform, sts, self.report, settings.spool)
+        reports = TlsReports(
+            platform,
+            self.resolver,
+            ReportPoster(platform, self.resolver, tls).post,
+            f"{settings.spool}/tls-reports.json",
+            lambda: self.config.serverName,
+            self.report,
+        )
+        self.policies = Policies(platform, sts, reports, self.report, settings.spool)
         self.mta = MtaAgent(
             platform,
             self.resolver,
