@@ -70,6 +70,7 @@ from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.policy.https import PolicyFetcher
 from pysmtpd.mta.policy.known import StsPolicies
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
@@ -227,6 +228,7 @@ class Daemon(Service):
             f"{settings.spool}/mta-sts.json",
             lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
         )
+        self.shaper = Shaper(platform, self._config, self.dispatcher, f"{settings.spool}/mta-limits.json")
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -239,6 +241,7 @@ class Daemon(Service):
             tls,
             grace=settings.grace,
             policies=self.policies,
+            shaper=self.shaper,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -344,11 +347,14 @@ class Daemon(Service):
         for part in self._settings.paused:
             self.pause(part)
         self.policies.load()
+        limits = self.shaper.load()
         self.listeners.start()
         self.renewal.start()
         self.controlServer.start()
         self._settings.opened()
         self._ready = True
+        # What is suspended must not leave meanwhile.
+        await limits
         self.dispatcher.start()
         # Nobody waits for it.
         Deferred.fromCoroutine(self._examine()).addErrback(
@@ -387,7 +393,7 @@ class Daemon(Service):
                 "the mta": self.mta.stop,
                 "the mda": self.mda.stop,
             },
-            {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
+            {"limits": self.shaper.stop, "delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
             {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
         )
 

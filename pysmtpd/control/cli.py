@@ -73,6 +73,16 @@ def _selection(command: str, done: str) -> Action:
     return act
 
 
+def _destination(command: str, done: str) -> Action:
+    def act(client: Client, options: argparse.Namespace) -> int:
+        changed = client.call(command, destination=options.id)["changed"]
+        word = done if changed else f"was {'paused already' if done == 'paused' else 'not paused'}"
+        _print(options, {"changed": changed}, lambda _: f"{options.id} {word}")
+        return EX_OK
+
+    return act
+
+
 def _explain(client: Client, options: argparse.Namespace) -> int:
     explained = client.whole("Explain", supposed=supposition.values(options))
     _print(options, explained, lambda value: Tree(value, options.verbose).text())
@@ -198,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     leaf(show, "routes", "routes: source and host address, connections, errors", _list("Routes", render.line))
     leaf(show, "hosts", "hosts: connections, errors, penalties", _list("Hosts", render.line))
     leaf(show, "relays", "relays: where messages go, and what they wait for", _list("Relays", render.line))
+    leaf(show, "limits", "limits: what is paused or slowed down, why, and how much waits", _list("Limits", render.line))
     leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
 
@@ -214,6 +225,10 @@ def _parser() -> argparse.ArgumentParser:
         for part, meaning in (("mda", "local delivery"), ("mta", "remote delivery"), ("smtp", "accepting connections")):
             leaf(parts, part, f"{verb} {meaning}", _simple(command, f"{part} {past}", part=part))
         leaf(parts, "envelope", f"{verb} envelopes", _selection(f"{command}Envelope", past), what)
+        destination = "SuspendDestination" if verb == "pause" else "ResumeDestination"
+        leaf(
+            parts, "destination", f"{verb} mail for a domain, host or provider", _destination(destination, past), "NAME"
+        )
     leaf(
         group("update", "read something again"),
         "table",

@@ -80,6 +80,21 @@ COMMANDS = {
         Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
         Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
         Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),
+        Command(
+            "Limits", "What is suspended or slowed down, why, and how much waits for it.", (("cursor", "text"),), _ROWS
+        ),
+        Command(
+            "SuspendDestination",
+            "Start nothing more for a domain, a mail host or a provider; it outlasts a restart.",
+            (("destination", "text"),),
+            (("changed", "boolean"),),
+        ),
+        Command(
+            "ResumeDestination",
+            "Let mail for it leave again, and forget that it asked for patience.",
+            (("destination", "text"),),
+            (("changed", "boolean"),),
+        ),
         Command("Tables", "Tables that have a name: entries, age, the last error.", (("cursor", "text"),), _ROWS),
         Command(
             "UpdateTable",

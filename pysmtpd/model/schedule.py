@@ -92,6 +92,8 @@ class Status(NamedTuple):
 # Hold queues whose envelopes wait for the configuration, with the action's name behind: it has no such action; it delivers in another way.
 VANISHED = "action:"
 CHANGED = "changed:"
+# Those whose envelopes wait for a limit of the mta or a suspension, with its text behind.
+SHAPED = "limit: "
 
 
 class Lease(NamedTuple):

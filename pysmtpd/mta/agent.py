@@ -32,6 +32,8 @@ from pysmtpd.mta.keys import Target, finalSender
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.policy import IPolicies, NoPolicies
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
+from pysmtpd.mta.shaping.entry import Waiting, countRest, enter, nextHop
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.task import Part, Task, group
 
 MAX_ENVELOPES = 4000
@@ -74,6 +76,7 @@ class MtaAgent:
         tls: IClientTls,
         grace: float = GRACE,
         policies: IPolicies | None = None,
+        shaper: Shaper | None = None,
     ) -> None:
         self._platform = platform
         self._clock = platform.clock
@@ -81,6 +84,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._shaper = shaper or Shaper(platform, config, release)
         self._board = Board(
             platform,
             queue,
@@ -88,6 +92,7 @@ class MtaAgent:
             tables,
             report,
             tls,
+            self._shaper,
             self._decided,
             self._homeless,
             self._checkStopped,
@@ -147,7 +152,12 @@ class MtaAgent:
         for part in parts.values():
             relay = part.relay
             down = relay.isDown(now)
-            if down is not None:
+            suspension = self._shaper.suspension(nextHop(part))
+            if suspension is not None:
+                self._shaper.held(suspension, message.id, len(part.envelopes), now)
+                relay.limit = suspension.text
+                self._hold(outcomes, part.envelopes, suspension.key)
+            elif down is not None:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
             elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
                 relay.held += len(part.envelopes)
@@ -260,7 +270,21 @@ class MtaAgent:
             return
         for key, parts, targets in group(usable):
             target = self._pick(targets)
-            self._board.pool(target).submit(Task(key, parts, target, now))
+            entered = enter(self._shaper, parts, target, now, self._wait)
+            for part in entered:
+                part.relay.limit = ""
+            if entered:
+                self._board.pool(target).submit(Task(key, entered, target, now))
+
+    def _wait(self, waiting: Waiting) -> None:
+        """A limit binds these: they wait alone, and it costs them no try."""
+        part = waiting.part
+        part.relay.limit = waiting.binding.text
+        self._hold(part.outcomes, waiting.envelopes, waiting.binding.key)
+        if waiting.isWhole:
+            part.end()
+        else:
+            part.relay.envelopes -= len(waiting.envelopes)
 
     def _choose(self, resolution: Resolution, now: float) -> Sequence[Target]:
         """The usable hosts of the first level that has any: a level counts only when those before it are down."""
@@ -358,6 +382,7 @@ class MtaAgent:
         replies: Sequence[Reply],
     ) -> None:
         self._stat.increment("mta.transaction")
+        countRest(self._shaper, task, self._clock.seconds())
         label, source = connection.label, connection.source
         results = []
         for (_, envelope), reply in zip(envelopes, replies, strict=True):
@@ -405,6 +430,17 @@ class MtaAgent:
             foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime())
         )
 
+    def suspendDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.suspendDestination}."""
+        return self._shaper.suspend(name)
+
+    def resumeDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.resumeDestination}."""
+        return self._shaper.resume(name)
+
+    def showLimits(self) -> Sequence[Mapping[str, object]]:
+        return self._shaper.show()
+
     def showRoutes(self) -> Sequence[Mapping[str, object]]:
         now = self._clock.seconds()
         return [
@@ -438,6 +474,7 @@ class MtaAgent:
                 "held": relay.held,
                 "hosts": relay.labels(MAX_SHOWN),
                 "error": relay.lastError,
+                "limit": relay.limit,
             }
             for relay in self._directory.relays.values()
         ]

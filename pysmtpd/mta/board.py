@@ -24,6 +24,8 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import CAUTION_DELAY, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
+from pysmtpd.mta.shaping.keys import Facts
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Credentials
 
@@ -58,6 +60,7 @@ class Board:
         tables: Callable[[], Mapping[str, ITable]],
         report: IReport,
         tls: IClientTls,
+        shaper: Shaper,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],
@@ -68,6 +71,7 @@ class Board:
         self.config = config
         self.report = report
         self.tls = tls
+        self.shaper = shaper
         self.decided = decided
         self.homeless = homeless
         self.emptied = emptied
@@ -141,6 +145,8 @@ class Board:
         route = pool.route
         if route.cautiousUntil > now and now < route.nextConnect:
             return False
+        if not self.shaper.mayConnect(_factsOf(pool), now):
+            return False
         isRouteFull = route.connections >= limits.maxConnPerRoute
         if isRouteFull or route.host.connections >= limits.maxConnPerHost:
             resting = self._resting.get(route.host.address, {})
@@ -172,6 +178,7 @@ class Board:
 
     def opened(self, pool: Pool, connection: Connection, now: float) -> None:
         route = pool.route
+        connection.counted = self.shaper.connected(_factsOf(pool), now)
         route.connections += 1
         route.host.connections += 1
         self._perSource[pool.key.source] = self._perSource.get(pool.key.source, 0) + 1
@@ -193,6 +200,7 @@ class Board:
     def closed(self, pool: Pool, connection: Connection) -> None:
         """Its place is free."""
         route = pool.route
+        self.shaper.disconnected(connection.counted)
         route.connections -= 1
         route.host.connections -= 1
         self._perSource[pool.key.source] -= 1
@@ -242,6 +250,12 @@ class Board:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _factsOf(pool: Pool) -> Facts:
+    """Of a connection that is to be opened."""
+    task = pool.waiting[0]
+    return Facts("", task.target.host.lower(), pool.key.source, isOurs=not task.parts[0].relay.key.domain)
 
 
 def _fromSource(source: str) -> str:

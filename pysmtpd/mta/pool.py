@@ -174,6 +174,7 @@ class Pool:
         route = self.route
         for reply in replies:
             if reply.code >= 400:
+                self.board.shaper.answered(connection.target.host, reply)
                 if asksPatience(reply):
                     route.beCautious(self.board.clock.seconds())
             else:
@@ -285,6 +286,9 @@ class Pool:
         if asksPatience(reply):
             self.route.beCautious(now)
         level = connection.target.policy.level
+        if connection.facts is None:
+            # Later ones are replies to transactions, and told as these.
+            self.board.shaper.answered(connection.target.host, reply)
         if connection.facts is not None:
             pass
         elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:

@@ -35,10 +35,23 @@ class Relay:
     @ivar backlog: messages that were taken and have no outcome yet.
     @ivar envelopes: those of them.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
+    @ivar limit: what some of its mail waits for, by the last one that was told to; empty: none does.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
-    __slots__ = ("backlog", "down", "envelopes", "held", "key", "lastError", "name", "release", "resolution", "waiting")
+    __slots__ = (
+        "backlog",
+        "down",
+        "envelopes",
+        "held",
+        "key",
+        "lastError",
+        "limit",
+        "name",
+        "release",
+        "resolution",
+        "waiting",
+    )
 
     def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
         self.key = key
@@ -49,6 +62,7 @@ class Relay:
         self.resolution: Resolution | None = None
         self.waiting: list[Callable[[Resolution], None]] = []
         self.lastError = ""
+        self.limit = ""
         self.down: Down | None = None
         self.release = release
 

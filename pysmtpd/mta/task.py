@@ -17,10 +17,11 @@ class Part:
     """The envelopes of one message that go to one relay by one action.
 
     @ivar sender: the MAIL FROM of all of them.
+    @ivar counted: the limits that it was counted against in this attempt; None: it has not begun.
     @ivar moves: hosts that turned out to be of no use in this attempt.
     """
 
-    __slots__ = ("action", "envelopes", "message", "moves", "outcomes", "relay", "sender")
+    __slots__ = ("action", "counted", "envelopes", "message", "moves", "outcomes", "relay", "sender")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Part:
         self.outcomes = outcomes
         self.sender = sender
         self.moves = 0
+        self.counted: dict[str, None] | None = None
 
     def end(self) -> None:
         """Each of its envelopes has its outcome."""

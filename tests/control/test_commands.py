@@ -363,6 +363,7 @@ class SchemaTests(CommandTestCase):
             "dry": True,
             "supposed": {"recipients": ["ann@remote.test"]},
             "table": "<localnames>",
+            "destination": "example.net",
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))
         for command in sorted(COMMANDS.values(), key=lambda command: command.name in ("Remove", "Stop")):
