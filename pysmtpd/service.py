@@ -70,6 +70,7 @@ from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.policy.https import PolicyFetcher
 from pysmtpd.mta.policy.known import StsPolicies
+from pysmtpd.mta.policy.policies import Policies
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
@@ -221,13 +222,14 @@ class Daemon(Service):
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
         tls = ClientContexts(settings.authorities)
-        self.policies = StsPolicies(
+        sts = StsPolicies(
             platform,
             self.resolver,
             PolicyFetcher(platform, self.resolver, tls).fetch,
             f"{settings.spool}/mta-sts.json",
             lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
         )
+        self.policies = Policies(platform, sts, self.report, settings.spool)
         self.shaper = Shaper(platform, self._config, self.dispatcher, f"{settings.spool}/mta-limits.json")
         self.mta = MtaAgent(
             platform,
@@ -346,7 +348,7 @@ class Daemon(Service):
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
-        self.policies.load()
+        self.policies.start()
         limits = self.shaper.load()
         self.listeners.start()
         self.renewal.start()
@@ -394,7 +396,12 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"limits": self.shaper.stop, "delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
+            {
+                "certificates": self.renewal.stop,
+                "TLS policies": lambda: Deferred.fromCoroutine(self.policies.stop()),
+                "queue": self.queue.stop,
+                "resolver": self.resolver.close,
+            },
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:

@@ -55,6 +55,7 @@ PURE = (
         "pysmtpd.mta.shaping.holding",
         "pysmtpd.mta.shaping.keys",
     ),
+    *("pysmtpd.mta.encounter", "pysmtpd.mta.policy.memory"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),

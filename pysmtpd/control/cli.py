@@ -45,6 +45,18 @@ def _showStatus(client: Client, options: argparse.Namespace) -> int:
     return EX_OK
 
 
+def _showTls(client: Client, options: argparse.Namespace) -> int:
+    for row in client.call("Tls", domain=options.id)["rows"]:
+        _print(options, row, render.tls)
+    return EX_OK
+
+
+def _forgetTls(client: Client, options: argparse.Namespace) -> int:
+    count = client.call("ForgetTls", domain=options.id)["count"]
+    _print(options, {"count": count}, lambda _: f"{count} host{'' if count == 1 else 's'} forgotten")
+    return EX_OK if count else EX_REFUSED
+
+
 def _showMessage(client: Client, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(client.call("Message", id=options.id)["message"], ensure_ascii=False))
@@ -207,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     leaf(show, "status", "version, uptime, what is paused, how many envelopes are in which condition", _showStatus)
     leaf(show, "routes", "routes: source and host address, connections, errors", _list("Routes", render.line))
     leaf(show, "hosts", "hosts: connections, errors, penalties", _list("Hosts", render.line))
+    leaf(show, "tls", "a domain's hosts: what their TLS has to show, and what is remembered of it", _showTls, "DOMAIN")
     leaf(show, "relays", "relays: where messages go, and what they wait for", _list("Relays", render.line))
     leaf(show, "limits", "limits: what is paused or slowed down, why, and how much waits", _list("Limits", render.line))
     leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
@@ -214,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
 
     supposition.add(leaf(verbs, "explain", "why mail is, or would be, treated as it is; nothing is changed", _explain))
 
+    leaf(verbs, "forget-tls", "remember no longer that a domain's hosts had TLS", _forgetTls, "DOMAIN")
     what = "MSGID|EVPID|all"
     leaf(verbs, "schedule", "try envelopes now", _selection("Schedule", "scheduled"), what)
     leaf(verbs, "remove", "remove envelopes; their sender is not told", _selection("Remove", "will be removed"), what)

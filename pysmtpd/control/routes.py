@@ -47,3 +47,15 @@ class RouteCommands:
             raise Unavailable(f"it would not outlast a restart: {error}") from error
         self._report.happened(Commanded(command=word, detail=name))
         return {"changed": changed}
+
+    async def tls(self, domain: str) -> dict[str, Any]:
+        return {"rows": self._routes.showTls(_name(domain))}
+
+    async def forgetTls(self, domain: str) -> dict[str, Any]:
+        count = self._routes.forgetTls(_name(domain))
+        self._report.happened(Commanded(command="forget-tls", detail=f"{_name(domain)}: {count} hosts"))
+        return {"count": count}
+
+
+def _name(domain: str) -> str:
+    return domain.strip().rstrip(".").lower()

@@ -95,6 +95,18 @@ COMMANDS = {
             (("destination", "text"),),
             (("changed", "boolean"),),
         ),
+        Command(
+            "Tls",
+            "What is known about the TLS of a domain's hosts (MTA-STS, what is remembered), and what they have to show.",
+            (("domain", "text"),),
+            (("rows", "json"),),
+        ),
+        Command(
+            "ForgetTls",
+            "Remember no longer that a domain's hosts had TLS; counts the hosts.",
+            (("domain", "text"),),
+            (("count", "integer"),),
+        ),
         Command("Tables", "Tables that have a name: entries, age, the last error.", (("cursor", "text"),), _ROWS),
         Command(
             "UpdateTable",

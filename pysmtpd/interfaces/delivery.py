@@ -100,5 +100,11 @@ class IRoutes(Interface):
         @param asksDns: DNS may be asked, within a bound.
         """
 
+    def showTls(domain: str) -> Sequence[Mapping[str, object]]:
+        """What is known about the TLS of a domain's hosts, and what they have to show; C{domain} in A-labels."""
+
+    def forgetTls(domain: str) -> int:
+        """Remember no longer that its hosts had TLS; tells how many there were."""
+
     def forgive() -> None:
         """Forget that hosts were down: the next try is a real one."""

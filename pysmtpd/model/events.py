@@ -265,6 +265,24 @@ class PolicyFailed(Event):
 
 
 @value
+class TlsRefused(Event):
+    """A host has not what is asked of its TLS, or cannot prove that it is the right one: no mail goes there.
+
+    @ivar domain: whose mail it is.
+    @ivar policy: what was asked: required, verified, DANE, REQUIRETLS.
+    @ivar asked: by whom and why.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "tls-refused"
+    domain: str
+    host: str
+    policy: str
+    reason: str
+    asked: str
+
+
+@value
 class ConnectionClosed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "disconnected"

@@ -28,9 +28,9 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
-from pysmtpd.mta.keys import Target, finalSender
+from pysmtpd.mta.keys import Target, finalSender, lacksRequireTls
 from pysmtpd.mta.mx import Resolution
-from pysmtpd.mta.policy import IPolicies, NoPolicies
+from pysmtpd.mta.policy import Foreseen, IPolicies, NoPolicies
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
 from pysmtpd.mta.shaping.entry import Waiting, countRest, enter, nextHop
 from pysmtpd.mta.shaping.shaper import Shaper
@@ -85,6 +85,7 @@ class MtaAgent:
         self._releases = release
         self._grace = grace
         self._shaper = shaper or Shaper(platform, config, release)
+        self._policies = policies or NoPolicies()
         self._board = Board(
             platform,
             queue,
@@ -96,10 +97,9 @@ class MtaAgent:
             self._decided,
             self._homeless,
             self._checkStopped,
+            self._policies.met,
         )
-        self._directory = Directory(
-            platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
-        )
+        self._directory = Directory(platform, resolver, self._policies, tables, self._relayEnded, self._board.fault)
         self._resolver = resolver
         self._gatherings: dict[Gathering, None] = {}
         self._envelopes = 0
@@ -151,7 +151,7 @@ class MtaAgent:
         taken: list[Part] = []
         for part in parts.values():
             relay = part.relay
-            down = relay.isDown(now)
+            down = relay.isDown(now) if part.isUsual else None
             suspension = self._shaper.suspension(nextHop(part))
             if suspension is not None:
                 self._shaper.held(suspension, message.id, len(part.envelopes), now)
@@ -257,11 +257,11 @@ class MtaAgent:
             if resolution.failure is not None:
                 self._refuse([part], *resolution.failure)
                 continue
-            down = part.relay.isDown(now)
+            down = part.relay.isDown(now) if part.isUsual else None
             if down is not None:
                 self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
                 continue
-            targets = self._choose(resolution, now)
+            targets = self._choose(part.levels(resolution), now)
             if targets:
                 usable.append((part, targets))
             else:
@@ -286,10 +286,10 @@ class MtaAgent:
         else:
             part.relay.envelopes -= len(waiting.envelopes)
 
-    def _choose(self, resolution: Resolution, now: float) -> Sequence[Target]:
+    def _choose(self, levels: Sequence[Sequence[Target]], now: float) -> Sequence[Target]:
         """The usable hosts of the first level that has any: a level counts only when those before it are down."""
         problem = self._board.problem
-        for level in resolution.levels:
+        for level in levels:
             up = [target for target in level if not problem(target, now)]
             if up:
                 return up
@@ -308,20 +308,27 @@ class MtaAgent:
 
         This part's next try comes then and finds out for all others, which come a little later.
         """
-        errors = []
+        errors: list[tuple[Target, str]] = []
         until = now + 3600.0
-        for level in resolution.levels:
+        for level in part.levels(resolution):
             for target in level:
-                errors.append(f"{target.label}: {self._board.problem(target, now)}")
+                errors.append((target, self._board.problem(target, now)))
+                if target.isKeptByMtaSts(errors[-1][1]):
+                    self._policies.again(target.wishes.domain)
                 until = min(
                     until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
                 )
-        text = "; ".join(errors) or "no host"
+        text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
+        if lacksRequireTls(errors):
+            reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
+            self._refuse([part], Result.PERMANENT, reply)
+            return
         reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
         relay = part.relay
         relay.lastError = reply.text
         retryAt = self._platform.wallTime() + max(0.0, until - now)
-        relay.down = Down(until, resolution, reply, retryAt + FOLLOW)
+        if part.isUsual:
+            relay.down = Down(until, resolution, reply, retryAt + FOLLOW)
         self._refuse([part], Result.TEMPORARY, reply, retryAt)
         if relay.held:
             # None of them needs room to hear it.
@@ -420,6 +427,22 @@ class MtaAgent:
         for relay in self._directory.relays.values():
             relay.down = None
 
+    def showTls(self, domain: str) -> Sequence[Mapping[str, object]]:
+        """See L{IRoutes.showTls}."""
+        now = self._clock.seconds()
+        rows = list(self._policies.show(domain))
+        for relay in self._directory.of(domain):
+            for target in relay.targets(MAX_SHOWN):
+                problem = target.barred or self._board.problem(target, now)
+                rows.append({"what": "host", "host": target.label, "asks": target.verdict, "problem": problem})
+        return rows
+
+    def forgetTls(self, domain: str) -> int:
+        """See L{IRoutes.forgetTls}."""
+        for relay in self._directory.of(domain):
+            relay.resolution = relay.down = None
+        return self._policies.forget(domain)
+
     def foresee(
         self, config: Config, destination: Destination, sender: Path, asksDns: bool
     ) -> Deferred[Mapping[str, object]]:
@@ -427,7 +450,16 @@ class MtaAgent:
         resolver = self._resolver if asksDns else None
         own = self._platform.localAddresses()
         return Deferred.fromCoroutine(
-            foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime())
+            foresee(
+                config,
+                destination,
+                sender,
+                resolver,
+                own,
+                self._clock,
+                self._platform.wallTime(),
+                Foreseen(self._policies),
+            )
         )
 
     def suspendDestination(self, name: str) -> Deferred[bool]:

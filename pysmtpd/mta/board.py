@@ -21,6 +21,7 @@ from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.host import CAUTION_DELAY, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
@@ -47,6 +48,7 @@ class Board:
     @ivar decided: told of each transaction's end.
     @ivar homeless: told of tasks whose host turned out to be of no use.
     @ivar emptied: told when the last connection is gone, while stopping.
+    @ivar met: told of each session with a host, once for each domain.
     @ivar starved: pools that may not open a connection now.
     """
 
@@ -64,6 +66,7 @@ class Board:
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],
+        met: Callable[[Encounter], None] = lambda encounter: None,
     ) -> None:
         self.clock = platform.clock
         self.network = platform.network
@@ -75,6 +78,7 @@ class Board:
         self.decided = decided
         self.homeless = homeless
         self.emptied = emptied
+        self.met = met
         self.stopping = False
         self.pools: dict[ConnectionKey, Pool] = {}
         self.hosts: dict[str, Host] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
@@ -21,7 +22,9 @@ from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.upload import Upload
@@ -70,6 +73,9 @@ RECIPIENT_TIME = 5.0
 
 TRANSACTION_RATE = 2048
 """Octets of content that add one second to it."""
+
+MOST_TOLD = 20
+"""Transactions that wait, of which the domains are told of when TLS fails."""
 
 RCPT_DEFAULT = 100
 """Recipients of a transaction when the peer does not say: what every server has to take (RFC 5321 4.5.3.1.8)."""
@@ -121,6 +127,7 @@ class Connection(Protocol):
         self._lost = False
         self._gone = False
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
+        self._met: dict[Relay, None] = {}
         self._body: IBody | None = None
         self._pending = b""
         self._remaining = 0
@@ -215,6 +222,9 @@ class Connection(Protocol):
         self.task = task
         self.pool.board.wakes(self)
         self.deadline = _NEVER
+        for part in task.parts:
+            if part.relay not in self._met:
+                self._meet(part)
         offered = cast(ClientCore, self._core).extensions
         limit = offered.rcptMax or RCPT_DEFAULT
         envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
@@ -227,6 +237,25 @@ class Connection(Protocol):
         opening = self.pool.board.queue.open(task.message.body)
         opening.addCallbacks(self._opened, self._unreadable)
         opening.addErrback(self._broken)
+
+    def _meet(self, part: Part, problem: str = "") -> None:
+        """Tell of this session, once for each domain."""
+        self._met[part.relay] = None
+        if self._plain:
+            # TLS has failed just now, and that was told.
+            return
+        certificate = self._handshake.error if self._handshake is not None else ""
+        target = part.seen(self.target.key) if part.isUsual or not problem else None
+        self.pool.board.met(
+            Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
+        )
+
+    def missed(self, tasks: Iterable[Task], reply: Reply) -> None:
+        """It has not come up, for want of TLS as it was asked for by these."""
+        for task in islice(tasks, MOST_TOLD):
+            for part in task.parts:
+                if task.policy == self.target.policy and part.relay not in self._met:
+                    self._meet(part, str(reply))
 
     def _opened(self, body: IBody) -> None:
         if self.task is None:

@@ -8,6 +8,7 @@ from pysmtpd.interfaces.delivery import IOutcomes
 from pysmtpd.model.config import Action, Method
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey
+from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Policy
 from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
@@ -19,9 +20,10 @@ class Part:
     @ivar sender: the MAIL FROM of all of them.
     @ivar counted: the limits that it was counted against in this attempt; None: it has not begun.
     @ivar moves: hosts that turned out to be of no use in this attempt.
+    @ivar isUsual: the message has no wishes of its own about TLS: what is known of the relay holds for it.
     """
 
-    __slots__ = ("action", "counted", "envelopes", "message", "moves", "outcomes", "relay", "sender")
+    __slots__ = ("action", "counted", "envelopes", "isUsual", "message", "moves", "outcomes", "relay", "sender")
 
     def __init__(
         self,
@@ -40,6 +42,26 @@ class Part:
         self.sender = sender
         self.moves = 0
         self.counted: dict[str, None] | None = None
+        self.isUsual = not (message.transaction.requireTls or message.isTlsOptional)
+
+    def levels(self, resolution: Resolution) -> Sequence[Sequence[Target]]:
+        """The hosts, as this message sees them (RFC 8689)."""
+        if self.isUsual:
+            return resolution.levels
+        transaction = self.message.transaction
+        # A report of failure is not dropped for want of REQUIRETLS; it is said to hosts that offer it (5).
+        requireTls = transaction.requireTls and not transaction.sender.isNull
+        isTlsOptional = self.message.isTlsOptional and not transaction.requireTls
+        return [[target.under(requireTls, isTlsOptional) for target in level] for level in resolution.levels]
+
+    def seen(self, key: ConnectionKey) -> Target | None:
+        """The host of a connection as the domain sees it; None: it is none of its hosts any more."""
+        resolution = self.relay.resolution
+        for level in resolution.levels if resolution is not None else ():
+            for target in level:
+                if target.key.address == key.address and target.key.port == key.port:
+                    return target
+        return None
 
     def end(self) -> None:
         """Each of its envelopes has its outcome."""
@@ -127,7 +149,16 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
     body = transaction.body
     if body != "BINARYMIME":
         body = "8BITMIME" if message.eightBit or body == "8BITMIME" else ""
-    return OutgoingMail(task.key.sender, recipients, message.body.size, body, utf8, transaction.ret, transaction.envid)
+    return OutgoingMail(
+        task.key.sender,
+        recipients,
+        message.body.size,
+        body,
+        utf8,
+        transaction.ret,
+        transaction.envid,
+        transaction.requireTls,
+    )
 
 
 class _Group:

@@ -228,7 +228,7 @@ class ClientCore:
     def _helloAnswered(self, reply: Reply) -> None:
         settings = self._settings
         if reply.code // 100 == 2:
-            self.extensions = NO_EXTENSIONS if self._saidHelo else parseExtensions(self._reader.lines)
+            self.extensions = NO_EXTENSIONS if self._saidHelo else parseExtensions(self._reader.lines, self.secured)
             self._secure()
         elif reply.isPermanent and not (self._saidHelo or settings.lmtp or self._mustHaveExtensions):
             self._saidHelo = True

@@ -79,6 +79,7 @@ class OutgoingMail:
     @ivar size: octets of the content.
     @ivar body: C{""} (7 bit), 8BITMIME or BINARYMIME: what the content is.
     @ivar smtputf8: an address or a header field needs it.
+    @ivar requireTls: say REQUIRETLS to a peer that offers it (RFC 8689); whether it has to is not decided here.
     """
 
     sender: str
@@ -88,6 +89,7 @@ class OutgoingMail:
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    requireTls: bool = False
 
 
 @value

@@ -364,6 +364,7 @@ class SchemaTests(CommandTestCase):
             "supposed": {"recipients": ["ann@remote.test"]},
             "table": "<localnames>",
             "destination": "example.net",
+            "domain": "remote.test",
         }
         self.assertEqual(list(AMP_COMMANDS), list(COMMANDS))
         for command in sorted(COMMANDS.values(), key=lambda command: command.name in ("Remove", "Stop")):

@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.dns.resolver import Resolver
+from pysmtpd.mta.policy.file import SAVE_DELAY
 from pysmtpd.mta.policy.https import NotFetched
-from pysmtpd.mta.policy.known import FAILURE_SECONDS, SAVE_DELAY, StsPolicies
+from pysmtpd.mta.policy.known import AGAIN_SECONDS, FAILURE_SECONDS, StsPolicies
 from pysmtpd.mta.policy.sts import Mode, StsPolicy
 from pysmtpd.testing.dns import TTL, ScriptedDns
 from pysmtpd.testing.platform import SimulatedPlatform
@@ -135,6 +136,15 @@ class PolicyTests(Case):
         policy = self.wait(self.policies.again)
         assert policy is not None
         self.assertIs(Mode.NONE, policy.mode)
+
+    def test_againNotTooOften(self) -> None:
+        self.policy()
+        for _ in range(5):
+            self.wait(self.policies.again)
+        self.assertEqual(2, len(self.fetched))
+        self.passes(AGAIN_SECONDS)
+        self.wait(self.policies.again)
+        self.assertEqual(3, len(self.fetched))
 
     def test_againWithoutRecord(self) -> None:
         self.policy()
