@@ -56,7 +56,6 @@ from pysmtpd.model.events import (
     DaemonStarted,
     DaemonStopped,
     Event,
-    PolicyFailed,
     Reloaded,
     ReloadFailed,
 )
@@ -68,9 +67,10 @@ from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
-from pysmtpd.mta.policy.https import PolicyFetcher
+from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
 from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.policies import Policies
+from pysmtpd.mta.policy.reports import TlsReports
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
@@ -221,15 +221,23 @@ class Daemon(Service):
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
-        tls = ClientContexts(settings.authorities)
+        tls = ClientContexts(settings.authorities, self.certificates)
         sts = StsPolicies(
             platform,
             self.resolver,
             PolicyFetcher(platform, self.resolver, tls).fetch,
             f"{settings.spool}/mta-sts.json",
-            lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
+            lambda *told: self.policies.failed(*told),
         )
-        self.policies = Policies(platform, sts, self.report, settings.spool)
+        reports = TlsReports(
+            platform,
+            self.resolver,
+            ReportPoster(platform, self.resolver, tls).post,
+            f"{settings.spool}/tls-reports.json",
+            lambda: self.config.serverName,
+            self.report,
+        )
+        self.policies = Policies(platform, sts, reports, self.report, settings.spool)
         self.shaper = Shaper(platform, self._config, self.dispatcher, f"{settings.spool}/mta-limits.json")
         self.mta = MtaAgent(
             platform,

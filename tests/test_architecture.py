@@ -55,6 +55,8 @@ PURE = (
         "pysmtpd.mta.shaping.holding",
         "pysmtpd.mta.shaping.keys",
     ),
+    *("pysmtpd.mta.encounter", "pysmtpd.mta.policy.memory", "pysmtpd.mta.policy.tlsrpt"),
+    *("pysmtpd.mta.bounds", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.mta.encounter", "pysmtpd.mta.policy.memory"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from pysmtpd.control.amp import BadArgument, Unavailable
 from pysmtpd.control.page import sliceOf
+from pysmtpd.control.pieces import Pieces
 from pysmtpd.interfaces import IReport, IRoutes
 from pysmtpd.model.events import Commanded
 
@@ -19,9 +20,29 @@ class RouteCommands:
     def __init__(self, routes: IRoutes, report: IReport) -> None:
         self._routes = routes
         self._report = report
+        self._pieces = Pieces()
 
     async def routes(self, cursor: str) -> dict[str, Any]:
         return sliceOf(self._routes.showRoutes(), cursor)
+
+    async def connections(self, cursor: str) -> dict[str, Any]:
+        return sliceOf(self._routes.showConnections(), cursor)
+
+    async def hostStats(self, cursor: str) -> dict[str, Any]:
+        return sliceOf(self._routes.showHostStats(), cursor)
+
+    async def probe(self, destination: str, cursor: str) -> dict[str, Any]:
+        if cursor:
+            return self._pieces.more(cursor)
+        try:
+            return self._pieces.first(await self._routes.probe(destination))
+        except ValueError as error:
+            raise BadArgument(str(error)) from error
+
+    async def forgive(self, host: str) -> dict[str, Any]:
+        count = self._routes.forgive("" if host == "all" else host)
+        self._report.happened(Commanded(command="resume route", detail=f"{host} ({count})"))
+        return {"count": count}
 
     async def hosts(self, cursor: str) -> dict[str, Any]:
         return sliceOf(self._routes.showHosts(), cursor)

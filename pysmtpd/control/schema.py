@@ -77,9 +77,38 @@ COMMANDS = {
             (("selection", "text"), ("dry", "boolean"), ("cursor", "text")),
             (("data", "octets"), ("cursor", "text")),
         ),
-        Command("Routes", "Routes of the mta: source and host address.", (("cursor", "text"),), _ROWS),
-        Command("Hosts", "Hosts that the mta knows, with errors and penalties.", (("cursor", "text"),), _ROWS),
-        Command("Relays", "Relays: where messages go, and what they wait for.", (("cursor", "text"),), _ROWS),
+        Command("Relays", "Relays: where messages go, and what binds each now.", (("cursor", "text"),), _ROWS),
+        Command(
+            "Routes",
+            "Routes of the mta, from a source to a host's port: state, penalty, next try, what binds each now.",
+            (("cursor", "text"),),
+            _ROWS,
+        ),
+        Command(
+            "Hosts",
+            "Hosts that the mta knows: state, errors, penalties, what they asked for.",
+            (("cursor", "text"),),
+            _ROWS,
+        ),
+        Command(
+            "HostStats",
+            "Destination domains: the last reply, and how many envelopes wait for a host to be reached.",
+            (("cursor", "text"),),
+            _ROWS,
+        ),
+        Command("Connections", "Outgoing connections, with what each waits for.", (("cursor", "text"),), _ROWS),
+        Command(
+            "Probe",
+            "Connect to the hosts of a domain, host, address or relay URL, say hello, look at TLS, and leave: JSON in pieces.",
+            (("destination", "text"), ("cursor", "text")),
+            (("data", "octets"), ("cursor", "text")),
+        ),
+        Command(
+            "Forgive",
+            "Forget the penalties of a host, by name or address, or of all: the next try is a real one. Counts routes.",
+            (("host", "text"),),
+            (("count", "integer"),),
+        ),
         Command(
             "Limits", "What is suspended or slowed down, why, and how much waits for it.", (("cursor", "text"),), _ROWS
         ),

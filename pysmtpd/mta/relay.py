@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import RelayKey, Target
 from pysmtpd.mta.mx import Resolution
 
@@ -35,11 +36,12 @@ class Relay:
     @ivar backlog: messages that were taken and have no outcome yet.
     @ivar envelopes: those of them.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
-    @ivar limit: what some of its mail waits for, by the last one that was told to; empty: none does.
+    @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
     __slots__ = (
+        "_charges",
         "backlog",
         "down",
         "envelopes",
@@ -65,6 +67,19 @@ class Relay:
         self.limit = ""
         self.down: Down | None = None
         self.release = release
+        self._charges: dict[str, tuple[Charge, ...]] = {}
+
+    def charges(self, source: str) -> tuple[Charge, ...]:
+        """What a connection from this address in use for it counts against."""
+        charges = self._charges.get(source)
+        if charges is None:
+            domain = self.key.limitName
+            charges = self._charges[source] = (
+                Charge("connector", f"{self.name} from {source}", domain),
+                Charge("relay", self.name, domain),
+                Charge("domain", domain, domain),
+            )
+        return charges
 
     def begin(self) -> None:
         self.backlog += 1

@@ -57,17 +57,18 @@ class StsPolicies:
         resolver: IResolver,
         fetch: Callable[[str], Deferred[bytes]],
         path: str,
-        told: Callable[[str, str], object],
+        told: Callable[[str, str, str], object],
     ) -> None:
         """
         @param fetch: gives the content of a domain's policy, or fails with L{NotFetched}.
         @param path: absolute; of the file that policies outlive a restart in.
-        @param told: hears of a domain and why its policy could not be had.
+        @param told: hears of a domain, why its policy could not be had, and what kind of failure that is (RFC 8460 4.3.2.2); of neither
+            where the file is to blame.
         """
         self._platform = platform
         self._resolver = resolver
         self._fetch = fetch
-        self._file = KeptFile(platform, path, self._dump, lambda why: told("", why))
+        self._file = KeptFile(platform, path, self._dump, lambda why: told("", why, ""))
         self._told = told
         self._known: dict[str, _Known] = {}
         self._fetching: dict[str, list[Deferred[None]]] = {}
@@ -153,7 +154,11 @@ class StsPolicies:
         self._failed[domain] = self._platform.wallTime() + FAILURE_SECONDS
         error = failure.value
         why = str(error) if isinstance(error, NotFetched | BadPolicy) else repr(error)
-        self._told(domain, f"the policy cannot be had: {why}")
+        if isinstance(error, BadPolicy):
+            result = "sts-policy-invalid"
+        else:
+            result = "sts-webpki-invalid" if "certificate" in why else "sts-policy-fetch-error"
+        self._told(domain, f"the policy cannot be had: {why}", result)
 
     def _tell(self, result: object, domain: str) -> None:
         for waiter in self._fetching.pop(domain):

@@ -15,17 +15,19 @@ from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.policy.file import KeptFile
 from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.memory import LIFETIME, TlsMemory
+from pysmtpd.mta.policy.reports import TlsReports
 from pysmtpd.mta.policy.sts import StsPolicy
 
 
 @implementer(IPolicies)
 class Policies:
-    def __init__(self, platform: IPlatform, sts: StsPolicies, report: IReport, spool: str) -> None:
+    def __init__(self, platform: IPlatform, sts: StsPolicies, reports: TlsReports, report: IReport, spool: str) -> None:
         """
         @param spool: absolute path of the directory where what is remembered is kept.
         """
         self._wallTime = platform.wallTime
         self._sts = sts
+        self._reports = reports
         self._report = report
         self._memory = TlsMemory()
         self._file = KeptFile(
@@ -39,12 +41,19 @@ class Policies:
         """Read what an earlier life has kept; what is asked for meanwhile does not wait for it."""
         self._sts.load()
         self._file.load(self._memory.load)
+        self._reports.start()
 
     async def stop(self) -> None:
         """What has changed lately is written down."""
-        for writing in (self._sts.stop(), self._file.stop()):
+        for writing in (self._sts.stop(), self._file.stop(), self._reports.stop()):
             if writing is not None:
                 await writing
+
+    def failed(self, domain: str, why: str, result: str) -> None:
+        """A domain's MTA-STS policy could not be had; see L{StsPolicies}."""
+        self._report.happened(PolicyFailed(domain, why))
+        if domain:
+            self._reports.noPolicy(domain, result, why)
 
     # --- IPolicies
 
@@ -67,6 +76,7 @@ class Policies:
 
     def met(self, encounter: Encounter) -> None:
         """See L{IPolicies.met}."""
+        self._reports.met(encounter)
         target, facts = encounter.target, encounter.facts
         domain = target.wishes.domain
         if facts is not None and facts.tls is not None:

@@ -267,16 +267,20 @@ class Shaper:
 
     # --- connections
 
-    def mayConnect(self, facts: Facts, now: float) -> bool:
-        """Do the limits allow one more connection?"""
+    def connectionLimit(self, facts: Facts, now: float) -> Limit | None:
+        """What forbids one more connection; None: it may be opened."""
         self.adopt(self._config())
         for limit in self._limits.ofConnection(facts):
             if limit.rate.period:
                 if self._bucket(limit, now).wait(now):
-                    return False
+                    return limit
             elif self._connections.get(limit.key, 0) >= limit.rate.count:
-                return False
-        return True
+                return limit
+        return None
+
+    def wait(self, limit: Limit, now: float) -> float:
+        """Seconds until a rate allows one more; 0: that depends on others."""
+        return self._bucket(limit, now).wait(now) if limit.rate.period else 0.0
 
     def connected(self, facts: Facts, now: float) -> Sequence[str]:
         """A connection is being opened. Gives what L{disconnected} needs to know."""
@@ -398,6 +402,23 @@ class Shaper:
     def _saved(self, isChanged: bool) -> Deferred[bool]:
         self._isChanged = True
         return self._save().addCallback(lambda _: isChanged)
+
+    def constraint(self, key: str, now: float) -> tuple[str, str, float] | None:
+        """What those wait for who wait under C{key}: kind, text, and for how many seconds at least; None: nobody does.
+
+        The kinds are those of L{pysmtpd.mta.shown.Constraint}.
+        """
+        if key not in self._holdings:
+            return None
+        text = key.removeprefix(SHAPED)
+        limit = self._limitOf.get(key)
+        if limit is not None:
+            return "rate", text, self._bucket(limit, now).wait(now)
+        place = key.removeprefix(_BACKOFF)
+        backoff = self._backoffs.get(place)
+        if key.startswith(_BACKOFF) and backoff is not None:
+            return "back-off", f"{place} said: {backoff.reply}", backoff.wait(now)
+        return "suspended", text, 0.0
 
     def show(self) -> Sequence[Mapping[str, object]]:
         """What is suspended, who has complained, and each limit that was used lately; with what waits."""
