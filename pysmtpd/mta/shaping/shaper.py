@@ -26,6 +26,9 @@ from pysmtpd.mta.shaping.state import Keeper, State
 TICK = 0.1
 """Seconds at least between two looks at what waits."""
 
+COMING_BACK = 0.5
+"""Seconds that those who were let go have to start."""
+
 SAVE_DELAY = 5.0
 """Seconds in which changes are gathered. What leaves in the last of them before a crash is not counted after it; suspensions are
 kept at once."""
@@ -349,7 +352,8 @@ class Shaper:
             bucket = self._bucket(limit, now)
             room = bucket.room(now)
             isRecipients = limit.rate.unit == RECIPIENTS
-            wait = bucket.after(room) if room else bucket.wait(now)
+            # Those who go may find that another limit binds them: then others go in their place.
+            wait = min(bucket.after(room), COMING_BACK) if room else bucket.wait(now)
         else:
             backoff = self._backoffs.get(key.removeprefix(_BACKOFF))
             wait = backoff.wait(now) if backoff is not None else 0.0

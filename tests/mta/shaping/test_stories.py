@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pysmtpd.model.events import DeliveryAttempted
+from pysmtpd.control.amp import BadArgument
+from pysmtpd.model.events import DeliveryAttempted, EnvelopeAccepted
 from pysmtpd.testing.case import WorldTestCase
+from pysmtpd.testing.daemon import CONFIG_PATH
+from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
+from tests.control.operator import Operator
 
 CONFIG = """
 listen on 0.0.0.0 port 25
@@ -96,7 +100,96 @@ class RateTests(WorldTestCase):
         world.stop()
 
 
+class KindnessTests(WorldTestCase):
+    """What is shipped."""
+
+    def burst(self, action: str) -> int:
+        """How many connections a large provider's host sees at one time."""
+        world = self.world(CONFIG.replace('action "out" relay', action))
+        host = world.remote("smtp-in.orange.fr", domains=("orange.test",)).slow(0.5)
+        world.start()
+        for number in range(40):
+            world.send(f"a{number}@client.test", "b@orange.test")
+        world.until(lambda: len(host.messages) == 40, 300, "all are delivered")
+        self.assertEqual(set(tried(world)), {"Ok"})
+        world.stop()
+        return host.mostOpen
+
+    def test_byMx(self) -> None:
+        self.assertEqual(self.burst('action "out" relay'), 2)
+
+    def test_notForANextHopOfOnesOwn(self) -> None:
+        self.assertGreater(self.burst('action "out" relay host "smtp-in.orange.fr"'), 2)
+
+    def test_unlimited(self) -> None:
+        self.assertGreater(self.burst('mta rate for provider orange unlimited\naction "out" relay'), 2)
+
+
+class FairnessTests(WorldTestCase):
+    def test_twoLimitsAndNobodyStarves(self) -> None:
+        """Under limits of their own and one that they share, all get through, and hardly a place is wasted."""
+        world = self.world(
+            CONFIG
+            + 'mta rate for mail-from "news@client.test" messages 6 per 1m\n'
+            + 'mta rate for domain "slow.test" messages 30 per 1m\n'
+        )
+        slow = world.remote("mx.slow.test", domains=("slow.test",))
+        world.start()
+        for number in range(10):
+            world.send("news@client.test", f"n{number}@slow.test")
+            world.send("ann@client.test", f"a{number}@slow.test")
+        world.run(35)
+        self.assertEqual(len([one for one in slow.recipients if one.startswith("a")]), 10)
+        for number in range(10, 20):
+            world.send("ann@client.test", f"a{number}@slow.test")
+        world.run(100)
+        accepted = [event.to for event in world.eventsOf(EnvelopeAccepted)]
+        self.assertEqual(sorted(slow.recipients), sorted(accepted))
+        self.assertEqual(set(tried(world)), {"Ok"})
+        world.stop()
+
+    def test_whatIsRemovedHoldsNobodyUp(self) -> None:
+        world = self.world(CONFIG + 'mta rate for domain "slow.test" messages 6 per 1m\n')
+        slow = world.remote("mx.slow.test", domains=("slow.test",))
+        world.start()
+        for number in range(8):
+            world.send("a@client.test", f"b{number}@slow.test")
+            world.run(0.5)
+        operator = Operator(world)
+        first = operator.rows("Queue")[0]
+        self.assertEqual(first["recipient"], "b1@slow.test")
+        self.assertEqual(first["why"], "waits for its turn: domain slow.test: messages 6 per 1m")
+        operator.ask("Remove", selection=first["evpid"])
+        world.run(70)
+        self.assertEqual(slow.recipients, [f"b{number}@slow.test" for number in (0, 2, 3, 4, 5, 6, 7)])
+        world.stop()
+
+
 class BackoffTests(WorldTestCase):
+    def test_outlastsARestart(self) -> None:
+        world = self.world(CONFIG)
+        remote = world.remote("mx.remote.test", domains=("remote.test",))
+        remote.tempfail("MAIL", times=1, reply="451 4.7.1 slow down")
+        world.start()
+        world.send("a@client.test", "first@remote.test")
+        world.run(1)
+        world.stop()
+        world.restart()
+        (row,) = Operator(world).rows("Limits")
+        self.assertEqual(
+            (row["limit"], row["complaints"], row["reply"]), ("back-off of mx.remote.test", 1, "451 4.7.1 slow down")
+        )
+        world.stop()
+
+    def test_greylistingIsNone(self) -> None:
+        world = self.world(CONFIG)
+        world.remote("mx.remote.test", domains=("remote.test",)).reject("RCPT", "451 4.7.1 Greylisted, come back")
+        world.start()
+        world.send("a@client.test", "first@remote.test")
+        world.run(1)
+        self.assertEqual(Operator(world).rows("Limits"), [])
+        world.stop()
+
     def test_slowsAndRecovers(self) -> None:
         world = self.world(CONFIG)
         remote = world.remote("mx.remote.test", domains=("remote.test",))
@@ -154,6 +247,64 @@ class SuspensionTests(WorldTestCase):
         self.successResultOfIn(world, world.service.shaper.resume("mx.one.test"))
         world.run(5)
         self.assertEqual(one.recipients, ["b@one.test"])
+        world.stop()
+
+    def test_byAnOperator(self) -> None:
+        """A provider, by the control socket: what is said of it, and what becomes of its mail."""
+        world = self.world(CONFIG + 'mta provider big "*.big.test"\n')
+        big = world.remote("mx.big.test", domains=("one.test",))
+        world.start()
+        operator = Operator(world)
+        self.assertTrue(operator.ask("SuspendDestination", destination="big")["changed"])
+        self.assertFalse(operator.ask("SuspendDestination", destination="BIG")["changed"])
+        with self.assertRaises(BadArgument):
+            operator.ask("SuspendDestination", destination="a b")
+        world.send("a@client.test", "b@one.test")
+        world.run(5)
+        (row,) = operator.rows("Queue")
+        self.assertEqual(
+            (row["condition"], row["tries"], row["why"]), ("queued", 0, "waits for its turn: big is suspended")
+        )
+        (relay,) = operator.rows("Relays")
+        self.assertEqual((relay["constraint"]["kind"], relay["constraint"]["text"]), ("suspended", "big is suspended"))
+        (limit,) = operator.rows("Limits")
+        self.assertEqual((limit["kind"], limit["waiting"]), ("suspended", 1))
+        self.assertTrue(operator.ask("ResumeDestination", destination="big")["changed"])
+        world.run(2)
+        self.assertEqual(big.recipients, ["b@one.test"])
+        world.stop()
+
+    def test_hostsThatAreDownCostNoTry(self) -> None:
+        world = self.world(CONFIG)
+        remote = world.remote("mx.one.test", domains=("one.test",)).set(Condition.REFUSING)
+        world.start()
+        world.send("a@client.test", "x@one.test")
+        world.run(1)
+        self.successResultOfIn(world, world.service.shaper.suspend("one.test"))
+        world.send("a@client.test", "b@one.test")
+        world.run(3600)
+        self.assertEqual(tried(world), ["TempFail"])
+        remote.set(Condition.NORMAL)
+        self.successResultOfIn(world, world.service.shaper.resume("one.test"))
+        world.run(5)
+        self.assertEqual(sorted(remote.recipients), ["b@one.test", "x@one.test"])
+        world.stop()
+
+    def test_aReloadLooksAgain(self) -> None:
+        """Whoever waits for a rate that is gone leaves."""
+        config = CONFIG + 'mta rate for domain "slow.test" messages 1 per 1h\n'
+        world = self.world(config)
+        slow = world.remote("mx.slow.test", domains=("slow.test",))
+        world.start()
+        for number in range(5):
+            world.send("a@client.test", f"b{number}@slow.test")
+        world.run(10)
+        self.assertEqual(len(slow.messages), 1)
+        world.disk.write(CONFIG_PATH, CONFIG.encode())
+        Operator(world).whole("Reload")
+        world.send("a@client.test", "other@slow.test")
+        world.run(10)
+        self.assertEqual(len(slow.messages), 6)
         world.stop()
 
     def successResultOfIn(self, world: World, deferred: object) -> object:
