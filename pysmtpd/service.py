@@ -57,6 +57,7 @@ from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
 from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.policies import Policies
 from pysmtpd.mta.policy.reports import TlsReports
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
 from pysmtpd.rematching import Rematcher
@@ -164,6 +165,7 @@ class Daemon(Service):
             self.report,
         )
         self.policies = Policies(platform, sts, reports, self.report, settings.spool)
+        self.shaper = Shaper(platform, self._config, self.dispatcher, f"{settings.spool}/mta-limits.json")
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -176,6 +178,7 @@ class Daemon(Service):
             tls,
             grace=settings.grace,
             policies=self.policies,
+            shaper=self.shaper,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -275,11 +278,14 @@ class Daemon(Service):
         for part in self._settings.paused:
             self.pause(part)
         self.policies.start()
+        limits = self.shaper.load()
         self.listeners.start()
         self.renewal.start()
         self.controlServer.start()
         self._settings.opened()
         self._ready = True
+        # What is suspended must not leave meanwhile.
+        await limits
         self.dispatcher.start()
         # Nobody waits for it.
         Deferred.fromCoroutine(self._examine()).addErrback(
@@ -317,7 +323,7 @@ class Daemon(Service):
                 "the mta": self.mta.stop,
                 "the mda": self.mda.stop,
             },
-            {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
+            {"limits": self.shaper.stop, "delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
             {
                 "certificates": self.renewal.stop,
                 "TLS policies": lambda: Deferred.fromCoroutine(self.policies.stop()),

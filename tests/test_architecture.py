@@ -35,6 +35,8 @@ PURE = (
     *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
     *("pysmtpd.mta.bounds", "pysmtpd.mta.encounter", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
     *("pysmtpd.mta.policy.memory", "pysmtpd.mta.policy.sts", "pysmtpd.mta.policy.tlsrpt"),
+    *("pysmtpd.mta.shaping.backoff", "pysmtpd.mta.shaping.bucket"),
+    *("pysmtpd.mta.shaping.holding", "pysmtpd.mta.shaping.keys"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids", "pysmtpd.queue.record"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),

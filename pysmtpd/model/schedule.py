@@ -94,6 +94,8 @@ class Status(NamedTuple):
 VANISHED = "action:"
 CHANGED = "changed:"
 AWAIT_CONFIGURATION = (VANISHED, CHANGED)
+# Those whose envelopes wait for a limit of the mta or a suspension, with its text behind.
+SHAPED = "limit: "
 
 
 class Lease(NamedTuple):

@@ -37,6 +37,8 @@ from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.policy import Foreseen, IPolicies, NoPolicies
 from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
+from pysmtpd.mta.shaping.entry import Waiting, countRest, enter, nextHop
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
@@ -80,6 +82,7 @@ class MtaAgent:
         tls: IClientTls,
         grace: float = GRACE,
         policies: IPolicies | None = None,
+        shaper: Shaper | None = None,
     ) -> None:
         self._platform = platform
         self._clock = platform.clock
@@ -87,6 +90,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._shaper = shaper or Shaper(platform, config, release)
         self._policies = policies or NoPolicies()
         self._sources = Sources(platform, tables)
         self._board = Board(
@@ -96,6 +100,7 @@ class MtaAgent:
             tables,
             report,
             tls,
+            self._shaper,
             self._decided,
             self._homeless,
             self._checkStopped,
@@ -190,7 +195,12 @@ class MtaAgent:
         for part in parts.values():
             relay = part.relay
             down = relay.isDown(now) if part.isUsual else None
-            if down is not None:
+            suspension = self._shaper.suspension(nextHop(part))
+            if suspension is not None:
+                self._shaper.held(suspension, message.id, len(part.envelopes), now)
+                relay.limit = suspension.key
+                self._hold(outcomes, part.envelopes, suspension.key)
+            elif down is not None:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
             elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
                 relay.held += len(part.envelopes)
@@ -313,6 +323,16 @@ class MtaAgent:
             work = Deferred.fromCoroutine(self._fromSources(some, self._sources.turn(table, heloTable)))
             work.addErrback(lambda failure: self._board.fault("choosing a source address", failure))
 
+    def _wait(self, waiting: Waiting) -> None:
+        """A limit binds these: they wait alone, and it costs them no try."""
+        part = waiting.part
+        part.relay.limit = waiting.binding.key
+        self._hold(part.outcomes, waiting.envelopes, waiting.binding.key)
+        if waiting.isWhole:
+            part.end()
+        else:
+            part.relay.envelopes -= len(waiting.envelopes)
+
     async def _fromSources(self, left: list[tuple[Part, Resolution]], turn: Turn) -> None:
         """Give each part the first source address in turn that can reach one of its hosts; parts of one message share it."""
         tried: dict[Part, list[Target]] = {}
@@ -352,7 +372,12 @@ class MtaAgent:
     def _submit(self, usable: Sequence[tuple[Part, Sequence[Target]]], now: float) -> None:
         for key, parts, targets in group(usable):
             target = self._pick(targets, now)
-            task = Task(key, parts, target, now)
+            entered = enter(self._shaper, parts, target, now, self._wait)
+            if not entered:
+                continue
+            for part in entered:
+                part.relay.limit = ""
+            task = Task(key, entered, target, now)
             if len(targets) > 1:
                 task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
             self._board.pool(target).submit(task)
@@ -546,6 +571,7 @@ class MtaAgent:
         replies: Sequence[Reply],
     ) -> None:
         self._stat.increment("mta.transaction")
+        countRest(self._shaper, task, self._clock.seconds())
         label, source, tls = connection.label, connection.source, connection.tls
         results = []
         again: list[EnvelopeId] = []
@@ -635,6 +661,17 @@ class MtaAgent:
                 Foreseen(self._policies),
             )
         )
+
+    def suspendDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.suspendDestination}."""
+        return self._shaper.suspend(name)
+
+    def resumeDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.resumeDestination}."""
+        return self._shaper.resume(name)
+
+    def showLimits(self) -> Sequence[Mapping[str, object]]:
+        return self._shaper.show()
 
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())

@@ -94,7 +94,7 @@ class Shown:
         elif down is not None:
             state = "down"
         else:
-            state = "waiting" if relay.backlog or relay.held else "idle"
+            state = "waiting" if relay.backlog or relay.held or constraint is not NOTHING else "idle"
         return {
             "relay": relay.name,
             "state": state,
@@ -117,6 +117,10 @@ class Shown:
         if found is not None:
             pool, task = found
             return self._waitingConstraint(pool, task)
+        shaped = self._board.shaper.constraint(relay.limit, self._now) if relay.limit else None
+        if shaped is not None:
+            kind, text, wait = shaped
+            return Constraint(kind, text, self._wall(self._now + wait) if wait else 0.0)
         if relay in self._running:
             return FREE
         down = relay.isDown(self._now)
@@ -198,6 +202,8 @@ class Shown:
             if pool.isCrowded(self._now):
                 text += ", and the host takes no more"
             return Constraint("concurrency", text)
+        if binding.kind == "shaped" and binding.until:
+            return Constraint("rate", binding.text, self._wall(binding.until))
         if binding.kind != "delay":
             return Constraint("concurrency", binding.text)
         if pool.route.cautiousUntil > self._now and binding.text.startswith("caution"):

@@ -137,13 +137,20 @@ class ContextualWordTests(SynchronousTestCase):
                 *(
                     "allow-commands",
                     "allow-local-mx",
+                    "at-once",
                     "auth-without-tls",
                     "backend",
                     "bare-newline",
+                    "connections",
+                    "messages",
+                    "per",
+                    "provider",
                     "proxy",
+                    "rate",
+                    "recipients",
                     "resolver",
                 ),
-                *("shell", "stat", "submission", "xclient", "xclient-login"),
+                *("shell", "stat", "submission", "unlimited", "xclient", "xclient-login"),
             ],
         )
 
