@@ -48,7 +48,7 @@ PURE = (
     ),
     *("pysmtpd.listen.addresses", "pysmtpd.listen.damping", "pysmtpd.listen.proxy", "pysmtpd.listen.senders"),
     *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
+    *("pysmtpd.mta.bounds", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security", "pysmtpd.mta.policy.sts"),
     *("pysmtpd.queue.cache", "pysmtpd.queue.ids"),
     *("pysmtpd.scheduler.backoff", "pysmtpd.scheduler.plan", "pysmtpd.scheduler.verdict"),
     *("pysmtpd.table.candidates", "pysmtpd.table.glob", "pysmtpd.table.networks", "pysmtpd.table.syntax"),

@@ -195,4 +195,5 @@ def _failure(envelope: Envelope) -> Failure:
         orcpt=destination.orcpt,
         remote=remote,
         attempted=state.lastTry,
+        attempts=state.attempts if len(state.attempts) > 1 or (last is not None and last.times > 1) else (),
     )

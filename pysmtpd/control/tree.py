@@ -125,6 +125,9 @@ def _delivery(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "by" in delivery:
         if delivery["by"] == "mx":
             yield "relay", f"by the MX of {delivery['domain']}"
+        elif delivery["by"] == "table":
+            hosts = ", ".join(_host(host) for host in delivery["hosts"])
+            yield "relay", f"by the table <{delivery['table']}>" + (f": {hosts}" if hosts else "")
         else:
             yield "relay", ", ".join(_host(host) for host in delivery["hosts"])
         for number, level in enumerate(delivery["next"]):

@@ -38,6 +38,9 @@ class IRelease(Interface):
 
     def release(key: str, count: int) -> None: ...
 
+    def retry(envelopes: Sequence[EnvelopeId]) -> None:
+        """Try these now, if they only wait: what kept them has passed."""
+
 
 class IAgent(Interface):
     """Delivers. Whatever goes wrong, each envelope gets its outcome: an agent never drops one and never raises."""
@@ -87,5 +90,14 @@ class IRoutes(Interface):
         @param asksDns: DNS may be asked, within a bound.
         """
 
-    def forgive() -> None:
-        """Forget that hosts were down: the next try is a real one."""
+    def showConnections() -> Sequence[Mapping[str, object]]: ...
+
+    def showHostStats() -> Sequence[Mapping[str, object]]:
+        """What became of the latest mail, by destination domain."""
+
+    def forgive(name: str = "") -> int:
+        """Forget that hosts were down, or asked for patience: the next try is a real one.
+
+        @param name: a host's address or name; empty: all.
+        @return: how many routes there was something to forgive of.
+        """

@@ -97,6 +97,8 @@ class Attempt(NamedTuple):
     @ivar host: where it was tried: C{"mx.example.org [192.0.2.1]"}; empty for local delivery.
     @ivar times: how many there were.
     @ivar since: wall-clock time of the first one; 0: the only one.
+    @ivar source: our address, of the last one; empty: there was no connection.
+    @ivar tls: of the last one: C{"TLSv1.3:TLS_AES_256_GCM_SHA384:256 verified"}; empty: plain text, or no connection.
     """
 
     at: float
@@ -104,6 +106,13 @@ class Attempt(NamedTuple):
     host: str = ""
     times: int = 1
     since: float = 0.0
+    source: str = ""
+    tls: str = ""
+
+    @property
+    def address(self) -> str:
+        """Of the host; empty where there is none."""
+        return self.host[self.host.rindex("[") + 1 : -1] if self.host.endswith("]") and "[" in self.host else ""
 
 
 class Route(NamedTuple):

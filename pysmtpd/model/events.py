@@ -274,6 +274,22 @@ class ConnectionClosed(Event):
 
 
 @value
+class CredentialsRefused(Event):
+    """A host does not take our credentials, or there are none for it: somebody has to mend them; mail waits until then.
+
+    @ivar host: C{mx.example.org [192.0.2.1]}.
+    @ivar credential: table and label.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "credentials-refused"
+    session: SessionId
+    host: str
+    credential: str
+    reason: str
+
+
+@value
 class ConnectionFailed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "error"

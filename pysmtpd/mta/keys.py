@@ -8,6 +8,7 @@ from typing import NamedTuple
 import idna
 
 from pysmtpd.model.address import Path
+from pysmtpd.model.clienttls import USUAL, ClientKind
 from pysmtpd.model.config import Action, Config, Method, RelayHost
 from pysmtpd.model.envelope import Destination
 from pysmtpd.model.srs import rewriteSender
@@ -26,6 +27,9 @@ class RelayKey(NamedTuple):
     @ivar level: of MX hosts. Explicit hosts have their own, by protocol.
     @ivar source: name of a table of source addresses; empty: the system chooses.
     @ivar auth: name of a table of credentials; their labels stand with the hosts.
+    @ivar heloTable: name of a table from source addresses to what we call ourselves there; C{helo} is for those it does not have.
+    @ivar tls: what we show, and hold against hosts.
+    @ivar backup: our own name among the MX hosts, beside the server's; empty: there is no other.
     """
 
     domain: str
@@ -35,6 +39,9 @@ class RelayKey(NamedTuple):
     helo: str
     source: str
     auth: str
+    heloTable: str = ""
+    tls: ClientKind = USUAL
+    backup: str = ""
 
     def __str__(self) -> str:
         """The name of its hold queue, and how people see it."""
@@ -46,11 +53,20 @@ class RelayKey(NamedTuple):
             )
         more = [
             self.level.name.lower() if self.level is not Level.OPPORTUNISTIC else "",
+            "" if self.verify else "no-verify",
             self.source,
             self.auth,
             self.helo,
+            self.heloTable,
+            str(self.tls),
+            self.backup and f"backup {self.backup}",
         ]
         return " ".join([place, *filter(None, more)])
+
+    @property
+    def limitName(self) -> str:
+        """The domain that C{mta limit for domain} may be said for: with explicit hosts, the first host."""
+        return self.domain or self.hosts[0].host.lower()
 
 
 class RouteKey(NamedTuple):
@@ -71,6 +87,7 @@ class ConnectionKey(NamedTuple):
     @ivar protocol: smtp, smtps or lmtp.
     @ivar port: 0 for a UNIX socket.
     @ivar credential: C{table:label}; different credentials never share.
+    @ivar tls: what we show and hold against the host.
     """
 
     protocol: str
@@ -79,6 +96,7 @@ class ConnectionKey(NamedTuple):
     port: int
     helo: str
     credential: str
+    tls: ClientKind = USUAL
 
     @property
     def route(self) -> RouteKey:
@@ -116,6 +134,16 @@ class Target(NamedTuple):
         wishes = replace(self.wishes, requireTls=requireTls, isTlsOptional=isTlsOptional)
         return Target.make(self.key, self.host, self.known, wishes)
 
+    def fromSource(self, address: str, helo: str) -> Target:
+        """The same from one of our addresses."""
+        return self._replace(key=self.key._replace(source=address, helo=helo or self.key.helo))
+
+    @property
+    def family(self) -> str:
+        """C{inet4}, C{inet6}, or empty: a UNIX socket."""
+        address = self.key.address
+        return "" if not self.key.port else "inet6" if ":" in address else "inet4"
+
     @property
     def label(self) -> str:
         """For logs: C{mx.example.org [192.0.2.1]}."""
@@ -152,22 +180,37 @@ def domainOf(path: Path) -> str:
     return domain
 
 
-def relayKey(config: Config, action: Action, path: Path) -> RelayKey:
+def clientKind(config: Config, action: Action) -> ClientKind:
+    """What an action says of TLS beside its policy."""
+    pki, ca = config.pki.get(action.pki), config.ca.get(action.ca)
+    ciphers = action.ciphers or config.ciphers
+    if not (action.pki or action.ca or ciphers or action.protocols):
+        return USUAL
+    cert, anchors = pki.cert if pki else "", ca.cert if ca else ""
+    return ClientKind(action.pki, cert, action.ca, anchors, ciphers, action.protocols)
+
+
+def relayKey(config: Config, action: Action, path: Path, hosts: tuple[RelayHost, ...] = ()) -> RelayKey:
     """
+    @param hosts: what the action's table has told; empty: the action's own.
     @raise BadDomain: the mail goes by MX, and the address has no usable domain.
     """
-    byHosts = bool(action.hosts) or action.method is Method.LMTP
+    hosts = hosts or action.hosts
+    byHosts = bool(hosts) or action.method is Method.LMTP
     level = Level.OPPORTUNISTIC
     if action.tlsRequired:
         level = Level.VERIFIED if action.tlsVerify else Level.REQUIRED
     return RelayKey(
         "" if byHosts else domainOf(path),
-        action.hosts,
+        hosts,
         level,
         action.tlsVerify,
         action.helo or config.serverName,
         action.source.name if action.source else "",
         action.authTable.name if action.authTable else "",
+        action.heloTable.name if action.heloTable else "",
+        clientKind(config, action),
+        "" if byHosts else action.backupMx.rstrip(".").lower(),
     )
 
 

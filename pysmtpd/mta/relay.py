@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import RelayKey
 from pysmtpd.mta.mx import Resolution
 
@@ -38,7 +39,19 @@ class Relay:
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
-    __slots__ = ("backlog", "down", "envelopes", "held", "key", "lastError", "name", "release", "resolution", "waiting")
+    __slots__ = (
+        "_charges",
+        "backlog",
+        "down",
+        "envelopes",
+        "held",
+        "key",
+        "lastError",
+        "name",
+        "release",
+        "resolution",
+        "waiting",
+    )
 
     def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
         self.key = key
@@ -51,6 +64,19 @@ class Relay:
         self.lastError = ""
         self.down: Down | None = None
         self.release = release
+        self._charges: dict[str, tuple[Charge, ...]] = {}
+
+    def charges(self, source: str) -> tuple[Charge, ...]:
+        """What a connection from this address in use for it counts against."""
+        charges = self._charges.get(source)
+        if charges is None:
+            domain = self.key.limitName
+            charges = self._charges[source] = (
+                Charge("connector", f"{self.name} from {source}", domain),
+                Charge("relay", self.name, domain),
+                Charge("domain", domain, domain),
+            )
+        return charges
 
     def begin(self) -> None:
         self.backlog += 1

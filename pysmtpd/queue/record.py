@@ -246,7 +246,14 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
             state.warned,
             [
                 # 0 stands for the last reply: this is written at each retry of a dead destination.
-                (attempt.at, 0 if attempt.reply == last else attempt.reply, attempt.host, attempt.times, attempt.since)
+                (
+                    attempt.at,
+                    0 if attempt.reply == last else attempt.reply,
+                    attempt.host,
+                    attempt.times,
+                    attempt.since,
+                    *((attempt.source, attempt.tls) if attempt.source or attempt.tls else ()),
+                )
                 for attempt in state.attempts
             ],
             # Few are asked about again.
@@ -276,7 +283,7 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
             failedStatus,
             warned,
             tuple(
-                Attempt(at, lastReply if reply == 0 else reply, host, *last[:2]) for at, reply, host, *last in attempts
+                Attempt(at, lastReply if reply == 0 else reply, host, *last[:4]) for at, reply, host, *last in attempts
             ),
             _route(more[0]) if more else None,
         )

@@ -51,6 +51,7 @@ class Counting:
             events.ConnectionTls: self._connectionTls,
             events.ConnectionClosed: self._connectionClosed,
             events.ConnectionFailed: self._connectionFailed,
+            events.CredentialsRefused: self._credentialsRefused,
             events.DaemonStarted: self._daemonStarted,
             events.QueueLoaded: self._queueLoaded,
             events.Commanded: self._commanded,
@@ -158,6 +159,9 @@ class Counting:
 
     def _connectionFailed(self, when: float, event: events.ConnectionFailed) -> None:
         self._increment("mta.connection.failed")
+
+    def _credentialsRefused(self, when: float, event: events.CredentialsRefused) -> None:
+        self._increment("mta.credentials.refused")
 
     def _daemonStarted(self, when: float, event: events.DaemonStarted) -> None:
         self._set("daemon.started", when)

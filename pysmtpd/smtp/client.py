@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 from pysmtpd.model.reply import Reply
-from pysmtpd.smtp.client_commands import NEEDS_SMTPUTF8, mailCommand, rcptCommand, refusals
+from pysmtpd.smtp.client_commands import LACKING, NEEDS_SMTPUTF8, mailCommand, rcptCommand, refusals
 from pysmtpd.smtp.client_events import (
     ClientEvent,
     ClientSettings,
@@ -124,13 +124,13 @@ class ClientCore:
         offered = self.extensions
         refused = refusals(mail, offered)
         if refused is not None:
-            events.append(Finished(refused, False))
+            events.append(Finished(refused, False, isLacking=refused[0] in LACKING))
             return events
         commands = [mailCommand(mail, offered)]
         commands += [rcptCommand(recipient, offered) for recipient in mail.recipients]
         text = "".join(commands)
         if not text.isascii() and not mail.smtputf8:
-            events.append(Finished((NEEDS_SMTPUTF8,) * len(mail.recipients), False))
+            events.append(Finished((NEEDS_SMTPUTF8,) * len(mail.recipients), False, isLacking=True))
             return events
         self._mail = mail
         self._content = content
@@ -409,8 +409,11 @@ class ClientCore:
         self._accepted = []
 
     def _finish(self, reached: bool, rest: Reply | None = None) -> None:
+        # What was said to MAIL is said to all of its recipients.
+        left = () if rest is None or self._refused else _missing(self._replies)
         rest = self._refused or rest
-        self._events.append(Finished(tuple([reply or rest for reply in self._replies]), reached))  # type: ignore[misc]
+        replies = tuple([reply or rest for reply in self._replies])
+        self._events.append(Finished(replies, reached, left))  # type: ignore[arg-type]
         self._mail = self._content = None
         self.stage = Stage.IDLE
 
@@ -425,3 +428,7 @@ class ClientCore:
         self._reader.clear()
         self.stage = Stage.CLOSED
         self._events.append(Ended(stage, reply))
+
+
+def _missing(replies: Sequence[Reply | None]) -> tuple[int, ...]:
+    return tuple(index for index, reply in enumerate(replies) if reply is None)

@@ -118,10 +118,14 @@ class Finished(ClientEvent):
 
     @ivar replies: for each recipient, in order, the reply that decided: every one has an enhanced code.
     @ivar reached: the peer had the whole content; a negative reply came, or was made up, after it.
+    @ivar left: recipients that nothing was said about before the session ended; their replies are made up.
+    @ivar isLacking: the peer lacks what the message needs, so nothing was said to it.
     """
 
     replies: tuple[Reply, ...]
     reached: bool
+    left: tuple[int, ...] = ()
+    isLacking: bool = False
 
 
 @value

@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from pysmtpd.config import Environment, load
 from pysmtpd.interfaces import ResolverSettings
 from pysmtpd.platform.disk import RealDisk
+from pysmtpd.platform.system import RealUsers
 from pysmtpd.report.maillog import MailLog
 from pysmtpd.service import Daemon, Settings, build
 
@@ -159,7 +160,8 @@ class Platform:
         self.workers = Workers()
         self.disk = RealDisk()
         self.random = Random(1)
-        self.processes = self.users = None
+        self.processes = None
+        self.users = RealUsers()
         self.wallTime = time.time
 
     def localAddresses(self) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ listen on 127.0.0.1 port @LOW@
 action "mail" maildir "@PLACE@/mail/Maildir" virtual { "@" = "mail" }
 action "daemon" maildir "@PLACE@/daemon/Maildir" virtual { "@" = "daemon" }
 action "root" maildir "@PLACE@/root/Maildir" virtual { "@" = "root" }
+table numbers { "joe" = "61234:61234:@PLACE@/joe", "null" = "0:0:/root" }
+action "numbers" maildir "@PLACE@/numbers/%{dest.user}" userbase <numbers>
+match from any for domain "numbers.test" action "numbers"
 match from any for domain "mail.test" action "mail"
 match from any for domain "daemon.test" action "daemon"
 match from any for domain "root.test" action "root"
@@ -221,6 +224,45 @@ class RootDaemonTests(RootDaemonTestCase):
             client.sendmail("a@client.test", ["b@mail.test"], content)
         (letter,) = waitFor("delivery", lambda: self.letters("mail"))
         self.assertTrue(letter.read_bytes().endswith(content.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")))
+
+    def code(self, recipient: str) -> int:
+        try:
+            self.send(recipient)
+        except smtplib.SMTPRecipientsRefused as refused:
+            return int(refused.recipients[recipient][0])
+        return 250
+
+    def becomes(self, code: int) -> None:
+        """What was read of a .forward is believed for some seconds."""
+        waitFor(f"a {code}", lambda: self.code("joe@numbers.test") == code)
+
+    def test_forwardsAreReadAsTheirUsers(self) -> None:
+        """By a number that the system has no name for; what only root can read stays unread."""
+        home = self.place.path / "joe"
+        home.mkdir(mode=0o700)
+        os.chown(home, 61_234, 61_234)
+        forward = home / ".forward"
+        forward.write_text("a@mail.test\n")
+        os.chown(forward, 61_234, 61_234)
+        forward.chmod(0o600)
+        self.start()
+        self.send("joe@numbers.test")
+        waitFor("delivery", lambda: self.letters("mail"))
+        secret = self.place.path / "secret"
+        secret.write_text("a@mail.test\n")
+        secret.chmod(0o600)
+        forward.unlink()
+        forward.symlink_to(secret)
+        self.becomes(524)
+        forward.unlink()
+        os.link(secret, forward)
+        self.becomes(451)
+        forward.unlink()
+        os.mkfifo(forward)
+        os.chown(forward, 61_234, 61_234)
+        self.becomes(524)
+        self.assertEqual(self.code("null@numbers.test"), 550)
+        waitFor("the log", lambda: "symbolic link" in self.log())
 
     def test_nothingIsDeliveredAsRoot(self) -> None:
         self.start()

@@ -346,7 +346,7 @@ class HostileTests(SynchronousTestCase):
             (mail("b@y.test", size=1001), "552 5.3.4"),
             (mail("b@y.test", smtputf8=True), "550 5.6.7"),
             (mail("\N{LATIN SMALL LETTER E WITH ACUTE}@y.test"), "550 5.6.7"),
-            (mail("b@y.test", body="BINARYMIME"), "554 5.6.1"),
+            (mail("b@y.test", body="BINARYMIME"), "554 5.6.3"),
             (mail("b@y.test>\r\nDATA"), "553 5.1.3"),
         )
         for message, code in cases:
