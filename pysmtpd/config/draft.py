@@ -91,6 +91,7 @@ class Draft:
         self.queueCompression = False
         self.queueEncryption = ""
         self.allowLocalMx = False
+        self.bounceSigned8bit = False
         self.subAddressDelimiter = "+"
         self._once: dict[str, Where] = {}
 

@@ -140,6 +140,7 @@ class ContextualWordTests(SynchronousTestCase):
                     "auth-without-tls",
                     "backend",
                     "bare-newline",
+                    "bounce-signed-8bit",
                     "proxy",
                     "resolver",
                 ),
