@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     @ivar relay: where it went or should have gone, for the log: a host, or a path of a mailbox.
     @ivar source: local address of the connection, if there was one.
     @ivar tls: as in L{pysmtpd.model.envelope.Attempt}.
+    @ivar success: of a delivery by the mta: what we have to tell a sender who asks for it: delivered or relayed; empty: the peer tells.
     @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
     """
 
@@ -39,3 +40,4 @@ class Outcome(NamedTuple):
     source: str = ""
     retryAt: float = 0.0
     tls: str = ""
+    success: str = ""

@@ -525,6 +525,7 @@ class MtaAgent:
     ) -> None:
         self._stat.increment("mta.transaction")
         label, source, tls = connection.label, connection.source, connection.tls
+        success = connection.success
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
@@ -533,7 +534,7 @@ class MtaAgent:
             domain = envelope.destination.recipient.domain.lower()
             again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls))
+            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, success))
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:

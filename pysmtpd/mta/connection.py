@@ -228,6 +228,14 @@ class Connection(Protocol):
             self._flush()
             self._rest()
 
+    @property
+    def success(self) -> str:
+        """What senders who ask for it have to be told of what is delivered here (RFC 3461 5.2.2); empty: the host tells them."""
+        core = self._core
+        if core is None or core.extensions.dsn:
+            return ""
+        return "delivered" if self.target.key.protocol == "lmtp" else "relayed"
+
     def _established(self) -> None:
         core = self._core
         assert core is not None
