@@ -17,6 +17,7 @@ from pysmtpd.config.problem import Finding, Problem
 from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.model.table import NOWHERE
+from pysmtpd.platform.files import RealFiles
 
 # Exit codes, of sysexits.h. Where a file is wrong and the machine, too, the file's counts.
 EX_OK = 0
@@ -43,8 +44,11 @@ def _knows(look: Callable[[str], object]) -> Callable[[str], bool]:
 
 
 def _fileMode(path: str) -> int:
-    with open(path, "rb") as file:
+    file = RealFiles().open(path)
+    try:
         return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    finally:
+        file.close()
 
 
 def examine(reading: Reading, pkiFaults: PkiFaults) -> None:

@@ -56,7 +56,6 @@ from pysmtpd.model.events import (
     DaemonStarted,
     DaemonStopped,
     Event,
-    PolicyFailed,
     Reloaded,
     ReloadFailed,
 )
@@ -68,8 +67,10 @@ from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
 from pysmtpd.mta.agent import MtaAgent
-from pysmtpd.mta.policy.https import PolicyFetcher
+from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
 from pysmtpd.mta.policy.known import StsPolicies
+from pysmtpd.mta.policy.policies import Policies
+from pysmtpd.mta.policy.reports import TlsReports
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
@@ -228,13 +229,22 @@ class Daemon(Service):
             warnAfter=lambda: self.config.bounceWarn,
         )
         tls = ClientContexts(settings.authorities, self.certificates)
-        self.policies = StsPolicies(
+        sts = StsPolicies(
             platform,
             self.resolver,
             PolicyFetcher(platform, self.resolver, tls).fetch,
             f"{settings.spool}/mta-sts.json",
-            lambda domain, why: self.report.happened(PolicyFailed(domain, why)),
+            lambda *told: self.policies.failed(*told),
         )
+        reports = TlsReports(
+            platform,
+            self.resolver,
+            ReportPoster(platform, self.resolver, tls).post,
+            f"{settings.spool}/tls-reports.json",
+            lambda: self.config.serverName,
+            self.report,
+        )
+        self.policies = Policies(platform, sts, reports, self.report, settings.spool)
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -351,7 +361,7 @@ class Daemon(Service):
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
             self.pause(part)
-        self.policies.load()
+        self.policies.start()
         self.listeners.start()
         self.renewal.start()
         self.controlServer.start()
@@ -396,7 +406,12 @@ class Daemon(Service):
                 "the mda": self.mda.stop,
             },
             {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
-            {"certificates": self.renewal.stop, "queue": self.queue.stop, "resolver": self.resolver.close},
+            {
+                "certificates": self.renewal.stop,
+                "TLS policies": lambda: Deferred.fromCoroutine(self.policies.stop()),
+                "queue": self.queue.stop,
+                "resolver": self.resolver.close,
+            },
         )
 
     def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:

@@ -120,9 +120,11 @@ class Bouncer:
             self._happened(envelope, sender, MessageId(0), f"{envelope.state.failed} ({why})")
 
     async def _build(self, config: Config, message: Message, fates: Sequence[Fate], utf8: bool) -> bytes:
-        # RFC 3461 4.3: RET is about failures only.
+        transaction = message.transaction
+        # RFC 3461 4.3: RET is about failures only. RFC 8689 5: what was to be protected is not sent about as a whole.
         hasFailed = any(fate.action == "failed" for fate in fates)
-        isFull = hasFailed and message.transaction.ret == "FULL" and message.body.size <= MAX_CONTENT
+        isWanted = hasFailed and transaction.ret == "FULL" and not transaction.requireTls
+        isFull = isWanted and message.body.size <= MAX_CONTENT
         original = await self._original(message, isFull)
         now = self._platform.wallTime()
         token = self._platform.secret(16).hex()
@@ -232,7 +234,8 @@ def _transaction(config: Config, message: Message) -> Transaction:
         isSocket=True,
     )
     original = message.transaction
-    return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=original.smtputf8 or original.sender.isUTF8)
+    utf8 = original.smtputf8 or original.sender.isUTF8
+    return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=utf8, requireTls=original.requireTls)
 
 
 def _fate(envelope: Envelope) -> Fate:

@@ -134,6 +134,8 @@ def _delivery(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "next hop" if not number else "", ("" if not number else "then ") + ", ".join(level)
         if delivery["by"] == "mx":
             yield "TLS", delivery["tls"]
+            for number, verdict in enumerate(delivery["verdicts"]):
+                yield "asked" if not number else "", verdict
         yield "HELO", delivery["helo"]
         if delivery["mail_from"] != envelope.get("sender", delivery["mail_from"]):
             yield "MAIL FROM", f"<{delivery['mail_from']}>"

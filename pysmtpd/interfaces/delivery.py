@@ -97,10 +97,23 @@ class IRoutes(Interface):
         @param asksDns: DNS may be asked, within a bound.
         """
 
+    def showTls(domain: str) -> Sequence[Mapping[str, object]]:
+        """What is known about the TLS of a domain's hosts, and what they have to show; C{domain} in A-labels."""
+
+    def forgetTls(domain: str) -> int:
+        """Remember no longer that its hosts had TLS; tells how many there were."""
+
     def showConnections() -> Sequence[Mapping[str, object]]: ...
 
     def showHostStats() -> Sequence[Mapping[str, object]]:
         """What became of the latest mail, by destination domain."""
+
+    def probe(name: str) -> Deferred[Mapping[str, object]]:
+        """Connect to the hosts of a destination, say hello, look at TLS, and leave; nothing is sent or remembered.
+
+        @param name: a domain, a host, an address, or a relay URL.
+        @raise ValueError: it is none of these.
+        """
 
     def forgive(name: str = "") -> int:
         """Forget that hosts were down, or asked for patience: the next try is a real one.

@@ -107,7 +107,7 @@ class IDisk(Interface):
         """A file for writing at its end, made if it is not there."""
 
     def open(path: str) -> IFile:
-        """A file for reading."""
+        """A file for reading; L{OSError} at once if it is a FIFO, a socket or a directory."""
 
     def temporary() -> IFile:
         """A file without a name, for writing and reading; it is gone when it is closed."""

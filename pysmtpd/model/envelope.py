@@ -190,6 +190,7 @@ class Message:
     @ivar created: wall-clock seconds of its acceptance.
     @ivar isBounce: we made it ourselves, as a report of failure.
     @ivar eightBit: the content holds octets above 127.
+    @ivar isTlsOptional: its header says C{TLS-Required: No} (RFC 8689 5).
     """
 
     id: MessageId
@@ -198,3 +199,4 @@ class Message:
     created: float
     isBounce: bool = False
     eightBit: bool = False
+    isTlsOptional: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.ids import EnvelopeId, SessionId
 from pysmtpd.model.reply import Reply
 
 
@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
     @ivar tls: as in L{pysmtpd.model.envelope.Attempt}.
     @ivar success: of a delivery by the mta: what we have to tell a sender who asks for it: delivered or relayed; empty: the peer tells.
     @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
+    @ivar session: the id of the connection, if there was one.
     """
 
     envelope: EnvelopeId
@@ -40,4 +41,5 @@ class Outcome(NamedTuple):
     source: str = ""
     retryAt: float = 0.0
     tls: str = ""
+    session: SessionId = SessionId(0)
     success: str = ""

@@ -32,11 +32,12 @@ from pysmtpd.mta.directory import Directory, Place
 from pysmtpd.mta.foresight import foresee
 from pysmtpd.mta.gather import Gathering
 from pysmtpd.mta.hoststats import HostStats
-from pysmtpd.mta.keys import Target, finalSender
+from pysmtpd.mta.keys import Target, finalSender, lacksRequireTls
 from pysmtpd.mta.mx import Resolution
-from pysmtpd.mta.policy import IPolicies, NoPolicies
+from pysmtpd.mta.policy import Foreseen, IPolicies, NoPolicies
+from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
-from pysmtpd.mta.shown import Shown
+from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
 
@@ -86,6 +87,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._policies = policies or NoPolicies()
         self._sources = Sources(platform, tables)
         self._board = Board(
             platform,
@@ -99,10 +101,9 @@ class MtaAgent:
             self._checkStopped,
             self._moved,
             self._sources.lacks,
+            self._policies.met,
         )
-        self._directory = Directory(
-            platform, resolver, policies or NoPolicies(), tables, self._relayEnded, self._board.fault
-        )
+        self._directory = Directory(platform, resolver, self._policies, tables, self._relayEnded, self._board.fault)
         self._resolver = resolver
         self._tables = tables
         self._gatherings: dict[Gathering, None] = {}
@@ -188,7 +189,7 @@ class MtaAgent:
         taken: list[Part] = []
         for part in parts.values():
             relay = part.relay
-            down = relay.isDown(now)
+            down = relay.isDown(now) if part.isUsual else None
             if down is not None:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
             elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
@@ -294,14 +295,14 @@ class MtaAgent:
                 self._refuse([part], *resolution.failure)
                 continue
             relay = part.relay
-            down = relay.isDown(now)
-            if down is not None and not part.refused:
+            down = relay.isDown(now) if part.isUsual and not part.refused else None
+            if down is not None:
                 self._refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
                 continue
             if relay.key.source:
                 sourced.setdefault((relay.key.source, relay.key.heloTable), []).append((part, resolution))
                 continue
-            targets = self._choose(part, resolution.levels, now)
+            targets = self._choose(part, part.levels(resolution), now)
             if targets:
                 usable.append((part, targets))
             else:
@@ -332,7 +333,7 @@ class MtaAgent:
             rest: list[tuple[Part, Resolution]] = []
             why = ""
             for part, resolution in left:
-                levels = [_fromSource(level, *source) for level in resolution.levels]
+                levels = [_fromSource(level, *source) for level in part.levels(resolution)]
                 targets = self._choose(part, levels, now)
                 if targets:
                     usable.append((part, targets))
@@ -407,25 +408,32 @@ class MtaAgent:
             part.relay.lastError = reply.text
             self._refuse([part], Result.TEMPORARY, reply)
             return
-        targets = [target for level in resolution.levels for target in level]
+        targets = [target for level in part.levels(resolution) for target in level]
         if targets and all(self._board.takesNoMail(target, now) for target in targets):
             text = f"No host takes mail: {self._problems(part, targets, now)}"
             self._refuse([part], Result.PERMANENT, Reply(521, text[:_MAX_ERRORS], "5.3.2"))
             return
-        errors = []
+        errors: list[tuple[Target, str]] = []
         until = now + 3600.0
-        for level in resolution.levels:
+        for level in part.levels(resolution):
             for target in level:
-                errors.append(f"{target.label}: {self._board.problem(target, now)}")
+                errors.append((target, self._board.problem(target, now)))
+                if target.isKeptByMtaSts(errors[-1][1]):
+                    self._policies.again(target.wishes.domain)
                 until = min(
                     until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
                 )
-        text = "; ".join(errors) or "no host"
+        text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
+        if lacksRequireTls(errors):
+            reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
+            self._refuse([part], Result.PERMANENT, reply)
+            return
         reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
         relay = part.relay
         relay.lastError = reply.text
         retryAt = self._platform.wallTime() + max(0.0, until - now)
-        relay.down = Down(until, resolution, reply, retryAt + FOLLOW)
+        if part.isUsual:
+            relay.down = Down(until, resolution, reply, retryAt + FOLLOW)
         self._refuse([part], Result.TEMPORARY, reply, retryAt)
         if relay.held:
             # None of them needs room to hear it.
@@ -439,7 +447,7 @@ class MtaAgent:
         if all(each.isLacking for each in refused):
             self._refuse([part], Result.PERMANENT, last.reply, remote=last)
             return
-        targets = [target for level in resolution.levels for target in level]
+        targets = [target for level in part.levels(resolution) for target in level]
         part.relay.lastError = str(last.reply)
         if len(targets) == 1 and not skipped:
             reply = last.reply if last.reply.enhanced else Reply(last.reply.code, last.reply.text, "4.0.0")
@@ -534,7 +542,9 @@ class MtaAgent:
             domain = envelope.destination.recipient.domain.lower()
             again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, success))
+            results.append(
+                Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session, success)
+            )
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
@@ -573,6 +583,28 @@ class MtaAgent:
             self._sources.lacking.clear()
         return count
 
+    def probe(self, name: str) -> Deferred[Mapping[str, object]]:
+        """See L{IRoutes.probe}."""
+        own = self._platform.localAddresses()
+        probe = Probe(self._board, self._config(), own, self._resolver, self._policies)
+        return Deferred.fromCoroutine(probe.run(name))
+
+    def showTls(self, domain: str) -> Sequence[Mapping[str, object]]:
+        """See L{IRoutes.showTls}."""
+        now = self._clock.seconds()
+        rows = list(self._policies.show(domain))
+        for relay in self._directory.of(domain):
+            for target in relay.targets(MAX_SHOWN):
+                problem = target.barred or self._board.problem(target, now)
+                rows.append({"what": "host", "host": target.label, "asks": target.verdict, "problem": problem})
+        return rows
+
+    def forgetTls(self, domain: str) -> int:
+        """See L{IRoutes.forgetTls}."""
+        for relay in self._directory.of(domain):
+            relay.resolution = relay.down = None
+        return self._policies.forget(domain)
+
     def foresee(
         self, config: Config, destination: Destination, sender: Path, asksDns: bool
     ) -> Deferred[Mapping[str, object]]:
@@ -580,7 +612,17 @@ class MtaAgent:
         resolver = self._resolver if asksDns else None
         own = self._platform.localAddresses()
         return Deferred.fromCoroutine(
-            foresee(config, destination, sender, resolver, own, self._clock, self._platform.wallTime(), self._tables())
+            foresee(
+                config,
+                destination,
+                sender,
+                resolver,
+                own,
+                self._clock,
+                self._platform.wallTime(),
+                self._tables(),
+                Foreseen(self._policies),
+            )
         )
 
     def _shown(self) -> Shown:

@@ -23,6 +23,7 @@ from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.host import CAUTION_DELAY, NEVER, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
@@ -70,6 +71,7 @@ class Board:
         lacks what the message needs.
     @ivar lacksSource: told of an address that this machine does not have, and why.
     @ivar load: what counts against limits of domains and relays.
+    @ivar met: told of each session with a host, once for each domain.
     @ivar starved: pools that may not open a connection now.
     """
 
@@ -88,9 +90,11 @@ class Board:
         emptied: Callable[[], None],
         moved: Callable[[Task, Connection, Reply, bool], None],
         lacksSource: Callable[[str, str], None],
+        met: Callable[[Encounter], None] = lambda encounter: None,
     ) -> None:
         self.clock = platform.clock
         self.network = platform.network
+        self.secret = platform.secret
         self.queue = queue
         self.config = config
         self.report = report
@@ -101,6 +105,7 @@ class Board:
         self.moved = moved
         self.lacksSource = lacksSource
         self.load = Load()
+        self.met = met
         self.stopping = False
         self.pools: dict[ConnectionKey, Pool] = {}
         self.hosts: dict[str, Host] = {}
@@ -320,6 +325,11 @@ class Board:
         self.connections[connection] = None
         if route.cautiousUntil > now:
             route.nextConnect = now + CAUTION_DELAY
+        self._wind()
+
+    def visits(self, connection: Connection) -> None:
+        """It is nobody's, and counts for nobody, but has its time."""
+        self.connections[connection] = None
         self._wind()
 
     def closed(self, pool: Pool, connection: Connection) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
@@ -33,7 +34,9 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
 from pysmtpd.mta.bounds import Charge, strictest
 from pysmtpd.mta.downgrade import SevenBitBody, Verdict
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.upload import Upload
@@ -52,6 +55,7 @@ from pysmtpd.smtp.client_events import (
     StartTls,
     TlsWanted,
 )
+from pysmtpd.smtp.client_extensions import NO_EXTENSIONS, Extensions
 
 if TYPE_CHECKING:
     from pysmtpd.mta.pool import Pool
@@ -84,6 +88,9 @@ RECIPIENT_TIME = 5.0
 
 TRANSACTION_RATE = 2048
 """Octets of content that add one second to it."""
+
+MOST_TOLD = 20
+"""Transactions that wait, of which the domains are told of when TLS fails."""
 
 RCPT_DEFAULT = 100
 """Recipients of a transaction when the peer does not say: what every server has to take (RFC 5321 4.5.3.1.8)."""
@@ -144,6 +151,7 @@ class Connection(Protocol):
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
         self._domains: dict[str, None] = {}
         self._moved: Task | None = None
+        self._met: dict[Relay, None] = {}
         self._body: IBody | None = None
         self._pending = b""
         self._remaining = 0
@@ -156,8 +164,10 @@ class Connection(Protocol):
         key = self.target.key
         secured = key.protocol == "smtps"
         starttls = StartTls.NEVER if secured or self._plain else _STARTTLS[self.target.policy.level]
-        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials))
-        network = self.pool.board.network
+        board = self.pool.board
+        nonce = board.secret(18).hex() if credentials is not None else ""
+        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
+        network = board.network
         factory = Factory(self)
         if key.port == 0:
             network.connectUNIX(key.address, factory, CONNECT_TIMEOUT)
@@ -258,6 +268,21 @@ class Connection(Protocol):
         return self._core.stage if self._core is not None else Stage.GREETING
 
     @property
+    def greeting(self) -> str:
+        """What the peer said first."""
+        return self._core.greeting if self._core is not None else ""
+
+    @property
+    def extensions(self) -> Extensions:
+        """What the peer offers."""
+        return self._core.extensions if self._core is not None else NO_EXTENSIONS
+
+    @property
+    def certificateError(self) -> str:
+        """Why the peer's certificate is not valid; empty: it is, or there is none."""
+        return self._handshake.error if self._handshake is not None else ""
+
+    @property
     def isConnected(self) -> bool:
         """Has the peer answered?"""
         return self._connected
@@ -270,6 +295,9 @@ class Connection(Protocol):
         board = self.pool.board
         board.wakes(self)
         self.deadline = _NEVER
+        for part in task.parts:
+            if part.relay not in self._met:
+                self._meet(part)
         offered = cast(ClientCore, self._core).extensions
         limit = self.pool.route.host.most(self._clock.seconds(), offered.rcptMax or RCPT_DEFAULT)
         envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
@@ -287,6 +315,25 @@ class Connection(Protocol):
         opening = board.queue.open(task.message.body)
         opening.addCallbacks(self._opened, self._unreadable)
         opening.addErrback(self._broken)
+
+    def _meet(self, part: Part, problem: str = "") -> None:
+        """Tell of this session, once for each domain."""
+        self._met[part.relay] = None
+        if self._plain:
+            # TLS has failed just now, and that was told.
+            return
+        certificate = self._handshake.error if self._handshake is not None else ""
+        target = part.seen(self.target.key) if part.isUsual or not problem else None
+        self.pool.board.met(
+            Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
+        )
+
+    def missed(self, tasks: Iterable[Task], reply: Reply) -> None:
+        """It has not come up, for want of TLS as it was asked for by these."""
+        for task in islice(tasks, MOST_TOLD):
+            for part in task.parts:
+                if task.policy == self.target.policy and part.relay not in self._met:
+                    self._meet(part, str(reply))
 
     def _opened(self, body: IBody) -> None:
         if self.task is None:

@@ -140,6 +140,14 @@ class Directory:
             relay = self.relays[key] = Relay(key, self._released)
         return relay, action
 
+    def of(self, domain: str) -> list[Relay]:
+        """The relays that are remembered whose hosts are held against this domain's policy."""
+        return [
+            relay
+            for relay in self.relays.values()
+            if relay.key.domain == domain or any(host.host.strip("[]") == domain for host in relay.key.hosts)
+        ]
+
     def resolve(self, relay: Relay, then: Callable[[Resolution], None]) -> None:
         """Find a relay's hosts. One question in flight is asked once, whoever waits."""
         relay.waiting.append(then)

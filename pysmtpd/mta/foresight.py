@@ -15,7 +15,7 @@ from pysmtpd.model.envelope import Destination
 from pysmtpd.model.relayurl import parseRelay
 from pysmtpd.mta.keys import BadDomain, RelayKey, finalSender, hostLevel, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
-from pysmtpd.mta.policy import NoPolicies
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.security import Level
 
 PATIENCE = 10.0
@@ -40,10 +40,12 @@ async def foresee(
     clock: IReactorTime,
     wallTime: float,
     tables: Mapping[str, ITable],
+    policies: IPolicies,
 ) -> Mapping[str, object]:
     """The next hop and its policy, as plain values.
 
     @param resolver: None: DNS is not asked, nor are tables.
+    @param policies: what is known of them.
     """
     action = config.actions.get(destination.action)
     if action is None:
@@ -83,11 +85,12 @@ async def foresee(
         "auth": key.auth,
         "mail_from": str(finalSender(config, action, sender, destination, wallTime)),
         "next": [],
+        "verdicts": [],
         "problem": "",
     }
     if resolver is None:
         return told
-    resolution = await _search(key, config, resolver, localAddresses, clock)
+    resolution = await _search(key, config, resolver, localAddresses, clock, policies)
     if resolution is None:
         told["problem"] = f"DNS gave no answer within {PATIENCE:g} seconds"
     elif resolution.failure is not None:
@@ -95,6 +98,8 @@ async def foresee(
     else:
         labels = [[target.label for target in level] for level in resolution.levels if level]
         told["next"] = [level[:MAX_SHOWN] for level in labels[:MAX_SHOWN]]
+        targets = [target for level in resolution.levels for target in level]
+        told["verdicts"] = [f"{target.label}: {target.verdict}" for target in targets[:MAX_SHOWN]]
     return told
 
 
@@ -128,7 +133,12 @@ def _host(key: RelayKey, host: RelayHost) -> dict[str, object]:
 
 
 async def _search(
-    key: RelayKey, config: Config, resolver: IResolver, localAddresses: Sequence[str], clock: IReactorTime
+    key: RelayKey,
+    config: Config,
+    resolver: IResolver,
+    localAddresses: Sequence[str],
+    clock: IReactorTime,
+    policies: IPolicies,
 ) -> Resolution | None:
     found: Deferred[Resolution | None] = Deferred()
 
@@ -138,7 +148,6 @@ async def _search(
             found.callback(resolution)
 
     late = clock.callLater(PATIENCE, found.callback, None)
-    # Policies that a domain publishes are fetched, and kept: that is for an attempt.
     # The source address is taken in turn, at the attempt; here it would be taken away from somebody.
-    Search(key, "", config.mta.family, Filter(config, localAddresses), resolver, NoPolicies(), answered).start()
+    Search(key, "", config.mta.family, Filter(config, localAddresses), resolver, policies, answered).start()
     return await found

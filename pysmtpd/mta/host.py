@@ -22,7 +22,7 @@ CAUTION_TIME = 600.0
 """For how long that is heeded, in seconds."""
 
 
-_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11")
+_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11", "4.7.30")
 
 
 def asksPatience(reply: Reply) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ from pysmtpd.model.address import Path
 from pysmtpd.model.clienttls import USUAL, ClientKind
 from pysmtpd.model.config import Action, Config, Method, RelayHost
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.srs import rewriteSender
+from pysmtpd.mta.policy.sts import Mode
 from pysmtpd.mta.security import Barred, HostFacts, Level, Policy, Wishes, demands
 
 SMTP_PORT = 25
@@ -108,7 +111,7 @@ class Target(NamedTuple):
 
     @ivar host: its name, or its address again.
     @ivar policy: what it has to show for a usual message.
-    @ivar barred: why no usual message may go there at all; empty: it may.
+    @ivar barred: why no usual message may go there at all; empty: it may. C{status} is the RFC 3463 status of that.
     @ivar known: what is known of it, and C{wishes} what is asked for; for messages that ask for more, or for less.
     """
 
@@ -118,21 +121,44 @@ class Target(NamedTuple):
     barred: str = ""
     known: HostFacts = NO_FACTS
     wishes: Wishes = NO_WISHES
+    status: str = ""
 
     @classmethod
     def make(cls, key: ConnectionKey, host: str, known: HostFacts, wishes: Wishes) -> Target:
         """With the policy that follows."""
         policy = demands(wishes, known)
         if isinstance(policy, Barred):
-            return cls(
-                key, host, Policy(wishes.level, known.host, grounds=policy.grounds), policy.reason, known, wishes
-            )
+            nothing = Policy(wishes.level, known.host, grounds=policy.grounds)
+            return cls(key, host, nothing, policy.reason, known, wishes, policy.status)
         return cls(key, host, policy, "", known, wishes)
 
     def under(self, requireTls: bool, isTlsOptional: bool) -> Target:
-        """For a message with wishes of its own (RFC 8689)."""
+        """For a message with wishes of its own (RFC 8689).
+
+        A mail store on this machine that speaks LMTP has nothing to prove: the message leaves no wire behind.
+        """
+        key = self.key
+        if key.protocol == "lmtp" and (not key.port or isLoopback(key.address)):
+            return self
         wishes = replace(self.wishes, requireTls=requireTls, isTlsOptional=isTlsOptional)
-        return Target.make(self.key, self.host, self.known, wishes)
+        return Target.make(key, self.host, self.known, wishes)
+
+    @property
+    def verdict(self) -> str:
+        """What is asked of it, and why; for people."""
+        grounds = f" ({'; '.join(map(str, self.policy.grounds))})" if self.policy.grounds else ""
+        return f"not used: {self.barred}" if self.barred else f"{self.policy}{grounds}"
+
+    def isKeptByMtaSts(self, problem: str) -> bool:
+        """Is it the domain's MTA-STS policy that keeps mail from going there?"""
+        sts = self.wishes.sts
+        isTls = bool(self.barred) or problem.startswith("451 4.7.")
+        return isTls and sts is not None and sts.mode is Mode.ENFORCE
+
+    def explain(self, problem: str) -> str:
+        """With the problem that it has."""
+        isAsked = self.policy.asksForMore and not self.barred
+        return f"{self.label}: {problem}{f' [{self.verdict}]' if isAsked else ''}"
 
     def fromSource(self, address: str, helo: str) -> Target:
         """The same from one of our addresses."""
@@ -159,6 +185,19 @@ class TransactionKey(NamedTuple):
     """
 
     sender: str
+
+
+def lacksRequireTls(problems: Sequence[tuple[Target, str]]) -> bool:
+    """Is REQUIRETLS (RFC 8689) not to be had from any host that can be reached? Then waiting is of no use. A certificate that is not in
+    order may be tomorrow.
+
+    @param problems: all hosts, each with why nothing should be sent there.
+    """
+    # What cannot be reached says nothing about what it offers.
+    reached = [(target, problem) for target, problem in problems if target.barred or not problem.startswith("451 4.4.")]
+    return bool(reached) and all(
+        target.status == "5.7.30" or problem.startswith("451 4.7.30 ") for target, problem in reached
+    )
 
 
 class BadDomain(ValueError):

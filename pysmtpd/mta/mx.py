@@ -12,6 +12,7 @@ from pysmtpd.model.config import Config, RelayHost
 from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.policy.dane import daneFacts
@@ -177,7 +178,8 @@ class Search:
 
     def _mxTarget(self, address: str, known: HostFacts) -> Target:
         key = self._key
-        wishes = Wishes(key.domain, key.level, sts=self._sts)
+        remembers = self._policies.remembers(key.domain, known.host)
+        wishes = Wishes(key.domain, key.level, sts=self._sts, remembers=remembers)
         connection = ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "", key.tls)
         return Target.make(connection, known.host, known, wishes)
 
@@ -217,7 +219,8 @@ class Search:
         protocol = host.protocol if host.protocol in ("smtps", "lmtp") else "smtp"
         credential = f"{key.auth}:{host.label}" if key.auth and host.label else ""
         port = 0 if host.host.startswith("/") else _port(host)
-        wishes = Wishes(host.host.strip("[]"), level, sts=sts)
+        name = host.host.strip("[]")
+        wishes = Wishes(name, level, sts=sts, remembers=self._policies.remembers(name, name))
 
         def make(address: str, known: HostFacts) -> Target:
             connection = ConnectionKey(protocol, self._source, address, port, key.helo, credential, key.tls)
@@ -280,6 +283,8 @@ class Search:
                     self._cut = min(self._cut, index)
             elif not any(made.key == other.key for other in level):
                 level.append(made)
+                if made.barred:
+                    self._policies.met(Encounter(made, self._source, problem=made.barred))
 
     def _settle(self, index: int) -> None:
         self._pending[index] -= 1

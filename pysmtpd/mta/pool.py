@@ -428,6 +428,10 @@ class Pool:
         if asksPatience(reply):
             self.route.beCautious(now, str(reply))
         level = connection.target.policy.level
+        # That STARTTLS is not offered is found out at EHLO.
+        isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
+        if isPolicy and connection.facts is None:
+            connection.missed(self.waiting, reply)
         if connection.facts is not None:
             if moved is not None:
                 self._lostInRow += 1
@@ -435,7 +439,7 @@ class Pool:
                     self._failed(connection, Stage.GREETING, reply, now)
         elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:
             self._plainUntil = now + PLAIN_TIME
-        elif connection.target.policy.asksForMore and stage in _POLICY_STAGES:
+        elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)
         elif self.proven and self.connections:
             self._cap = max(1, len(self.connections))

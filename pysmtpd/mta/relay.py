@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge
-from pysmtpd.mta.keys import RelayKey
+from pysmtpd.mta.keys import RelayKey, Target
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
@@ -99,8 +99,12 @@ class Relay:
 
     def labels(self, most: int) -> list[str]:
         """Its hosts as far as they are known, best first; an answer to an operator has no room for all that DNS may say."""
+        return [target.label for target in self.targets(most)]
+
+    def targets(self, most: int) -> list[Target]:
+        """Likewise, whole."""
         levels = self.resolution.levels if self.resolution is not None else ()
-        return list(islice((target.label for level in levels for target in level), most))
+        return list(islice((target for level in levels for target in level), most))
 
     @property
     def isIdle(self) -> bool:

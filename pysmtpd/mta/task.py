@@ -12,6 +12,7 @@ from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import BadDomain, ConnectionKey, Target, TransactionKey, domainOf
+from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Policy
 from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
@@ -35,10 +36,11 @@ class Part:
 
     @ivar sender: the MAIL FROM of all of them.
     @ivar moves: hosts that turned out to be of no use in this attempt.
+    @ivar isUsual: the message has no wishes of its own about TLS: what is known of the relay holds for it.
     @ivar refused: what hosts said to this part in this attempt that another may not say, by address and port.
     """
 
-    __slots__ = ("action", "envelopes", "message", "moves", "outcomes", "refused", "relay", "sender")
+    __slots__ = ("action", "envelopes", "isUsual", "message", "moves", "outcomes", "refused", "relay", "sender")
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Part:
         self.sender = sender
         self.moves = 0
         self.refused: dict[tuple[str, int], Refused] = {}
+        self.isUsual = not (message.transaction.requireTls or message.isTlsOptional)
 
     def forOthers(self, envelopes: list[Envelope]) -> Part:
         """Another one for some of its envelopes; counts as a message of its own."""
@@ -65,6 +68,25 @@ class Part:
         other.moves = self.moves
         other.refused = dict(self.refused)
         return other
+
+    def levels(self, resolution: Resolution) -> Sequence[Sequence[Target]]:
+        """The hosts, as this message sees them (RFC 8689)."""
+        if self.isUsual:
+            return resolution.levels
+        transaction = self.message.transaction
+        # A report of failure is not dropped for want of REQUIRETLS; it is said to hosts that offer it (5).
+        requireTls = transaction.requireTls and not transaction.sender.isNull
+        isTlsOptional = self.message.isTlsOptional and not transaction.requireTls
+        return [[target.under(requireTls, isTlsOptional) for target in level] for level in resolution.levels]
+
+    def seen(self, key: ConnectionKey) -> Target | None:
+        """The host of a connection as the domain sees it; None: it is none of its hosts any more."""
+        resolution = self.relay.resolution
+        for level in resolution.levels if resolution is not None else ():
+            for target in level:
+                if target.key.address == key.address and target.key.port == key.port:
+                    return target
+        return None
 
     def end(self) -> None:
         """Each of its envelopes has its outcome."""
@@ -179,7 +201,16 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
     body = transaction.body
     if body != "BINARYMIME":
         body = "8BITMIME" if message.eightBit or body == "8BITMIME" else ""
-    return OutgoingMail(sender, recipients, message.body.size, body, utf8, transaction.ret, transaction.envid)
+    return OutgoingMail(
+        sender,
+        recipients,
+        message.body.size,
+        body,
+        utf8,
+        transaction.ret,
+        transaction.envid,
+        transaction.requireTls,
+    )
 
 
 def _aLabels(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -28,8 +29,14 @@ class RealFiles:
         return self._opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, mode)
 
     def open(self, path: str) -> IFile:
-        # Configuration and tables are read through links on purpose.
-        return self._opened(path, os.O_RDONLY, 0)
+        # Configuration and tables are read through links on purpose. A FIFO must not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        kind = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISCHR(kind)):
+            os.close(descriptor)
+            what = "it is a directory" if stat.S_ISDIR(kind) else "it is not a plain file"
+            raise OSError(errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL, what, path)
+        return cast("IFile", RealFile(descriptor))
 
     def temporary(self) -> IFile:
         with tempfile.TemporaryFile(buffering=0) as file:

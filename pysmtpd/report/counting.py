@@ -51,6 +51,7 @@ class Counting:
             events.DeliveryAttempted: self._deliveryAttempted,
             events.ConnectionOpened: self._connectionOpened,
             events.ConnectionTls: self._connectionTls,
+            events.TlsRefused: self._tlsRefused,
             events.ConnectionClosed: self._connectionClosed,
             events.ConnectionFailed: self._connectionFailed,
             events.CredentialsRefused: self._credentialsRefused,
@@ -159,6 +160,9 @@ class Counting:
 
     def _connectionTls(self, when: float, event: events.ConnectionTls) -> None:
         self._increment("mta.tls.verified" if event.verified else "mta.tls.unverified")
+
+    def _tlsRefused(self, when: float, event: events.TlsRefused) -> None:
+        self._increment("mta.tls.refused")
 
     def _connectionClosed(self, when: float, event: events.ConnectionClosed) -> None:
         self._decrement("mta.session")

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from pysmtpd.model.address import NULL_PATH, Path
-from pysmtpd.model.config import AuthMode, Config, Method, Predicate
+from pysmtpd.model.config import AuthMode, Config, ListenerSpec, Method, Predicate
 from pysmtpd.model.decision import Decision, Where
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import SessionId
@@ -268,16 +268,17 @@ def _strangersTags(config: Config) -> tuple[str, ...]:
     """A tag protects nobody; a listener that demands authentication does, and its tag is not to be had without."""
     given = tagsOf(config)
     mentioned = dict.fromkeys(entriesOf(config, Predicate.TAG))
-    closed = [
-        listener
-        for listener in config.listeners
-        if listener.auth is AuthMode.REQUIRED or all(isLoopback(address) for address in listener.addresses)
-    ]
+    closed = [listener for listener in config.listeners if listener.auth is AuthMode.REQUIRED or _isOwn(listener)]
     if config.listeners and len(closed) == len(config.listeners):
         return ()
     open_ = dict.fromkeys(listener.tag.lower() for listener in config.listeners if listener not in closed)
     free = [tag for tag in mentioned if tag not in given and "*" not in tag]
     return tuple(dict.fromkeys([*open_, *free])) or ("",)
+
+
+def _isOwn(listener: ListenerSpec) -> bool:
+    """Do only this machine's programs reach it? A balancer here, which announces its peers, brings the world."""
+    return listener.proxy is None and listener.xclient is None and all(map(isLoopback, listener.addresses))
 
 
 def _recipients(config: Config) -> tuple[tuple[str, str], ...]:

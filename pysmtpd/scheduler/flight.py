@@ -137,6 +137,7 @@ class Flight:
                 now - self._message.created,
                 word,
                 reply,
+                outcome.session,
             )
         )
 

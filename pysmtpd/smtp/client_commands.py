@@ -34,6 +34,8 @@ def mailCommand(mail: OutgoingMail, offered: Extensions) -> str:
         words.append("BODY=8BITMIME")
     if mail.smtputf8:
         words.append("SMTPUTF8")
+    if mail.requireTls and offered.requireTls:
+        words.append("REQUIRETLS")
     if offered.dsn:
         if mail.ret:
             words.append(f"RET={mail.ret}")

@@ -141,7 +141,7 @@ class CommandTests(DaemonTestCase):
         evpid = (await self.ctl("--json", "show", "queue")).json[0]["evpid"]
         commands = [
             *(f"show {what}" for what in ("queue", f"message {id}", f"envelope {evpid}", "stats", "status")),
-            *(f"show {what}" for what in ("routes", "hosts", "relays", "set-aside")),
+            *(f"show {what}" for what in ("routes", "hosts", "relays", "set-aside", "tls example.net")),
             *("schedule all", f"pause envelope {id}", f"resume envelope {id}"),
             *(f"{verb} {part}" for verb in ("pause", "resume") for part in ("mda", "mta", "smtp")),
             *("log verbose", "log brief", "monitor -c 1", f"remove {id}", "stop"),

@@ -445,6 +445,9 @@ class Platform:
         self.network = network
         self.random = Random(1)
 
+    def secret(self, size: int) -> bytes:
+        return self.random.randbytes(size)
+
     def localAddresses(self) -> tuple[str, ...]:
         return ("198.51.100.9",)
 

@@ -559,3 +559,13 @@ class DeferredTests(SynchronousTestCase):
         world.ears.retried.clear()
         world.send("f@y.test", seconds=1)
         self.assertEqual(world.ears.retried, [], "once")
+
+
+class ScramTests(SynchronousTestCase):
+    def test_thePasswordIsNotSaid(self) -> None:
+        actions = explicit("smtp+tls://me@192.0.2.1", 25, tlsVerify=False, authTable=TableRef("secrets"))
+        world = World(actions, tables={"secrets": Table("secrets", {"me": "user:pencil"})})
+        sink = world.host("192.0.2.1", Server("STARTTLS", "AUTH PLAIN SCRAM-SHA-256", AUTH="535 5.7.8 no"))
+        world.send("b@y.test")
+        (said,) = [line for line in sink.conversations[0] if line.startswith("AUTH")]
+        self.assertTrue(said.startswith("AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9"), said)

@@ -35,6 +35,15 @@ class RealDiskTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(target))
         self.assertEqual(self.disk.stat(trap).kind, "link")
 
+    def test_whatIsNoPlainFileIsNotWaitedFor(self) -> None:
+        """Opening a FIFO would last until somebody writes to it."""
+        fifo = os.path.join(self.place, "fifo")
+        os.mkfifo(fifo)
+        writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        self.addCleanup(os.close, writer)
+        self.assertIn("not a plain file", str(self.assertRaises(OSError, self.disk.open, fifo)))
+        self.assertIn("is a directory", str(self.assertRaises(OSError, self.disk.open, self.place)))
+
     def test_theLockOfAnotherProcessNamesIt(self) -> None:
         path = os.path.join(self.place, "lock")
         program = (

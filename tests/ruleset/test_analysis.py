@@ -147,6 +147,13 @@ class VerdictTests(SynchronousTestCase):
         self.check("open", rules, "listen on 0.0.0.0 proxy-v2")
         self.check("closed", rules, "listen on 0.0.0.0 proxy from 198.51.100.1")
 
+    def test_aBalancerOnThisMachine(self) -> None:
+        """A listener of the loopback is nobody else's, unless it believes who comes to it."""
+        rules = 'match from any for any action "out"'
+        self.check("closed", rules, "listen on 127.0.0.1")
+        for option in ("proxy from 127.0.0.1", "proxy-v2", "xclient 127.0.0.1"):
+            self.check("open", rules, f"listen on 127.0.0.1 {option}")
+
     def test_aListenerThatDemandsAuthentication(self) -> None:
         rules = 'match from any for any tag "users" action "out"'
         users = "listen on 0.0.0.0 port 587 auth <users> auth-without-tls tag users"

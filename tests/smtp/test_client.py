@@ -19,6 +19,7 @@ from pysmtpd.smtp.client_events import (
     Stage,
     StartTls,
 )
+from pysmtpd.smtp.client_extensions import parseExtensions
 from tests.smtp.client_dialogue import PLAIN, Act, Script, mail, play, told
 
 PIPELINING: Script = (
@@ -390,3 +391,9 @@ class ExtensionTests(SynchronousTestCase):
         self.assertEqual((offered.mailMax, offered.rcptMax, offered.rcptDomainMax), (5, 7, 0))
         self.assertEqual((offered.size, offered.auth), (0, ("LOGIN", "PLAIN")))
         self.assertFalse(offered.pipelining, "the first line is a greeting")
+
+    def test_requireTlsIsOfferedUnderTlsOnly(self) -> None:
+        """RFC 8689 2; who says it in plain text may be anybody."""
+        lines = [b"mx.test", b"REQUIRETLS"]
+        self.assertFalse(parseExtensions(lines).requireTls)
+        self.assertTrue(parseExtensions(lines, secured=True).requireTls)
