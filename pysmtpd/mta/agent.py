@@ -573,6 +573,7 @@ class MtaAgent:
         self._stat.increment("mta.transaction")
         countRest(self._shaper, task, self._clock.seconds())
         label, source, tls = connection.label, connection.source, connection.tls
+        success = connection.success
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
@@ -581,7 +582,9 @@ class MtaAgent:
             domain = envelope.destination.recipient.domain.lower()
             again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session))
+            results.append(
+                Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session, success)
+            )
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
