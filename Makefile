@@ -46,7 +46,7 @@ check: lint types test
 
 # As root on Debian: installs the peers and runs the tests against them.
 e2e: $(VENV)/test.ready
-	sh tests/e2e/setup
+	PYTHON=$(BIN)/python sh tests/e2e/setup
 	$(BIN)/python -m twisted.trial --reporter=text tests.e2e
 
 clean:

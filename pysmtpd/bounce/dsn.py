@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 from pysmtpd.model.address import Path
+from pysmtpd.model.envelope import Attempt
 
 # Octets of a remote reply that are told, and of the original that is returned.
 MAX_WORDS = 2000
@@ -42,6 +43,7 @@ class Failure:
     @ivar words: the reply, one line.
     @ivar remote: who said it: C{"mx.example.org [192.0.2.1]"}; empty: we.
     @ivar attempted: when it was tried last; 0: never.
+    @ivar attempts: how it was tried, oldest first, where that says more than the reply does.
     """
 
     recipient: Path
@@ -51,6 +53,7 @@ class Failure:
     orcpt: str = ""
     remote: str = ""
     attempted: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,21 @@ def _notice(report: Report) -> list[str]:
         lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
         said = f"{_plain(failure.remote)} said: " if failure.remote else ""
         lines.extend(f"    {line}" for line in _wrap(said + _plain(failure.words)))
+        for attempt in failure.attempts:
+            lines.extend(f"      {line}" for line in _wrap(_tried(attempt)))
         lines.append("")
     what = "message" if report.isFull else "message's header"
     lines.append(f"A report for programs and your {what} follow.")
     return lines
+
+
+def _tried(attempt: Attempt) -> str:
+    """For people: when, how often, where, and what was said."""
+    when = formatdate(attempt.at)
+    if attempt.times > 1:
+        when = f"{attempt.times} times from {formatdate(attempt.since)} to {when}"
+    host = f"{_plain(attempt.host)}: " if attempt.host else ""
+    return f"{when}: {host}{_plain(attempt.reply)}"
 
 
 def _status(report: Report) -> list[str]:

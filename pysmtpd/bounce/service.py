@@ -86,7 +86,9 @@ class Bouncer:
             self._happened(envelope, sender, MessageId(0), f"{envelope.state.failed} ({why})")
 
     async def _build(self, config: Config, message: Message, failed: Sequence[Envelope], utf8: bool) -> bytes:
-        isFull = message.transaction.ret == "FULL" and message.body.size <= MAX_CONTENT
+        transaction = message.transaction
+        # RFC 8689 5: what was to be protected is not sent about as a whole.
+        isFull = transaction.ret == "FULL" and message.body.size <= MAX_CONTENT and not transaction.requireTls
         original = await self._original(message, isFull)
         now = self._platform.wallTime()
         token = self._platform.secret(16).hex()
@@ -179,7 +181,8 @@ def _transaction(config: Config, message: Message) -> Transaction:
         isSocket=True,
     )
     original = message.transaction
-    return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=original.smtputf8 or original.sender.isUTF8)
+    utf8 = original.smtputf8 or original.sender.isUTF8
+    return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=utf8, requireTls=original.requireTls)
 
 
 def _failure(envelope: Envelope) -> Failure:
@@ -195,4 +198,5 @@ def _failure(envelope: Envelope) -> Failure:
         orcpt=destination.orcpt,
         remote=remote,
         attempted=state.lastTry,
+        attempts=state.attempts if len(state.attempts) > 1 or (last is not None and last.times > 1) else (),
     )

@@ -5,18 +5,17 @@ Read again, on the same machine, it is the same configuration.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pysmtpd.config.limits import limitNames
 from pysmtpd.config.values import isAddress
+from pysmtpd.model.command import joinCommand
 from pysmtpd.model.config import (
     NOWHERE,
     Action,
     AuthMode,
     BackendSpec,
     BareNewline,
-    Command,
     Condition,
     Config,
     FilterKind,
@@ -36,8 +35,6 @@ from pysmtpd.model.config import (
     TlsMode,
 )
 
-_NEEDS_QUOTING_IN_SHELL = re.compile(r"[^A-Za-z0-9_@%+:,./{}-]")
-_SPECIFIER = re.compile(r"%\{[^}]*\}")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 Limits = SmtpLimits | MtaLimits | MdaLimits | SchedulerLimits | QueueLimits
@@ -64,7 +61,7 @@ class _Printer:
                 yield _table(table)
         yield from self._srs()
         for name, wrapper in config.wrappers.items():
-            yield f"mda wrapper {quoted(name)} {quoted(_commandText(wrapper))}"
+            yield f"mda wrapper {quoted(name)} {quoted(joinCommand(wrapper.words))}"
         yield from self._filters()
         if config.socket is not None:
             yield _joined("listen on socket", self._listenerOptions(config.socket))
@@ -332,29 +329,8 @@ def _method(action: Action) -> str:
         case Method.MDA:
             assert action.command is not None
             shell = action.command.shell
-            return f"mda shell {quoted(shell)}" if shell else f"mda {quoted(_commandText(action.command))}"
+            return f"mda shell {quoted(shell)}" if shell else f"mda {quoted(joinCommand(action.command.words))}"
     return action.method.value
-
-
-def _commandText(command: Command) -> str:
-    """Words as they are read again: in single quotes where a shell would take something in them for its own."""
-    return " ".join(_commandWord(word) for word in command.words)
-
-
-def _commandWord(word: str) -> str:
-    text = ""
-    at = 0
-    for found in _SPECIFIER.finditer(word):
-        text += _literal(word[at : found.start()]) + found.group()
-        at = found.end()
-    text += _literal(word[at:])
-    return text or "''"
-
-
-def _literal(text: str) -> str:
-    if not _NEEDS_QUOTING_IN_SHELL.search(text):
-        return text
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _bracketed(host: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from pysmtpd.model.action import Action
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Where
 
@@ -19,10 +18,6 @@ def _said(words: str) -> Finder:
     return lambda config: [where for said, where in config.places.items() if said.startswith(words)]
 
 
-def _actions(condition: Callable[[Action], object]) -> Finder:
-    return lambda config: [action.where for action in config.actions.values() if condition(action)]
-
-
 # What stands in the configuration, and where it does.
 UNBUILT: Mapping[str, Finder] = {
     "proc": lambda config: [spec.where for spec in config.procs.values()],
@@ -31,17 +26,7 @@ UNBUILT: Mapping[str, Finder] = {
     "queue encryption": _said("queue encryption"),
     "admd": _said("admd"),
     "bounce": _said("bounce"),
-    "mta max-deferred": _said("mta max-deferred"),
-    "mta limit for domain": _said("mta limit for domain"),
     "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
-    "relay helo-src": _actions(lambda action: action.heloTable),
-    "relay pki": _actions(lambda action: action.pki),
-    "relay ca": _actions(lambda action: action.ca),
-    "relay ciphers": _actions(lambda action: action.ciphers),
-    "relay protocols": _actions(lambda action: action.protocols),
-    "relay backup": _actions(lambda action: action.isBackup),
-    "relay host with a table that is not inline": _actions(lambda action: action.hostTable),
-    "relay domain": _actions(lambda action: action.domainTable),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pysmtpd.control import render, supposition
+from pysmtpd.control import routetext as routes
 from pysmtpd.control.schema import DEFAULT_SOCKET
 from pysmtpd.control.tree import Tree
 from pysmtpd.control.wire import Client, ControlError
@@ -43,6 +44,18 @@ def _list(command: str, text: Callable[[Any], str]) -> Action:
 def _showStatus(client: Client, options: argparse.Namespace) -> int:
     _print(options, client.call("Status")["status"], render.fields)
     return EX_OK
+
+
+def _showTls(client: Client, options: argparse.Namespace) -> int:
+    for row in client.call("Tls", domain=options.id)["rows"]:
+        _print(options, row, render.tls)
+    return EX_OK
+
+
+def _forgetTls(client: Client, options: argparse.Namespace) -> int:
+    count = client.call("ForgetTls", domain=options.id)["count"]
+    _print(options, {"count": count}, lambda _: f"{count} host{'' if count == 1 else 's'} forgotten")
+    return EX_OK if count else EX_REFUSED
 
 
 def _showMessage(client: Client, options: argparse.Namespace) -> int:
@@ -93,6 +106,18 @@ def _rematch(client: Client, options: argparse.Namespace) -> int:
     done = client.whole("Rematch", selection=options.id, dry=options.dry)
     _print(options, done, lambda value: render.rematch(value, options.dry))
     return EX_OK
+
+
+def _probe(client: Client, options: argparse.Namespace) -> int:
+    found = client.whole("Probe", destination=options.id)
+    _print(options, found, routes.probe)
+    return EX_OK if any(row["result"] == "ok" for row in found["hosts"]) else EX_REFUSED
+
+
+def _forgive(client: Client, options: argparse.Namespace) -> int:
+    count = client.call("Forgive", host=options.id)["count"]
+    _print(options, {"count": count}, lambda _: f"{count} route{'' if count == 1 else 's'} resumed")
+    return EX_OK if count or options.id == "all" else EX_REFUSED
 
 
 def _updateTable(client: Client, options: argparse.Namespace) -> int:
@@ -195,14 +220,21 @@ def _parser() -> argparse.ArgumentParser:
     leaf(show, "envelope", "everything that is known of an envelope", _showEnvelope, "EVPID")
     leaf(show, "stats", "statistics: counters and gauges", _list("Stats", lambda row: f"{row[0]}={row[1]:g}"))
     leaf(show, "status", "version, uptime, what is paused, how many envelopes are in which condition", _showStatus)
-    leaf(show, "routes", "routes: source and host address, connections, errors", _list("Routes", render.line))
-    leaf(show, "hosts", "hosts: connections, errors, penalties", _list("Hosts", render.line))
-    leaf(show, "relays", "relays: where messages go, and what they wait for", _list("Relays", render.line))
+    for name, command, text, help in (
+        ("relays", "Relays", routes.relay, "where messages go, and the one thing that each waits for"),
+        ("routes", "Routes", routes.route, "from a source to a host: state, error, penalty, next try, what binds it"),
+        ("hosts", "Hosts", routes.host, "hosts: state, connections, errors, penalties"),
+        ("hoststats", "HostStats", routes.hostStat, "destination domains: the last reply, and what waits for a host"),
+        ("connections", "Connections", routes.connection, "outgoing connections, and what each waits for"),
+    ):
+        leaf(show, name, help, _list(command, lambda row, text=text: text(row, time.time())))  # type: ignore[misc]
+    leaf(show, "tls", "a domain's hosts: what their TLS has to show, and what is remembered of it", _showTls, "DOMAIN")
     leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
 
     supposition.add(leaf(verbs, "explain", "why mail is, or would be, treated as it is; nothing is changed", _explain))
 
+    leaf(verbs, "forget-tls", "remember no longer that a domain's hosts had TLS", _forgetTls, "DOMAIN")
     what = "MSGID|EVPID|all"
     leaf(verbs, "schedule", "try envelopes now", _selection("Schedule", "scheduled"), what)
     leaf(verbs, "remove", "remove envelopes; their sender is not told", _selection("Remove", "will be removed"), what)
@@ -224,6 +256,14 @@ def _parser() -> argparse.ArgumentParser:
     log = group("log", "how much the daemon logs")
     leaf(log, "verbose", "log more", _simple("Log", "logging verbosely", verbose=True))
     leaf(log, "brief", "log as usual", _simple("Log", "logging briefly", verbose=False))
+    leaf(
+        parts,
+        "route",
+        "forget the penalties of a host, by its name or address: the next try is a real one",
+        _forgive,
+        "HOST|all",
+    )
+    leaf(verbs, "probe", "connect to the hosts of a destination, look at what they offer, send nothing", _probe, "NAME")
     leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
         "-c", dest="count", type=int, default=0, metavar="LINES", help="end after so many lines"
     )

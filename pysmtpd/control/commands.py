@@ -34,7 +34,7 @@ class Control:
         self._queue = QueueCommands(operator, queue, scheduler, routes, report)
         families = (
             self._queue,
-            RouteCommands(routes),
+            RouteCommands(routes, report),
             TableCommands(operator, report),
             DaemonCommands(operator, scheduler, stat, report),
             DecisionCommands(operator),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -54,6 +55,21 @@ def rematch(done: Mapping[str, Any], dry: bool) -> str:
     count = done["count"]
     lines.append(f"{count} envelope{'' if count == 1 else 's'} {'would change' if dry else 'changed'}")
     return "\n".join(clean(line) for line in lines)
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+def tls(row: Mapping[str, Any]) -> str:
+    """A line of C{show tls}."""
+    if row["what"] == "mta-sts":
+        text = f"MTA-STS {row['mode']} until {_day(row['until'])}: {', '.join(row['mx'])}"
+    elif row["what"] == "memory":
+        text = f"{row['host']}: had TLS on {_day(row['seen'])}; has to have it until {_day(row['until'])}"
+    else:
+        text = f"{row['host']}: {row['asks']}" + (f"\n    {clean(row['problem'])}" if row["problem"] else "")
+    return cleanLines(text)
 
 
 def envelope(row: Mapping[str, Any], now: float) -> str:

@@ -80,6 +80,9 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
                 "at": attempt.at,
                 "times": attempt.times,
                 "host": attempt.host,
+                "address": attempt.address,
+                "source": attempt.source,
+                "tls": attempt.tls,
                 "reply": attempt.reply,
             }
             for attempt in envelope.state.attempts

@@ -54,6 +54,11 @@ class ControlServer:
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
 
+    @property
+    def isOpen(self) -> bool:
+        """May an operator connect?"""
+        return self._port is not None
+
     def _connected(self) -> Connection | None:
         """None: the connection is closed at once."""
         if len(self._connections) >= MOST_CONNECTIONS:

@@ -125,12 +125,17 @@ def _delivery(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "by" in delivery:
         if delivery["by"] == "mx":
             yield "relay", f"by the MX of {delivery['domain']}"
+        elif delivery["by"] == "table":
+            hosts = ", ".join(_host(host) for host in delivery["hosts"])
+            yield "relay", f"by the table <{delivery['table']}>" + (f": {hosts}" if hosts else "")
         else:
             yield "relay", ", ".join(_host(host) for host in delivery["hosts"])
         for number, level in enumerate(delivery["next"]):
             yield "next hop" if not number else "", ("" if not number else "then ") + ", ".join(level)
         if delivery["by"] == "mx":
             yield "TLS", delivery["tls"]
+            for number, verdict in enumerate(delivery["verdicts"]):
+                yield "asked" if not number else "", verdict
         yield "HELO", delivery["helo"]
         if delivery["mail_from"] != envelope.get("sender", delivery["mail_from"]):
             yield "MAIL FROM", f"<{delivery['mail_from']}>"

@@ -61,7 +61,7 @@ from pysmtpd.interfaces.routing import (
     TlsaAnswer,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
-from pysmtpd.interfaces.tls import ICertificates, IClientHandshake, IClientTls
+from pysmtpd.interfaces.tls import ICertificates, IClientCertificates, IClientHandshake, IClientTls
 
 __all__ = [
     "API_VERSION",
@@ -80,6 +80,7 @@ __all__ = [
     "IBodyPipe",
     "IBounce",
     "ICertificates",
+    "IClientCertificates",
     "IClientHandshake",
     "IClientTls",
     "IContentCodec",

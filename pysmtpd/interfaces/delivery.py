@@ -38,6 +38,9 @@ class IRelease(Interface):
 
     def release(key: str, count: int) -> None: ...
 
+    def retry(envelopes: Sequence[EnvelopeId]) -> None:
+        """Try these now, if they only wait: what kept them has passed."""
+
 
 class IAgent(Interface):
     """Delivers. Whatever goes wrong, each envelope gets its outcome: an agent never drops one and never raises."""
@@ -87,5 +90,27 @@ class IRoutes(Interface):
         @param asksDns: DNS may be asked, within a bound.
         """
 
-    def forgive() -> None:
-        """Forget that hosts were down: the next try is a real one."""
+    def showTls(domain: str) -> Sequence[Mapping[str, object]]:
+        """What is known about the TLS of a domain's hosts, and what they have to show; C{domain} in A-labels."""
+
+    def forgetTls(domain: str) -> int:
+        """Remember no longer that its hosts had TLS; tells how many there were."""
+
+    def showConnections() -> Sequence[Mapping[str, object]]: ...
+
+    def showHostStats() -> Sequence[Mapping[str, object]]:
+        """What became of the latest mail, by destination domain."""
+
+    def probe(name: str) -> Deferred[Mapping[str, object]]:
+        """Connect to the hosts of a destination, say hello, look at TLS, and leave; nothing is sent or remembered.
+
+        @param name: a domain, a host, an address, or a relay URL.
+        @raise ValueError: it is none of these.
+        """
+
+    def forgive(name: str = "") -> int:
+        """Forget that hosts were down, or asked for patience: the next try is a real one.
+
+        @param name: a host's address or name; empty: all.
+        @return: how many routes there was something to forgive of.
+        """

@@ -74,7 +74,7 @@ class ISubmission(Interface):
         @raise QueueError: no room; the submission must be rolled back.
         """
 
-    def commit(prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
+    def commit(prefix: bytes, supersedes: Sequence[EnvelopeId] = (), isTlsOptional: bool = False) -> Deferred[Message]:
         """Make the message and all its envelopes durable, then schedulable.
 
         Fires only when they survive a power cut (where the backend is durable): before that no positive reply may be given.
@@ -82,6 +82,7 @@ class ISubmission(Interface):
 
         @param prefix: trace fields that go before the content.
         @param supersedes: envelopes that vanish in the same atomic step (a bounce and what it reports).
+        @param isTlsOptional: the header says C{TLS-Required: No}.
         @raise QueueError: nothing was kept; nothing is half done.
         """
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import Attribute, Interface
 
+from pysmtpd.model.clienttls import USUAL, ClientKind
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.tlsa import Presented
 
@@ -51,12 +53,31 @@ class IClientHandshake(IOpenSSLClientConnectionCreator):
         """
 
 
+class IClientCertificates(Interface):
+    """What we show to other hosts, and hold against them."""
+
+    def clientContext(kind: ClientKind, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
+        """For connections to other hosts; equal kinds get the same one until certificates were read again. Who verifies, sets a
+        callback on each connection.
+
+        @param authorities: those that vouch for hosts where C{kind} names no ca; always the same; empty: the system's.
+        @raise LookupError: no such pki or ca, or it cannot be used as it is said; the text says why.
+        """
+
+
 class IClientTls(Interface):
     """TLS towards other hosts."""
 
-    def handshake(host: str, verify: bool, names: Sequence[str] = ()) -> IClientHandshake:
+    def check(kind: ClientKind) -> None:
+        """
+        @raise LookupError: connections of this kind cannot be had; the text says why.
+        """
+
+    def handshake(host: str, verify: bool, names: Sequence[str] = (), kind: ClientKind = USUAL) -> IClientHandshake:
         """
         @param host: name of the host, in A-labels, for SNI; an address: no SNI is sent (RFC 6066 3).
         @param verify: the handshake fails where the certificate is not valid; else that is only found out.
         @param names: the certificate may be for any of these; empty: for C{host}.
+        @param kind: what we show, and hold against the host.
+        @raise LookupError: as C{check}.
         """

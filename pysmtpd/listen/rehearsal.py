@@ -270,7 +270,9 @@ class _Nowhere:
     def write(self, chunk: bytes) -> Ready[None]:
         return None
 
-    def commit(self, prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
+    def commit(
+        self, prefix: bytes, supersedes: Sequence[EnvelopeId] = (), isTlsOptional: bool = False
+    ) -> Deferred[Message]:
         raise QueueError(Reply(451, "This is a rehearsal", "4.3.0"), "a rehearsal keeps nothing")
 
     def rollback(self) -> Deferred[None]:

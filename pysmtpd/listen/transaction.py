@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from pysmtpd.interfaces import IBodyPipe, ISubmission, ISubmit, QueueError, Ready
 from pysmtpd.listen.fixing import Fixing, FixingPipe
-from pysmtpd.listen.loops import ReceivedCounter
+from pysmtpd.listen.loops import HeaderWatch
 from pysmtpd.listen.trace import PLAIN_STYLE, TraceStyle, received
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, Destination, Message, Notify
@@ -41,6 +41,7 @@ class OpenTransaction:
         "_complain",
         "_counter",
         "_destinations",
+        "_isTlsOptional",
         "_maxReceived",
         "_pipe",
         "_submission",
@@ -68,10 +69,11 @@ class OpenTransaction:
         self._complain = complain
         self._destinations: dict[tuple[object, ...], Destination] = {}
         self._submission: ISubmission | None = None
-        self._counter: ReceivedCounter | None = None
+        self._counter: HeaderWatch | None = None
         self._pipe: IBodyPipe | None = None
         self._writing = False
         self._abandoned = False
+        self._isTlsOptional = False
         self.envelopes: list[tuple[EnvelopeId, Destination]] = []
 
     def addRecipient(self, path: Path, destinations: tuple[Destination, ...], notify: Notify, orcpt: str) -> None:
@@ -108,7 +110,7 @@ class OpenTransaction:
         self.until = until
         submission = self._submission = submit.begin(self.facts)
         self._pipe = pipe if fixing is None else FixingPipe(fixing(submission.id), pipe)
-        self._counter = ReceivedCounter()
+        self._counter = HeaderWatch()
         self.envelopes = [
             (submission.recipient(destination), destination) for destination in self._destinations.values()
         ]
@@ -124,6 +126,7 @@ class OpenTransaction:
                 self.refuse(LOOP, f"{counter.count} Received fields")
                 return None
             if not counter.inHeader:
+                self._isTlsOptional = counter.isTlsOptional
                 self._counter = None
         if self._pipe is not None:
             return self._hold(self._pipe.write(chunk))
@@ -147,7 +150,9 @@ class OpenTransaction:
         self._submission = None
         single = self.recipient if self.accepted == 1 else None
         prefix = received(self.facts, submission.id, single, seconds, style)
-        return submission.commit(prefix), prefix
+        # Of a message that is all header, the counter still knows.
+        isTlsOptional = self._isTlsOptional if self._counter is None else self._counter.isTlsOptional
+        return submission.commit(prefix, (), isTlsOptional), prefix
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """The message will not be taken: forget its content now, and answer C{reply} when its end is reached."""

@@ -76,10 +76,7 @@ def plan(config: Config, action: Action, letter: Letter) -> Task | None:
     destination = letter.envelope.destination
     try:
         if destination.command:
-            words = splitCommand(destination.command)
-            for word in words:
-                checkFormat(word)
-            return _command(config, words, letter)
+            return _command(config, splitCommand(destination.command), letter)
         if destination.file:
             return _mbox(letter, destination.file) if destination.file != NOWHERE else None
         if action.method is Method.MDA and action.command is not None:

@@ -6,11 +6,15 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from pysmtpd.model.specifiers import MDA
+
 _SPACE = " \t"
 # What a shell would do something with, where it stands unquoted.
 _ACTIVE = "|&;<>()$`*?[\n"
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _SPECIFIER = re.compile(r"%\{[^{}]*\}")
+# Anything else needs quotes.
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./{}-]*")
 _BUILTINS = {"exec", "cd", "if", "test", "[", "umask", "export", "set", "eval", "."}
 _SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "yash", "zsh"}
 
@@ -22,7 +26,7 @@ class NeedsShell(ValueError):
     """
 
     def __init__(self, text: str, what: str) -> None:
-        self.rewrite = "" if _SPECIFIER.search(text) else "/bin/sh -c '{}'".format(text.replace("'", "'\\''"))
+        self.rewrite = "" if _SPECIFIER.search(text) else f"/bin/sh -c {_inQuotes(text)}"
         super().__init__(f"{what} needs a shell")
 
 
@@ -31,7 +35,7 @@ def splitCommand(text: str) -> tuple[str, ...]:
     C{%{user.directory}/}.
 
     @raise NeedsShell: it has unquoted characters that a shell would act on, begins with an assignment, or names a shell's own command.
-    @raise ValueError: a quote is not closed, or there is no word.
+    @raise ValueError: a quote is not closed, there is no word, or the first one is empty.
     """
     words: list[str] = []
     at, end = 0, len(text)
@@ -56,19 +60,44 @@ def splitCommand(text: str) -> tuple[str, ...]:
         words.append(word)
     if not words:
         raise ValueError("there is no command")
+    if not words[0]:
+        raise ValueError("the program has no name")
     if words[0] in _BUILTINS:
         raise NeedsShell(text, f'"{words[0]}"')
     checkShell(words)
     return tuple(words)
 
 
+def joinCommand(words: Sequence[str]) -> str:
+    """The text that L{splitCommand} divides into these words."""
+    return " ".join(_written(word) for word in words)
+
+
+def _written(word: str) -> str:
+    text, at = "", 0
+    for found in _SPECIFIER.finditer(word):
+        text += _literal(word[at : found.start()]) + found.group()
+        at = found.end()
+    return text + _literal(word[at:]) or "''"
+
+
+def _literal(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else _inQuotes(text)
+
+
+def _inQuotes(text: str) -> str:
+    return "'{}'".format(text.replace("'", "'\\''"))
+
+
 def checkShell(words: Sequence[str]) -> None:
     """
-    @raise ValueError: these start a shell with a text that addresses have a part in.
+    @raise ValueError: these start a shell with a text that addresses have a part in. (What comes to stand for C{%{mda}} is looked at
+        where it does.)
     """
     if words[0].rpartition("/")[2] in _SHELLS:
         for option, word in pairwise(words[1:]):
-            if option.startswith("-") and "c" in option and _SPECIFIER.search(word.replace("%%", "")):
+            isText = option.startswith("-") and "c" in option
+            if isText and word.lower() != MDA and _SPECIFIER.search(word.replace("%%", "")):
                 raise ValueError("what addresses say must not come near a shell: use its environment ($SENDER, ...)")
 
 
@@ -85,7 +114,8 @@ def _part(text: str, at: int) -> tuple[str, int]:
     if character == "\\":
         if at + 1 == len(text):
             raise ValueError("a \\ stands at the end")
-        return text[at + 1], at + 2
+        # With the end of a line it vanishes.
+        return text[at + 1].strip("\n"), at + 2
     found = _SPECIFIER.match(text, at)
     if found is not None:
         return found.group(), found.end()
@@ -103,9 +133,9 @@ def _quoted(text: str, at: int) -> tuple[str, int]:
             return word, at + 1
         if character in "$`":
             raise NeedsShell(text, f'"{character}"')
-        if character == "\\" and text[at + 1 : at + 2] in ("$", "`", '"', "\\"):
+        if character == "\\" and text[at + 1 : at + 2] in ("$", "`", '"', "\\", "\n"):
             at += 1
-            character = text[at]
+            character = text[at].strip("\n")
         word += character
         at += 1
     raise ValueError('a " is not closed')

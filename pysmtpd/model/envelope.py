@@ -97,6 +97,8 @@ class Attempt(NamedTuple):
     @ivar host: where it was tried: C{"mx.example.org [192.0.2.1]"}; empty for local delivery.
     @ivar times: how many there were.
     @ivar since: wall-clock time of the first one; 0: the only one.
+    @ivar source: our address, of the last one; empty: there was no connection.
+    @ivar tls: of the last one: C{"TLSv1.3:TLS_AES_256_GCM_SHA384:256 verified"}; empty: plain text, or no connection.
     """
 
     at: float
@@ -104,6 +106,13 @@ class Attempt(NamedTuple):
     host: str = ""
     times: int = 1
     since: float = 0.0
+    source: str = ""
+    tls: str = ""
+
+    @property
+    def address(self) -> str:
+        """Of the host; empty where there is none."""
+        return self.host[self.host.rindex("[") + 1 : -1] if self.host.endswith("]") and "[" in self.host else ""
 
 
 class Route(NamedTuple):
@@ -179,6 +188,7 @@ class Message:
     @ivar created: wall-clock seconds of its acceptance.
     @ivar isBounce: we made it ourselves, as a report of failure.
     @ivar eightBit: the content holds octets above 127.
+    @ivar isTlsOptional: its header says C{TLS-Required: No} (RFC 8689 5).
     """
 
     id: MessageId
@@ -187,3 +197,4 @@ class Message:
     created: float
     isBounce: bool = False
     eightBit: bool = False
+    isTlsOptional: bool = False

@@ -265,12 +265,63 @@ class PolicyFailed(Event):
 
 
 @value
+class TlsRefused(Event):
+    """A host has not what is asked of its TLS, or cannot prove that it is the right one: no mail goes there.
+
+    @ivar domain: whose mail it is.
+    @ivar policy: what was asked: required, verified, DANE, REQUIRETLS.
+    @ivar asked: by whom and why.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "tls-refused"
+    domain: str
+    host: str
+    policy: str
+    reason: str
+    asked: str
+
+
+@value
+class TlsReportSent(Event):
+    """A report about TLS (RFC 8460) was offered to a domain that wants them.
+
+    @ivar domain: empty: it is about the file where sums are kept.
+    @ivar sessions: that it tells of.
+    @ivar result: C{Ok}, or why it was not taken.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "tls-report"
+    domain: str
+    uri: str
+    sessions: int
+    result: str
+
+
+@value
 class ConnectionClosed(Event):
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "disconnected"
     session: SessionId
     reason: str
     messages: int
+
+
+@value
+class CredentialsRefused(Event):
+    """A host does not take our credentials, or there are none for it: somebody has to mend them; mail waits until then.
+
+    @ivar host: C{mx.example.org [192.0.2.1]}.
+    @ivar credential: table and label.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "credentials-refused"
+    session: SessionId
+    host: str
+    credential: str
+    reason: str
 
 
 @value

@@ -67,6 +67,7 @@ class Transaction:
     @ivar envid: RFC 3461 ENVID, decoded from xtext; empty: none.
     @ivar smtputf8: the SMTPUTF8 parameter was given.
     @ivar auth: RFC 4954 AUTH= parameter as it was given, decoded; empty: none.
+    @ivar requireTls: the REQUIRETLS parameter was given (RFC 8689).
     """
 
     session: SessionFacts
@@ -77,3 +78,4 @@ class Transaction:
     envid: str = ""
     smtputf8: bool = False
     auth: str = ""
+    requireTls: bool = False

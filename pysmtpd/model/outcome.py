@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.ids import EnvelopeId, SessionId
 from pysmtpd.model.reply import Reply
 
 
@@ -27,7 +27,9 @@ class Outcome(NamedTuple):
     @ivar remote: who said it: C{"mx.example.org [192.0.2.1]"}; empty when the words are ours.
     @ivar relay: where it went or should have gone, for the log: a host, or a path of a mailbox.
     @ivar source: local address of the connection, if there was one.
+    @ivar tls: as in L{pysmtpd.model.envelope.Attempt}.
     @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
+    @ivar session: the id of the connection, if there was one.
     """
 
     envelope: EnvelopeId
@@ -37,3 +39,5 @@ class Outcome(NamedTuple):
     relay: str = ""
     source: str = ""
     retryAt: float = 0.0
+    tls: str = ""
+    session: SessionId = SessionId(0)

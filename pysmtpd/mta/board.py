@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -20,8 +21,10 @@ from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import CAUTION_DELAY, Host, Route
+from pysmtpd.mta.encounter import Encounter
+from pysmtpd.mta.host import CAUTION_DELAY, NEVER, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
 from pysmtpd.mta.task import Part, Task
@@ -33,8 +36,27 @@ TICK = 1.0
 SWEEP = 600.0
 """Seconds between two sweeps of what is no longer used."""
 
+RACE_TIME = 600.0
+"""Seconds for which it is remembered by which family a host was reached sooner."""
+
 LAST = 5
 """One of so many connections of a source address is kept for hosts that have none: a few slow hosts must not have them all."""
+
+
+class Binding(NamedTuple):
+    """A limit that binds.
+
+    @ivar kind: route, host or source: an idle connection may make room; else empty, or delay.
+    @ivar text: in the words of the configuration.
+    @ivar until: monotonic seconds; 0: until something ends.
+    @ivar charge: what has no room.
+    """
+
+    kind: str
+    text: str
+    until: float = 0.0
+    charge: Charge | None = None
+
 
 Decided = Callable[[Connection, Task, "Sequence[tuple[Part, Envelope]]", "Sequence[Reply]"], None]
 
@@ -45,6 +67,11 @@ class Board:
     @ivar decided: told of each transaction's end.
     @ivar homeless: told of tasks whose host turned out to be of no use.
     @ivar emptied: told when the last connection is gone, while stopping.
+    @ivar moved: told of a task that a host has not taken and another may take: where, its reply, and whether the host
+        lacks what the message needs.
+    @ivar lacksSource: told of an address that this machine does not have, and why.
+    @ivar load: what counts against limits of domains and relays.
+    @ivar met: told of each session with a host, once for each domain.
     @ivar starved: pools that may not open a connection now.
     """
 
@@ -61,9 +88,13 @@ class Board:
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],
+        moved: Callable[[Task, Connection, Reply, bool], None],
+        lacksSource: Callable[[str, str], None],
+        met: Callable[[Encounter], None] = lambda encounter: None,
     ) -> None:
         self.clock = platform.clock
         self.network = platform.network
+        self.secret = platform.secret
         self.queue = queue
         self.config = config
         self.report = report
@@ -71,6 +102,10 @@ class Board:
         self.decided = decided
         self.homeless = homeless
         self.emptied = emptied
+        self.moved = moved
+        self.lacksSource = lacksSource
+        self.load = Load()
+        self.met = met
         self.stopping = False
         self.pools: dict[ConnectionKey, Pool] = {}
         self.hosts: dict[str, Host] = {}
@@ -78,6 +113,12 @@ class Board:
         self.connections: dict[Connection, None] = {}
         self.starved: dict[ConnectionKey, Pool] = {}
         self._perSource: dict[str, int] = {}
+        self._lastFrom: dict[str, float] = {}
+        # By the name of a host: its family that lost the race, and until when that is remembered.
+        self._slower: dict[str, tuple[str, float]] = {}
+        # Pools that wait for one of these to have room.
+        self._blocked: dict[Charge, dict[Pool, None]] = {}
+        self._freed: dict[Pool, None] = {}
         # Idle connections by their host and by their source, longest idle first.
         self._resting: dict[str, dict[Connection, None]] = {}
         self._random = platform.random
@@ -116,6 +157,44 @@ class Board:
         pool = self.pools.get(target.key)
         return pool.problem(target.policy, now) if pool is not None else ""
 
+    def slower(self, host: str, now: float) -> str:
+        """The family by which a host that has both is not asked first (RFC 8305)."""
+        family, until = self._slower.get(host, ("", 0.0))
+        return family if until > now else "inet4"
+
+    def lostRace(self, target: Target, now: float) -> None:
+        """The host was reached sooner by its other family."""
+        self._slower[target.host] = (target.family, now + RACE_TIME)
+
+    def alsoTry(self, task: Task) -> None:
+        """The address that was chosen takes its time: let one of the host's other family be tried as well."""
+        target = task.others[0]
+        task.home, task.others = task.target, ()
+        task.target, task.policy = target, target.policy
+        self.pool(target).submit(task)
+
+    def comeHome(self, pool: Pool, keys: Sequence[ConnectionKey]) -> None:
+        """C{pool} has a connection after all: what waits for others, and was meant for it, may come back."""
+        for key in keys:
+            other = self.pools.get(key)
+            if other is None or other.proven:
+                continue
+            for task in other.takeBack(pool.key):
+                home = task.home
+                assert home is not None
+                task.target, task.policy, task.home = home, home.policy, None
+                pool.submit(task)
+
+    def isPolicy(self, target: Target, now: float) -> bool:
+        """Is C{target} of no use for what its TLS has to be, and for nothing else?"""
+        pool = self.pools.get(target.key)
+        return bool(target.barred) or (pool is not None and pool.isPolicy(target.policy, now))
+
+    def takesNoMail(self, target: Target, now: float) -> bool:
+        """Has the host said so (521, RFC 7504)?"""
+        pool = self.pools.get(target.key)
+        return pool is not None and pool.penalty.takesNoMail and pool.penalty.until > now
+
     def credentials(self, name: str) -> Ready[Credentials | None]:
         """
         @param name: C{table:label}, or empty.
@@ -132,29 +211,93 @@ class Board:
 
     # --- connections
 
-    def mayOpen(self, pool: Pool, now: float) -> bool:
-        """Do the limits allow one more? If only an idle connection of another key is in the way, it has to go.
+    def mayOpen(self, pool: Pool, task: Task, now: float) -> bool:
+        """Do the limits allow one more, for C{task}? If only an idle connection of another key is in the way, it has to go.
 
         Asked for every starved pool at every tick, so it must not look at all the others.
         """
-        limits = self.config().mta
-        route = pool.route
-        if route.cautiousUntil > now and now < route.nextConnect:
+        binding = self.binding(pool, task, now)
+        if binding is None:
+            return True
+        if binding.charge is not None:
+            if not binding.until:
+                self.block(pool, binding.charge)
             return False
-        isRouteFull = route.connections >= limits.maxConnPerRoute
-        if isRouteFull or route.host.connections >= limits.maxConnPerHost:
+        route = pool.route
+        if binding.kind in ("host", "route"):
             resting = self._resting.get(route.host.address, {})
-        elif self._perSource.get(pool.key.source, 0) >= limits.maxConnPerSource - (
-            limits.maxConnPerSource // LAST if pool.connections else 0
-        ):
+        elif binding.kind == "source":
             resting = self._resting.get(_fromSource(pool.key.source), {})
         else:
-            return True
+            return False
         for connection in resting:
-            if connection.pool is not pool and (connection.pool.route is route or not isRouteFull):
+            if connection.pool is not pool and (connection.pool.route is route or binding.kind != "route"):
                 connection.pool.quit(connection)
-                return self.mayOpen(pool, now)
+                return self.mayOpen(pool, task, now)
         return False
+
+    def binding(self, pool: Pool, task: Task, now: float) -> Binding | None:
+        """The one limit that keeps a connection from being opened for C{task}; None: it may be."""
+        config = self.config()
+        limits = strictest(config, task.domains)
+        route, host, source = pool.route, pool.route.host, pool.key.source
+        if route.connections >= limits.maxConnPerRoute:
+            return Binding("route", f"max-conn-per-route {limits.maxConnPerRoute}")
+        if host.connections >= limits.maxConnPerHost:
+            return Binding("host", f"max-conn-per-host {limits.maxConnPerHost}")
+        most = limits.maxConnPerSource - (limits.maxConnPerSource // LAST if pool.connections else 0)
+        if self._perSource.get(source, 0) >= most:
+            return Binding("source", f"max-conn-per-source {limits.maxConnPerSource}")
+        charges = task.charges
+        full = self.load.full(config, charges)
+        if full is not None:
+            return Binding("", f"max-conn-per-{full.kind} {full.most(config)}", 0.0, full)
+        until, delay = route.nextConnect, ""
+        if until > now:
+            delay = "caution after the host asked for patience"
+        for at, seconds, name in (
+            (host.opened, limits.connDelayHost, "conn-delay-host"),
+            (route.opened, limits.connDelayRoute, "conn-delay-route"),
+            (route.closed, limits.reconnDelayRoute, "reconn-delay-route"),
+            (self._lastFrom.get(source, NEVER), limits.connDelaySource, "conn-delay-source"),
+        ):
+            if seconds and at + seconds > max(now, until):
+                until, delay = at + seconds, name
+        if delay:
+            return Binding("delay", delay, until)
+        early = self.load.early(config, charges, now)
+        if early is not None:
+            return Binding("delay", f"conn-delay-{early[0].kind}", early[1], early[0])
+        return None
+
+    def charge(self, connection: Connection, task: Task) -> None:
+        """The connection is in use for C{task}, or being opened for it."""
+        self.discharge(connection)
+        connection.charges = task.charges
+        self.load.begin(connection.charges)
+
+    def discharge(self, connection: Connection) -> None:
+        """It is not any more."""
+        charges, connection.charges = connection.charges, ()
+        if not charges:
+            return
+        self.load.end(charges)
+        if self._blocked:
+            for charge in charges:
+                pools = self._blocked.pop(charge, None)
+                if pools:
+                    if not self._freed:
+                        self.clock.callLater(0, self._revive)
+                    self._freed.update(pools)
+
+    def block(self, pool: Pool, charge: Charge) -> None:
+        """Let C{pool} know when there is room."""
+        self._blocked.setdefault(charge, {})[pool] = None
+
+    def _revive(self) -> None:
+        freed, self._freed = self._freed, {}
+        for pool in freed:
+            pool.revive()
 
     def rests(self, connection: Connection) -> None:
         """It is idle from now on."""
@@ -170,29 +313,30 @@ class Board:
                 if not resting:
                     del self._resting[place]
 
-    def opened(self, pool: Pool, connection: Connection, now: float) -> None:
+    def opened(self, pool: Pool, connection: Connection, task: Task, now: float) -> None:
         route = pool.route
+        self.charge(connection, task)
+        self.load.opened(self.config(), connection.charges, now)
+        route.opened = route.host.opened = now
+        self._lastFrom[pool.key.source] = now
         route.connections += 1
         route.host.connections += 1
         self._perSource[pool.key.source] = self._perSource.get(pool.key.source, 0) + 1
         self.connections[connection] = None
         if route.cautiousUntil > now:
-            limits = self.config().mta
-            delays = (
-                limits.connDelayHost,
-                limits.connDelayRoute,
-                limits.connDelaySource,
-                limits.connDelayConnector,
-                limits.connDelayRelay,
-                limits.connDelayDomain,
-                limits.reconnDelayRoute,
-            )
-            route.nextConnect = now + (max(delays) or CAUTION_DELAY)
+            route.nextConnect = now + CAUTION_DELAY
+        self._wind()
+
+    def visits(self, connection: Connection) -> None:
+        """It is nobody's, and counts for nobody, but has its time."""
+        self.connections[connection] = None
         self._wind()
 
     def closed(self, pool: Pool, connection: Connection) -> None:
         """Its place is free."""
+        self.discharge(connection)
         route = pool.route
+        route.closed = self.clock.seconds()
         route.connections -= 1
         route.host.connections -= 1
         self._perSource[pool.key.source] -= 1
@@ -233,6 +377,8 @@ class Board:
 
     def _sweep(self, now: float) -> None:
         self._swept = now
+        self.load.forget(now, SWEEP)
+        self._slower = {host: lost for host, lost in self._slower.items() if lost[1] > now}
         self.pools = {key: pool for key, pool in self.pools.items() if not pool.isIdle(now)}
         self.routes = {pool.route.key: pool.route for pool in self.pools.values()}
         self.hosts = {route.host.address: route.host for route in self.routes.values()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectBindError
 from twisted.internet.interfaces import IAddress, IHandshakeListener
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -16,12 +18,22 @@ from pysmtpd.interfaces import direct
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
-from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, ConnectionTls
+from pysmtpd.model.events import (
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionOpened,
+    ConnectionTls,
+    CredentialsRefused,
+)
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.ids import SessionId
+from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
+from pysmtpd.mta.bounds import Charge, strictest
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.upload import Upload
@@ -38,6 +50,7 @@ from pysmtpd.smtp.client_events import (
     StartTls,
     TlsWanted,
 )
+from pysmtpd.smtp.client_extensions import NO_EXTENSIONS, Extensions
 
 if TYPE_CHECKING:
     from pysmtpd.mta.pool import Pool
@@ -71,6 +84,9 @@ RECIPIENT_TIME = 5.0
 TRANSACTION_RATE = 2048
 """Octets of content that add one second to it."""
 
+MOST_TOLD = 20
+"""Transactions that wait, of which the domains are told of when TLS fails."""
+
 RCPT_DEFAULT = 100
 """Recipients of a transaction when the peer does not say: what every server has to take (RFC 5321 4.5.3.1.8)."""
 
@@ -80,7 +96,10 @@ _STARTTLS = {
     Level.REQUIRED: StartTls.REQUIRED,
     Level.VERIFIED: StartTls.REQUIRED,
 }
-_TOO_MANY = ("4.5.3", "4.0.0")
+_TOO_MANY = ("4.5.3", "4.0.0", "5.5.3", "5.0.0")
+_USUAL_LIMITS = MtaLimits()
+_MOVABLE = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+_LOST = "4.4.2"
 _NEVER = float("inf")
 
 
@@ -88,10 +107,13 @@ _NEVER = float("inf")
 class Connection(Protocol):
     """
     @ivar target: the host, and the policy that it was opened under.
+    @ivar tls: for people; empty: plain text.
     @ivar facts: what was established; None until transactions may start.
     @ivar task: the transaction under way, or None.
     @ivar deadline: monotonic seconds after which it has L{expired}.
     @ivar transactions: finished ones.
+    @ivar limits: the strictest of all for whom it was used.
+    @ivar charges: what it counts against now.
     """
 
     def __init__(self, pool: Pool, target: Target, plain: bool, session: SessionId) -> None:
@@ -100,11 +122,14 @@ class Connection(Protocol):
         self.session = session
         self.label = target.label
         self.source = ""
+        self.tls = ""
         self.facts: Facts | None = None
         self.task: Task | None = None
         self.transactions = 0
         self.failures = 0
         self.maxMails = 0
+        self.limits: MtaLimits = _USUAL_LIMITS
+        self.charges: Sequence[Charge] = ()
         self.deadline = _NEVER
         self._until = _NEVER
         self._plain = plain
@@ -119,6 +144,9 @@ class Connection(Protocol):
         self._lost = False
         self._gone = False
         self._envelopes: Sequence[tuple[Part, Envelope]] = ()
+        self._domains: dict[str, None] = {}
+        self._moved: Task | None = None
+        self._met: dict[Relay, None] = {}
         self._body: IBody | None = None
         self._pending = b""
         self._remaining = 0
@@ -131,8 +159,10 @@ class Connection(Protocol):
         key = self.target.key
         secured = key.protocol == "smtps"
         starttls = StartTls.NEVER if secured or self._plain else _STARTTLS[self.target.policy.level]
-        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials))
-        network = self.pool.board.network
+        board = self.pool.board
+        nonce = board.secret(18).hex() if credentials is not None else ""
+        self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
+        network = board.network
         factory = Factory(self)
         if key.port == 0:
             network.connectUNIX(key.address, factory, CONNECT_TIMEOUT)
@@ -148,6 +178,18 @@ class Connection(Protocol):
         self._gone = True
         self.pool.board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, why))
         self.pool.lost(self, Stage.GREETING, Reply(451, why, "4.4.1"))
+
+    def unbound(self, why: str) -> None:
+        """Our own address could not be had."""
+        board = self.pool.board
+        board.forget(self)
+        if self._gone:
+            return
+        self._gone = True
+        board.report.happened(
+            ConnectionFailed(self.target.key.address, self.target.host, f"from {self.target.key.source}: {why}")
+        )
+        self.pool.unbound(self, why)
 
     def connectionMade(self) -> None:
         transport = cast(Any, self.transport)
@@ -171,7 +213,7 @@ class Connection(Protocol):
         policy = self.target.policy
         # RFC 7672 8.1: a host that has TLSA records is asked for the certificate of the name under which they are.
         name = policy.tlsaNames[0] if policy.tlsa and not self._verify else policy.name
-        self._handshake = self.pool.board.tls.handshake(name, self._verify)
+        self._handshake = self.pool.board.tls.handshake(name, self._verify, kind=self.target.key.tls)
         cast(Any, self.transport).startTLS(self._handshake)
 
     def handshakeCompleted(self) -> None:
@@ -180,6 +222,7 @@ class Connection(Protocol):
         assert core is not None and handshake is not None
         connection = cast(Any, self.transport).getHandle()
         self._tls = facts = handshake.facts(connection)
+        self.tls = f"{facts.protocol}:{facts.cipher}:{facts.bits}{' verified' if facts.verified else ''}"
         if self.target.policy.tlsa:
             self._shown = handshake.presented(connection)
         self.pool.board.report.happened(
@@ -202,19 +245,48 @@ class Connection(Protocol):
             self._act(core.abort(Reply(451, text, "4.7.30" if lack is Missing.REQUIRETLS else "4.7.5")))
             return
         self.facts = facts
-        limit = self.pool.board.config().mta.sessionMailMax
+        limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)
+
+    @property
+    def stage(self) -> Stage:
+        """What is waited for."""
+        return self._core.stage if self._core is not None else Stage.GREETING
+
+    @property
+    def greeting(self) -> str:
+        """What the peer said first."""
+        return self._core.greeting if self._core is not None else ""
+
+    @property
+    def extensions(self) -> Extensions:
+        """What the peer offers."""
+        return self._core.extensions if self._core is not None else NO_EXTENSIONS
+
+    @property
+    def certificateError(self) -> str:
+        """Why the peer's certificate is not valid; empty: it is, or there is none."""
+        return self._handshake.error if self._handshake is not None else ""
+
+    @property
+    def isConnected(self) -> bool:
+        """Has the peer answered?"""
+        return self._connected
 
     # --- transactions
 
     def run(self, task: Task) -> None:
         """Take a task; only when idle. It is decided, or given back, before the pool hears C{freed} or C{lost}."""
         self.task = task
-        self.pool.board.wakes(self)
+        board = self.pool.board
+        board.wakes(self)
         self.deadline = _NEVER
+        for part in task.parts:
+            if part.relay not in self._met:
+                self._meet(part)
         offered = cast(ClientCore, self._core).extensions
-        limit = offered.rcptMax or RCPT_DEFAULT
+        limit = self.pool.route.host.most(self._clock.seconds(), offered.rcptMax or RCPT_DEFAULT)
         envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
         if len(envelopes) > limit or offered.rcptDomainMax:
             rest = task.take(limit, offered.rcptDomainMax)
@@ -222,9 +294,33 @@ class Connection(Protocol):
                 self.pool.returned(rest)
                 envelopes = task.envelopes
         self._envelopes = envelopes
-        opening = self.pool.board.queue.open(task.message.body)
+        board.charge(self, task)
+        config = board.config()
+        if config.mtaDomains:
+            self.limits = strictest(config, [*task.domains, *self._domains])
+            self._domains.update(dict.fromkeys(task.domains))
+        opening = board.queue.open(task.message.body)
         opening.addCallbacks(self._opened, self._unreadable)
         opening.addErrback(self._broken)
+
+    def _meet(self, part: Part, problem: str = "") -> None:
+        """Tell of this session, once for each domain."""
+        self._met[part.relay] = None
+        if self._plain:
+            # TLS has failed just now, and that was told.
+            return
+        certificate = self._handshake.error if self._handshake is not None else ""
+        target = part.seen(self.target.key) if part.isUsual or not problem else None
+        self.pool.board.met(
+            Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
+        )
+
+    def missed(self, tasks: Iterable[Task], reply: Reply) -> None:
+        """It has not come up, for want of TLS as it was asked for by these."""
+        for task in islice(tasks, MOST_TOLD):
+            for part in task.parts:
+                if task.policy == self.target.policy and part.relay not in self._met:
+                    self._meet(part, str(reply))
 
     def _opened(self, body: IBody) -> None:
         if self.task is None:
@@ -354,10 +450,15 @@ class Connection(Protocol):
         for event in events:
             kind = type(event)
             if kind is Finished:
+                finished = cast(Finished, event)
                 if self.transactions and self._isStale(events):
                     self._giveBack()
+                elif finished.isLacking:
+                    self._lacking(finished)
+                elif finished.left and self._mayMove(events):
+                    self._move(finished)
                 else:
-                    self._finished(cast(Finished, event))
+                    self._finished(finished)
             elif kind is ContentWanted:
                 self._stream()
             elif kind is Established:
@@ -372,7 +473,46 @@ class Connection(Protocol):
         last = events[-1]
         return isinstance(last, Ended) and last.stage is Stage.MAIL and self.task is not None and not self.task.retried
 
+    def _mayMove(self, events: Sequence[ClientEvent]) -> bool:
+        """Did the host end the session before it had the message? Another host may take it."""
+        last = events[-1]
+        return (
+            isinstance(last, Ended)
+            and last.stage in _MOVABLE
+            and (last.reply.code == 421 or last.reply.enhanced == _LOST)
+            and not self.pool.board.stopping
+        )
+
+    def _move(self, finished: Finished) -> None:
+        """What is left goes to another host; what was refused, was refused."""
+        task = self.task
+        assert task is not None
+        self._closeBody()
+        left = finished.left
+        if len(left) == len(self._envelopes):
+            self._moved, self.task = task, None
+            self._envelopes = ()
+            self._until = _NEVER
+            self.pool.board.discharge(self)
+            return
+        self._moved = task.split(left)
+        self._envelopes = task.envelopes
+        self._decide([reply for index, reply in enumerate(finished.replies) if index not in left])
+
+    def _lacking(self, finished: Finished) -> None:
+        """This host lacks what the message needs; nothing was said to it."""
+        task, self.task = self.task, None
+        self._closeBody()
+        self._envelopes = ()
+        self._until = _NEVER
+        board = self.pool.board
+        board.discharge(self)
+        self.pool.freed(self)
+        if task is not None:
+            board.moved(task, self, finished.replies[0], True)
+
     def _giveBack(self) -> None:
+        self.pool.board.discharge(self)
         task, self.task = self.task, None
         self._until = _NEVER
         self._envelopes = ()
@@ -387,13 +527,18 @@ class Connection(Protocol):
         self._until = _NEVER
         self._envelopes = ()
         self.transactions += 1
-        if any(reply.code < 400 for reply in replies):
+        self.pool.board.discharge(self)
+        first = next((index for index, reply in enumerate(replies) if reply.code < 400), -1)
+        if first >= 0:
             self.failures = 0
             over = {
-                index: None for index, reply in enumerate(replies) if reply.code == 452 and reply.enhanced in _TOO_MANY
+                index: None
+                for index, reply in enumerate(replies)
+                if index > first and reply.code in (452, 552) and reply.enhanced in _TOO_MANY
             }
             if over:
                 # Too many recipients (RFC 5321 4.5.3.1.10): the rest goes in the next transaction. Some were taken, so this ends.
+                self.pool.route.host.tookOnly(min(over), self._clock.seconds())
                 self.pool.returned(task.split(over))
                 envelopes = task.envelopes
                 replies = [reply for index, reply in enumerate(replies) if index not in over]
@@ -426,8 +571,12 @@ class Connection(Protocol):
             else:
                 transport.abortConnection()
             self._rest()
+        if event.stage is Stage.AUTH:
+            credential = self.target.key.credential
+            board.report.happened(CredentialsRefused(self.session, self.label, credential, str(event.reply)))
         self._giveBack()
-        self.pool.lost(self, event.stage, event.reply)
+        moved, self._moved = self._moved, None
+        self.pool.lost(self, event.stage, event.reply, moved)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         core = self._core
@@ -480,6 +629,10 @@ def _sslReason(error: BaseException | None) -> str:
     return "closed by the peer"
 
 
+def _osReason(error: BaseException | None) -> str:
+    return str(error.args[0]) if error is not None and error.args else "it cannot be had"
+
+
 class Factory(ClientFactory):
     """For one connection."""
 
@@ -492,4 +645,7 @@ class Factory(ClientFactory):
         return self._connection
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        self._connection.refused(reason.getErrorMessage().rstrip("."))
+        if reason.check(ConnectBindError) and self._connection.target.key.source:
+            self._connection.unbound(_osReason(reason.value))
+        else:
+            self._connection.refused(reason.getErrorMessage().rstrip("."))

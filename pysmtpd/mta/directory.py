@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.platform import IPlatform
-from pysmtpd.interfaces.ready import whenReady
+from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.routing import IResolver, ITable, Service
-from pysmtpd.model.config import Action, Config
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Action, Config, RelayHost
 from pysmtpd.model.envelope import Destination
-from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
+from pysmtpd.model.relayurl import parseRelay
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
@@ -21,6 +24,11 @@ from pysmtpd.mta.relay import Relay
 
 MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
+
+TABLE_TIME = 10.0
+"""Seconds that a table has for an answer."""
+
+Place = tuple[Relay, Action]
 
 
 class Directory:
@@ -46,7 +54,7 @@ class Directory:
         self._tables = tables
         self._released = released
         self._fault = fault
-        self._known: dict[tuple[str, str], tuple[Relay, Action]] = {}
+        self._known: dict[tuple[str, str], Place] = {}
         self._generation: Config | None = None
         self._filter: Filter | None = None
 
@@ -57,8 +65,13 @@ class Directory:
             self._filter = Filter(config, self._platform.localAddresses())
             self._known.clear()
 
-    def place(self, destination: Destination) -> tuple[Relay, Action] | Reply:
-        """Where it should go, or the reply that says why it cannot."""
+    def place(
+        self, destination: Destination, asked: dict[tuple[str, str], Ready[Place | Reply]]
+    ) -> Ready[Place | Reply]:
+        """Where it should go, or the reply that says why it cannot. Never fails.
+
+        @param asked: what tables have told for this message; they are asked once for all of its recipients.
+        """
         known = (destination.action, destination.recipient.domain)
         place = self._known.get(known)
         if place is not None:
@@ -68,8 +81,55 @@ class Directory:
         action = config.actions.get(destination.action)
         if action is None:
             return Reply(451, f"Action {destination.action} is no longer configured", "4.3.5")
+        if action.hostTable is None and action.domainTable is None:
+            found = self._place(config, action, destination.recipient, ())
+            if isinstance(found, Reply):
+                return found
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[known] = found
+            return found
+        question = (destination.action, "" if action.hostTable else destination.recipient.domain.lower())
+        answer = asked.get(question)
+        if answer is None:
+            answer = asked[question] = self._byTable(config, action, destination.recipient)
+        return answer
+
+    def _byTable(self, config: Config, action: Action, path: Path) -> Ready[Place | Reply]:
+        ref = action.hostTable or action.domainTable
+        assert ref is not None
+        name, domain = ref.name, path.domain.rstrip(".").lower()
+
+        def told(url: str | None) -> Place | Reply:
+            if url is None:
+                what = "is empty" if action.hostTable else f"has no relay for {domain}"
+                return Reply(451, f"Table {name} {what}", "4.3.5")
+            try:
+                host = parseRelay(url)
+            except ValueError as error:
+                return Reply(451, f"Table {name}: {error}", "4.3.5")
+            if host.label and action.authTable is None:
+                return Reply(451, f'Table {name}: "{host.label}" needs an auth table of credentials', "4.3.5")
+            return self._place(config, action, path, (host,))
+
+        def failed(failure: Failure) -> Reply:
+            return Reply(451, f"Table {name}: {failure.getErrorMessage() or 'no answer'}", "4.3.0")
+
         try:
-            key = relayKey(config, action, destination.recipient)
+            table = self._tables()[name]
+            isMap = action.hostTable is None
+            answer = table.lookup(Service.RELAYHOST, domain) if isMap else table.fetch(Service.RELAYHOST)
+        except Exception:
+            return failed(Failure())
+        if isinstance(answer, Deferred):
+            answer.addTimeout(TABLE_TIME, self._platform.clock)
+            placed: Deferred[Place | Reply] = answer.addCallbacks(told, failed)
+            return placed
+        return told(answer)
+
+    def _place(self, config: Config, action: Action, path: Path, hosts: tuple[RelayHost, ...]) -> Place | Reply:
+        try:
+            key = relayKey(config, action, path, hosts)
         except BadDomain as error:
             return Reply(550, f"Bad destination domain {error}", "5.1.2")
         relay = self.relays.get(key)
@@ -78,10 +138,15 @@ class Directory:
                 self.relays = {key: one for key, one in self.relays.items() if not one.isIdle}
                 self._known.clear()
             relay = self.relays[key] = Relay(key, self._released)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[known] = place = (relay, action)
-        return place
+        return relay, action
+
+    def of(self, domain: str) -> list[Relay]:
+        """The relays that are remembered whose hosts are held against this domain's policy."""
+        return [
+            relay
+            for relay in self.relays.values()
+            if relay.key.domain == domain or any(host.host.strip("[]") == domain for host in relay.key.hosts)
+        ]
 
     def resolve(self, relay: Relay, then: Callable[[Resolution], None]) -> None:
         """Find a relay's hosts. One question in flight is asked once, whoever waits."""
@@ -103,26 +168,13 @@ class Directory:
             resolution.failure = (Result.TEMPORARY, Reply(451, f"No way there: {failure.getErrorMessage()}", "4.3.0"))
             found(resolution)
 
-        def search(source: str | None) -> None:
-            config, filter = self._generation, self._filter
-            assert config is not None and filter is not None
-            address = canonicalIp(source or "")
-            if relay.key.source and not address:
-                broken(Failure(ValueError(f"table {relay.key.source} has no usable address")))
-                return
-            try:
-                Search(relay.key, address, config.mta.family, filter, self._resolver, self._policies, found).start()
-            except Exception:
-                self._fault("finding hosts", Failure())
-                if relay.waiting:
-                    broken(Failure())
-
-        if not relay.key.source:
-            search("")
-            return
+        config, filter = self._generation, self._filter
+        assert config is not None and filter is not None
+        family = limitsFor(config, relay.key.limitName).family
         try:
-            source = self._tables()[relay.key.source].fetch(Service.SOURCE)
+            # Which source address it will be is seen at each attempt; see L{pysmtpd.mta.sources}.
+            Search(relay.key, "", family, filter, self._resolver, self._policies, found).start()
         except Exception:
-            broken(Failure())
-            return
-        whenReady(source, search, broken)
+            self._fault("finding hosts", Failure())
+            if relay.waiting:
+                broken(Failure())

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from pysmtpd.interfaces.routing import IResolver
+from pysmtpd.interfaces.ready import asDeferred
+from pysmtpd.interfaces.routing import IResolver, ITable, Service, TableError
 from pysmtpd.model.address import Path
-from pysmtpd.model.config import Config, RelayHost
+from pysmtpd.model.config import Action, Config, RelayHost
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.relayurl import parseRelay
 from pysmtpd.mta.keys import BadDomain, RelayKey, finalSender, hostLevel, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
-from pysmtpd.mta.policy import NoPolicies
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.security import Level
 
 PATIENCE = 10.0
@@ -37,20 +39,44 @@ async def foresee(
     localAddresses: Sequence[str],
     clock: IReactorTime,
     wallTime: float,
+    tables: Mapping[str, ITable],
+    policies: IPolicies,
 ) -> Mapping[str, object]:
     """The next hop and its policy, as plain values.
 
-    @param resolver: None: DNS is not asked.
+    @param resolver: None: DNS is not asked, nor are tables.
+    @param policies: what is known of them.
     """
     action = config.actions.get(destination.action)
     if action is None:
         return {"problem": f'the action "{destination.action}" is not in the configuration'}
+    hosts: tuple[RelayHost, ...] = ()
+    problem, table = "", ""
+    ref = action.hostTable or action.domainTable
+    if ref is not None:
+        table = ref.name
+        hosts, problem = await _byTable(action, destination, tables if resolver is not None else {})
+        if not hosts:
+            return {
+                "by": "table",
+                "table": table,
+                "domain": "",
+                "hosts": [],
+                "tls": "",
+                "helo": action.helo or config.serverName,
+                "source": action.source.name if action.source else "",
+                "auth": action.authTable.name if action.authTable else "",
+                "mail_from": str(finalSender(config, action, sender, destination, wallTime)),
+                "next": [],
+                "problem": problem,
+            }
     try:
-        key = relayKey(config, action, destination.recipient)
+        key = relayKey(config, action, destination.recipient, hosts)
     except BadDomain as error:
         return {"problem": f"bad destination domain {error}"}
     told: dict[str, object] = {
-        "by": "mx" if key.domain else "hosts",
+        "by": "table" if table else "mx" if key.domain else "hosts",
+        "table": table,
         "domain": key.domain,
         "hosts": [_host(key, host) for host in key.hosts],
         "tls": _TLS[key.level],
@@ -59,11 +85,12 @@ async def foresee(
         "auth": key.auth,
         "mail_from": str(finalSender(config, action, sender, destination, wallTime)),
         "next": [],
+        "verdicts": [],
         "problem": "",
     }
     if resolver is None:
         return told
-    resolution = await _search(key, config, resolver, localAddresses, clock)
+    resolution = await _search(key, config, resolver, localAddresses, clock, policies)
     if resolution is None:
         told["problem"] = f"DNS gave no answer within {PATIENCE:g} seconds"
     elif resolution.failure is not None:
@@ -71,7 +98,27 @@ async def foresee(
     else:
         labels = [[target.label for target in level] for level in resolution.levels if level]
         told["next"] = [level[:MAX_SHOWN] for level in labels[:MAX_SHOWN]]
+        targets = [target for level in resolution.levels for target in level]
+        told["verdicts"] = [f"{target.label}: {target.verdict}" for target in targets[:MAX_SHOWN]]
     return told
+
+
+async def _byTable(
+    action: Action, destination: Destination, tables: Mapping[str, ITable]
+) -> tuple[tuple[RelayHost, ...], str]:
+    """The host that a table tells for this destination, or why there is none to tell."""
+    if action.domainTable is None:
+        # Whoever asks takes a turn away from somebody.
+        return (), "the next host of the table"
+    name = action.domainTable.name
+    if name not in tables:
+        return (), "not asked"
+    domain = destination.recipient.domain.rstrip(".").lower()
+    try:
+        url = await asDeferred(tables[name].lookup(Service.RELAYHOST, domain))
+        return ((parseRelay(url),), "") if url is not None else ((), f"table {name} has no relay for {domain}")
+    except (TableError, ValueError) as error:
+        return (), f"table {name}: {error}"
 
 
 def _host(key: RelayKey, host: RelayHost) -> dict[str, object]:
@@ -86,7 +133,12 @@ def _host(key: RelayKey, host: RelayHost) -> dict[str, object]:
 
 
 async def _search(
-    key: RelayKey, config: Config, resolver: IResolver, localAddresses: Sequence[str], clock: IReactorTime
+    key: RelayKey,
+    config: Config,
+    resolver: IResolver,
+    localAddresses: Sequence[str],
+    clock: IReactorTime,
+    policies: IPolicies,
 ) -> Resolution | None:
     found: Deferred[Resolution | None] = Deferred()
 
@@ -96,7 +148,6 @@ async def _search(
             found.callback(resolution)
 
     late = clock.callLater(PATIENCE, found.callback, None)
-    # Policies that a domain publishes are fetched, and kept: that is for an attempt.
     # The source address is taken in turn, at the attempt; here it would be taken away from somebody.
-    Search(key, "", config.mta.family, Filter(config, localAddresses), resolver, NoPolicies(), answered).start()
+    Search(key, "", config.mta.family, Filter(config, localAddresses), resolver, policies, answered).start()
     return await found

@@ -10,6 +10,11 @@ PENALTY_UNIT = 15.0
 
 MAX_PENALTY = 3600.0
 
+NEVER = float("-inf")
+
+LEARNT_TIME = 6 * 3600.0
+"""Seconds for which the number of recipients that a host takes is remembered."""
+
 CAUTION_DELAY = 5.0
 """Seconds between two connections, where the configuration says none, after a peer asked for patience (421, 4.7.x)."""
 
@@ -17,7 +22,7 @@ CAUTION_TIME = 600.0
 """For how long that is heeded, in seconds."""
 
 
-_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11")
+_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11", "4.7.30")
 
 
 def asksPatience(reply: Reply) -> bool:
@@ -26,17 +31,22 @@ def asksPatience(reply: Reply) -> bool:
 
 
 class Penalty:
-    """Times are of the monotonic clock."""
+    """Times are of the monotonic clock.
 
-    __slots__ = ("error", "failures", "until")
+    @ivar takesNoMail: the host has said that it never does (521).
+    """
+
+    __slots__ = ("error", "failures", "takesNoMail", "until")
 
     def __init__(self) -> None:
+        self.takesNoMail = False
         self.failures = 0
         self.until = 0.0
         self.error = ""
 
-    def failed(self, now: float, error: str) -> None:
+    def failed(self, now: float, error: str, takesNoMail: bool = False) -> None:
         self.failures += 1
+        self.takesNoMail = takesNoMail
         self.until = now + min(PENALTY_UNIT * self.failures**2, MAX_PENALTY)
         self.error = error
 
@@ -44,30 +54,49 @@ class Penalty:
         self.failures = 0
         self.until = 0.0
         self.error = ""
+        self.takesNoMail = False
 
 
 class Host:
     """One address, whoever uses it.
 
     @ivar connections: open, or being opened.
+    @ivar opened: monotonic seconds of the last one.
+    @ivar rcptMax: recipients that it was seen to take in one transaction, as long as C{rcptMaxUntil}; 0: no bound is known.
     """
 
-    __slots__ = ("address", "connections", "names")
+    __slots__ = ("address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.connections = 0
         self.names = ""
+        self.opened = NEVER
+        self.rcptMax = 0
+        self.rcptMaxUntil = 0.0
+
+    def tookOnly(self, recipients: int, now: float) -> None:
+        """It said of those behind them that they are too many."""
+        self.rcptMax = recipients
+        self.rcptMaxUntil = now + LEARNT_TIME
+
+    def most(self, now: float, said: int) -> int:
+        """Recipients for one transaction.
+
+        @param said: by the host itself, or the usual number.
+        """
+        return min(said, self.rcptMax) if self.rcptMax and now < self.rcptMaxUntil else said
 
 
 class Route:
     """Source address x host address.
 
     @ivar penalty: for failures to connect; what comes later is between us and one port.
-    @ivar cautiousUntil: delays between connections count until then.
+    @ivar cautiousUntil: there are delays between connections until then; C{said} is the reply that asked for it.
+    @ivar opened: monotonic seconds when the last connection was opened, and when one was C{closed}.
     """
 
-    __slots__ = ("cautiousUntil", "connections", "delivered", "host", "key", "nextConnect")
+    __slots__ = ("cautiousUntil", "closed", "connections", "delivered", "host", "key", "nextConnect", "opened", "said")
 
     def __init__(self, key: RouteKey, host: Host) -> None:
         self.key = key
@@ -76,6 +105,16 @@ class Route:
         self.delivered = 0
         self.cautiousUntil = 0.0
         self.nextConnect = 0.0
+        self.opened = NEVER
+        self.closed = NEVER
+        self.said = ""
 
-    def beCautious(self, now: float) -> None:
+    def forgive(self) -> None:
+        """Forget that the host asked for patience."""
+        self.cautiousUntil = self.nextConnect = 0.0
+        self.said = ""
+
+    def beCautious(self, now: float, said: str) -> None:
+        """The host asks for patience."""
         self.cautiousUntil = now + CAUTION_TIME
+        self.said = said

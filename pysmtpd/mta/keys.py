@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import idna
 
 from pysmtpd.model.address import Path
+from pysmtpd.model.clienttls import USUAL, ClientKind
 from pysmtpd.model.config import Action, Config, Method, RelayHost
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.netaddr import isLoopback
 from pysmtpd.model.srs import rewriteSender
+from pysmtpd.mta.policy.sts import Mode
 from pysmtpd.mta.security import Barred, HostFacts, Level, Policy, Wishes, demands
 
 SMTP_PORT = 25
@@ -26,6 +30,9 @@ class RelayKey(NamedTuple):
     @ivar level: of MX hosts. Explicit hosts have their own, by protocol.
     @ivar source: name of a table of source addresses; empty: the system chooses.
     @ivar auth: name of a table of credentials; their labels stand with the hosts.
+    @ivar heloTable: name of a table from source addresses to what we call ourselves there; C{helo} is for those it does not have.
+    @ivar tls: what we show, and hold against hosts.
+    @ivar backup: our own name among the MX hosts, beside the server's; empty: there is no other.
     """
 
     domain: str
@@ -35,6 +42,9 @@ class RelayKey(NamedTuple):
     helo: str
     source: str
     auth: str
+    heloTable: str = ""
+    tls: ClientKind = USUAL
+    backup: str = ""
 
     def __str__(self) -> str:
         """The name of its hold queue, and how people see it."""
@@ -46,11 +56,20 @@ class RelayKey(NamedTuple):
             )
         more = [
             self.level.name.lower() if self.level is not Level.OPPORTUNISTIC else "",
+            "" if self.verify else "no-verify",
             self.source,
             self.auth,
             self.helo,
+            self.heloTable,
+            str(self.tls),
+            self.backup and f"backup {self.backup}",
         ]
         return " ".join([place, *filter(None, more)])
+
+    @property
+    def limitName(self) -> str:
+        """The domain that C{mta limit for domain} may be said for: with explicit hosts, the first host."""
+        return self.domain or self.hosts[0].host.lower()
 
 
 class RouteKey(NamedTuple):
@@ -71,6 +90,7 @@ class ConnectionKey(NamedTuple):
     @ivar protocol: smtp, smtps or lmtp.
     @ivar port: 0 for a UNIX socket.
     @ivar credential: C{table:label}; different credentials never share.
+    @ivar tls: what we show and hold against the host.
     """
 
     protocol: str
@@ -79,6 +99,7 @@ class ConnectionKey(NamedTuple):
     port: int
     helo: str
     credential: str
+    tls: ClientKind = USUAL
 
     @property
     def route(self) -> RouteKey:
@@ -90,7 +111,7 @@ class Target(NamedTuple):
 
     @ivar host: its name, or its address again.
     @ivar policy: what it has to show for a usual message.
-    @ivar barred: why no usual message may go there at all; empty: it may.
+    @ivar barred: why no usual message may go there at all; empty: it may. C{status} is the RFC 3463 status of that.
     @ivar known: what is known of it, and C{wishes} what is asked for; for messages that ask for more, or for less.
     """
 
@@ -100,21 +121,54 @@ class Target(NamedTuple):
     barred: str = ""
     known: HostFacts = NO_FACTS
     wishes: Wishes = NO_WISHES
+    status: str = ""
 
     @classmethod
     def make(cls, key: ConnectionKey, host: str, known: HostFacts, wishes: Wishes) -> Target:
         """With the policy that follows."""
         policy = demands(wishes, known)
         if isinstance(policy, Barred):
-            return cls(
-                key, host, Policy(wishes.level, known.host, grounds=policy.grounds), policy.reason, known, wishes
-            )
+            nothing = Policy(wishes.level, known.host, grounds=policy.grounds)
+            return cls(key, host, nothing, policy.reason, known, wishes, policy.status)
         return cls(key, host, policy, "", known, wishes)
 
     def under(self, requireTls: bool, isTlsOptional: bool) -> Target:
-        """For a message with wishes of its own (RFC 8689)."""
+        """For a message with wishes of its own (RFC 8689).
+
+        A mail store on this machine that speaks LMTP has nothing to prove: the message leaves no wire behind.
+        """
+        key = self.key
+        if key.protocol == "lmtp" and (not key.port or isLoopback(key.address)):
+            return self
         wishes = replace(self.wishes, requireTls=requireTls, isTlsOptional=isTlsOptional)
-        return Target.make(self.key, self.host, self.known, wishes)
+        return Target.make(key, self.host, self.known, wishes)
+
+    @property
+    def verdict(self) -> str:
+        """What is asked of it, and why; for people."""
+        grounds = f" ({'; '.join(map(str, self.policy.grounds))})" if self.policy.grounds else ""
+        return f"not used: {self.barred}" if self.barred else f"{self.policy}{grounds}"
+
+    def isKeptByMtaSts(self, problem: str) -> bool:
+        """Is it the domain's MTA-STS policy that keeps mail from going there?"""
+        sts = self.wishes.sts
+        isTls = bool(self.barred) or problem.startswith("451 4.7.")
+        return isTls and sts is not None and sts.mode is Mode.ENFORCE
+
+    def explain(self, problem: str) -> str:
+        """With the problem that it has."""
+        isAsked = self.policy.asksForMore and not self.barred
+        return f"{self.label}: {problem}{f' [{self.verdict}]' if isAsked else ''}"
+
+    def fromSource(self, address: str, helo: str) -> Target:
+        """The same from one of our addresses."""
+        return self._replace(key=self.key._replace(source=address, helo=helo or self.key.helo))
+
+    @property
+    def family(self) -> str:
+        """C{inet4}, C{inet6}, or empty: a UNIX socket."""
+        address = self.key.address
+        return "" if not self.key.port else "inet6" if ":" in address else "inet4"
 
     @property
     def label(self) -> str:
@@ -131,6 +185,19 @@ class TransactionKey(NamedTuple):
     """
 
     sender: str
+
+
+def lacksRequireTls(problems: Sequence[tuple[Target, str]]) -> bool:
+    """Is REQUIRETLS (RFC 8689) not to be had from any host that can be reached? Then waiting is of no use. A certificate that is not in
+    order may be tomorrow.
+
+    @param problems: all hosts, each with why nothing should be sent there.
+    """
+    # What cannot be reached says nothing about what it offers.
+    reached = [(target, problem) for target, problem in problems if target.barred or not problem.startswith("451 4.4.")]
+    return bool(reached) and all(
+        target.status == "5.7.30" or problem.startswith("451 4.7.30 ") for target, problem in reached
+    )
 
 
 class BadDomain(ValueError):
@@ -152,22 +219,37 @@ def domainOf(path: Path) -> str:
     return domain
 
 
-def relayKey(config: Config, action: Action, path: Path) -> RelayKey:
+def clientKind(config: Config, action: Action) -> ClientKind:
+    """What an action says of TLS beside its policy."""
+    pki, ca = config.pki.get(action.pki), config.ca.get(action.ca)
+    ciphers = action.ciphers or config.ciphers
+    if not (action.pki or action.ca or ciphers or action.protocols):
+        return USUAL
+    cert, anchors = pki.cert if pki else "", ca.cert if ca else ""
+    return ClientKind(action.pki, cert, action.ca, anchors, ciphers, action.protocols)
+
+
+def relayKey(config: Config, action: Action, path: Path, hosts: tuple[RelayHost, ...] = ()) -> RelayKey:
     """
+    @param hosts: what the action's table has told; empty: the action's own.
     @raise BadDomain: the mail goes by MX, and the address has no usable domain.
     """
-    byHosts = bool(action.hosts) or action.method is Method.LMTP
+    hosts = hosts or action.hosts
+    byHosts = bool(hosts) or action.method is Method.LMTP
     level = Level.OPPORTUNISTIC
     if action.tlsRequired:
         level = Level.VERIFIED if action.tlsVerify else Level.REQUIRED
     return RelayKey(
         "" if byHosts else domainOf(path),
-        action.hosts,
+        hosts,
         level,
         action.tlsVerify,
         action.helo or config.serverName,
         action.source.name if action.source else "",
         action.authTable.name if action.authTable else "",
+        action.heloTable.name if action.heloTable else "",
+        clientKind(config, action),
+        "" if byHosts else action.backupMx.rstrip(".").lower(),
     )
 
 

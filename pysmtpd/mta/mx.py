@@ -12,6 +12,7 @@ from pysmtpd.model.config import Config, RelayHost
 from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.policy.dane import daneFacts
@@ -28,10 +29,14 @@ Make = Callable[[str, HostFacts], Target]
 
 
 class Filter:
-    """Which addresses may be used: made once for each configuration."""
+    """Which addresses may be used: made once for each configuration.
+
+    @ivar ownNames: what we are called among MX hosts, in lower case.
+    """
 
     def __init__(self, config: Config, ownAddresses: Sequence[str]) -> None:
         self._allowLocal = config.allowLocalMx
+        self.ownNames = (config.serverName.rstrip(".").lower(),)
         self._own = {canonicalIp(address) for address in (*config.localAddresses, *ownAddresses)} - {""}
         self._listeners = {
             (canonicalIp(address), listener.port) for listener in config.listeners for address in listener.addresses
@@ -102,6 +107,7 @@ class Search:
         self._isImplicit = False
         self._problems: list[str] = []
         self._refused = ""
+        self._isUnresolved = False
 
     def start(self) -> None:
         domain = self._key.domain
@@ -137,7 +143,7 @@ class Search:
             self._fail(Result.TEMPORARY, Reply(451, f"DNS: MX of {domain}: {answer.error or 'failed'}", "4.4.3"))
         elif answer.status is Lookup.NODATA or not answer.hosts:
             self._isImplicit = True
-            self._ask([[domain]])
+            self._ask(self._better([[domain]]))
         else:
             levels: dict[int, list[str]] = {}
             for host in sorted(answer.hosts, key=lambda host: host.preference)[:MAX_MX_HOSTS]:
@@ -147,10 +153,23 @@ class Search:
             if not any(levels.values()):
                 self._fail(Result.PERMANENT, Reply(556, f"Domain {domain} does not accept mail", "5.1.10"))
                 return
-            self._ask(list(filter(None, levels.values())))
+            self._ask(self._better(list(filter(None, levels.values()))))
+
+    def _better(self, levels: list[list[str]]) -> list[list[str]]:
+        """Those before the one in which we stand ourselves, by name (RFC 5321 5.1); what is behind it would send it back to us."""
+        for index, names in enumerate(levels):
+            for name in names:
+                if name in self._filter.ownNames or name == self._key.backup:
+                    self._problems.append(f"{name} is this machine")
+                    self._refused = "loop"
+                    return levels[:index]
+        return levels
 
     def _ask(self, levels: list[list[str]]) -> None:
         self._open(len(levels))
+        if not levels:
+            self._nowhere()
+            return
         for index, names in enumerate(levels):
             self._pending[index] += len(names)
         for index, names in enumerate(levels):
@@ -159,8 +178,9 @@ class Search:
 
     def _mxTarget(self, address: str, known: HostFacts) -> Target:
         key = self._key
-        wishes = Wishes(key.domain, key.level, sts=self._sts)
-        connection = ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "")
+        remembers = self._policies.remembers(key.domain, known.host)
+        wishes = Wishes(key.domain, key.level, sts=self._sts, remembers=remembers)
+        connection = ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "", key.tls)
         return Target.make(connection, known.host, known, wishes)
 
     # --- explicit hosts
@@ -199,10 +219,11 @@ class Search:
         protocol = host.protocol if host.protocol in ("smtps", "lmtp") else "smtp"
         credential = f"{key.auth}:{host.label}" if key.auth and host.label else ""
         port = 0 if host.host.startswith("/") else _port(host)
-        wishes = Wishes(host.host.strip("[]"), level, sts=sts)
+        name = host.host.strip("[]")
+        wishes = Wishes(name, level, sts=sts, remembers=self._policies.remembers(name, name))
 
         def make(address: str, known: HostFacts) -> Target:
-            connection = ConnectionKey(protocol, self._source, address, port, key.helo, credential)
+            connection = ConnectionKey(protocol, self._source, address, port, key.helo, credential, key.tls)
             return Target.make(connection, host.host, known, wishes)
 
         return make
@@ -222,6 +243,7 @@ class Search:
         def answered(answer: AddressAnswer) -> None:
             if answer.status is not Lookup.FOUND:
                 self._problems.append(f"{name}: {answer.error or answer.status.value}")
+                self._isUnresolved = True
                 if answer.status is Lookup.FAILED:
                     self._refused = self._refused or "failed"
                 self._settle(index)
@@ -261,6 +283,8 @@ class Search:
                     self._cut = min(self._cut, index)
             elif not any(made.key == other.key for other in level):
                 level.append(made)
+                if made.barred:
+                    self._policies.met(Encounter(made, self._source, problem=made.barred))
 
     def _settle(self, index: int) -> None:
         self._pending[index] -= 1
@@ -283,7 +307,7 @@ class Search:
     def _nowhere(self) -> None:
         place = self._key.domain or str(self._key)
         why = "; ".join(self._problems)[:500]
-        if self._refused == "loop":
+        if self._refused == "loop" and not self._isUnresolved:
             self._fail(Result.LOOP, Reply(554, f"Mail for {place} loops back to this host: {why}", "5.4.6"))
         elif self._refused or not self._isImplicit:
             self._fail(Result.TEMPORARY, Reply(451, f"No usable host for {place}: {why}", "4.4.3"))

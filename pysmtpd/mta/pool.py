@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.ready import whenReady
+from pysmtpd.interfaces.routing import TableError
 from pysmtpd.model.envelope import Envelope
+from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import Penalty, Route, asksPatience
 from pysmtpd.mta.keys import ConnectionKey, Target
@@ -30,6 +33,17 @@ PLAIN_TIME = 3600.0
 CROWDED_TIME = 60.0
 """Seconds for which a host that refused one connection more is not asked for it again."""
 
+STAGGER = 0.25
+"""Seconds after which a second address is tried beside the first (RFC 8305 5)."""
+
+BROKEN = 3
+"""Connections in a row that a host ends before a transaction does: then it is left alone for a while."""
+
+TAKES_NO_MAIL = 521
+"""RFC 7504."""
+
+_UNBOUND = 1 << 30
+
 
 # Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
 _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
@@ -44,10 +58,13 @@ class Pool:
     __slots__ = (
         "_cap",
         "_capUntil",
+        "_isLate",
+        "_lostInRow",
         "_mixed",
         "_plainUntil",
         "_policy",
         "_policyPenalties",
+        "_tried",
         "board",
         "connections",
         "idle",
@@ -73,6 +90,10 @@ class Pool:
         self._plainUntil = 0.0
         self._cap = 0
         self._capUntil = 0.0
+        self._lostInRow = 0
+        self._isLate = False
+        # Others that were tried beside this one.
+        self._tried: dict[ConnectionKey, None] = {}
 
     # --- is it any use?
 
@@ -88,10 +109,32 @@ class Pool:
         penalty = self._policyPenalties.get(policy)
         return max(self.penalty.until, penalty.until if penalty is not None else 0.0)
 
-    def forgive(self) -> None:
-        """Something should be sent here after all."""
+    def broken(self, now: float) -> Penalty | None:
+        """The worst of what keeps all, or some, from being sent here; None: nothing does."""
+        found = [one for one in (self.penalty, *self._policyPenalties.values()) if one.until > now]
+        return max(found, key=lambda one: one.until, default=None)
+
+    def isPolicy(self, policy: Policy, now: float) -> bool:
+        """Does only what TLS has to be keep those under C{policy} from here?"""
+        penalty = self._policyPenalties.get(policy)
+        return self.penalty.until <= now and penalty is not None and penalty.until > now
+
+    def isCrowded(self, now: float) -> bool:
+        """Has the host refused one connection more?"""
+        return bool(self._cap) and now < self._capUntil
+
+    def forgive(self) -> bool:
+        """Something should be sent here after all.
+
+        @return: there was something to forgive.
+        """
+        had = bool(self.penalty.failures or self._policyPenalties or self._cap or self._plainUntil or self.route.said)
         self.penalty.worked()
         self._policyPenalties.clear()
+        self._cap = 0
+        self._plainUntil = 0.0
+        self.route.forgive()
+        return had
 
     def isIdle(self, now: float) -> bool:
         """It may be forgotten."""
@@ -107,7 +150,7 @@ class Pool:
         elif task.policy != self._policy:
             self._mixed = True
         idle = self.idle
-        if idle:
+        if idle and self._hasRoom(task):
             if not self._mixed:
                 idle.pop().run(task)
                 return
@@ -118,6 +161,58 @@ class Pool:
                     return
         self.waiting.append(task)
         self.grow(self.board.clock.seconds())
+        if self._isLate and task.others:
+            self._alsoTry([task])
+
+    def _alsoTry(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.waiting.remove(task)
+            self._tried[task.others[0].key] = None
+            self.board.alsoTry(task)
+
+    def _late(self, connection: Connection) -> None:
+        """So long, and no connection yet: it goes on, but not alone (RFC 8305)."""
+        if connection in self.connections and not connection.isConnected:
+            self._isLate = True
+            self._alsoTry([task for task in self.waiting if task.others])
+
+    def takeBack(self, key: ConnectionKey) -> Sequence[Task]:
+        """What waits here, and was meant for another pool."""
+        back = [task for task in self.waiting if task.home is not None and task.home.key == key]
+        self.waiting = deque(task for task in self.waiting if task not in back)
+        return back
+
+    def _hasRoom(self, task: Task) -> bool:
+        """Do the limits of all that it touches allow it to run? Parts that have to wait are told apart, and wait here."""
+        board = self.board
+        full = board.load.full(board.config(), task.charges)
+        if full is None:
+            return True
+        board.block(self, full)
+        source = self.key.source
+        left = [part for part in task.parts if board.load.full(board.config(), part.relay.charges(source)) is not None]
+        if len(left) == len(task.parts):
+            return False
+        self.waiting.append(task.divide(left))
+        return True
+
+    @property
+    def load(self) -> int:
+        """How much is to do here, for whoever compares; idle connections count as less than nothing."""
+        return len(self.waiting) + len(self.connections) - 2 * len(self.idle)
+
+    def revive(self) -> None:
+        """There may be room again for some that wait."""
+        for connection in list(self.idle):
+            if not self.waiting:
+                return
+            task = self._next(connection)
+            if task is None:
+                break
+            self.idle.remove(connection)
+            connection.run(task)
+        if self.waiting:
+            self.grow(self.board.clock.seconds())
 
     def returned(self, task: Task) -> None:
         """A connection could not do it; it is next."""
@@ -128,19 +223,20 @@ class Pool:
         waiting = self.waiting
         if not waiting:
             return None
-        if not self._mixed:
-            return waiting.popleft()
         facts = connection.facts
         assert facts is not None
         for index, task in enumerate(waiting):
-            if satisfies(facts, task.policy):
+            if self._mixed and not satisfies(facts, task.policy):
+                continue
+            if self._hasRoom(task):
+                # Perhaps without some of its parts, which wait at the end now.
                 del waiting[index]
                 return task
         return None
 
     def freed(self, connection: Connection) -> None:
         """It is idle again."""
-        limits = self.board.config().mta
+        limits = connection.limits
         if connection.transactions >= connection.maxMails or connection.failures >= limits.maxFailuresPerSession:
             self.quit(connection)
             return
@@ -157,7 +253,7 @@ class Pool:
         if task is not None:
             connection.run(task)
             return
-        keepalive = self.board.config().mta.sessionKeepalive
+        keepalive = connection.limits.sessionKeepalive
         if keepalive <= 0 or self.board.stopping:
             self.quit(connection)
             return
@@ -175,21 +271,25 @@ class Pool:
         for reply in replies:
             if reply.code >= 400:
                 if asksPatience(reply):
-                    route.beCautious(self.board.clock.seconds())
+                    route.beCautious(self.board.clock.seconds(), str(reply))
             else:
                 route.delivered += 1
+                self._lostInRow = 0
         self.board.decided(connection, task, envelopes, replies)
 
     # --- connections
 
     def grow(self, now: float, isImpatient: bool = False) -> None:
         """Open connections, if more waits than the open ones will soon take."""
-        while self.waiting and self._wantsMore(now, isImpatient):
-            if not self.board.mayOpen(self, now):
+        while self.waiting:
+            task = self._neediest()
+            if not self._wantsMore(task, now, isImpatient):
+                return
+            if not self.board.mayOpen(self, task, now):
                 self.board.starve(self)
                 return
             isImpatient = False
-            self._open(self._neediest(), now)
+            self._open(task, now)
 
     def _suitable(self, task: Task) -> int:
         if not self._mixed:
@@ -203,18 +303,21 @@ class Pool:
         return count
 
     def _neediest(self) -> Task:
-        """A waiting task that no connection is there for, or the first."""
+        """A waiting task that no connection is there for, or the first that has room, or the first."""
         if self._mixed:
             for task in self.waiting:
                 if not self._suitable(task):
                     return task
+        load, config = self.board.load, self.board.config()
+        for task in self.waiting:
+            if load.full(config, task.charges) is None:
+                return task
         return self.waiting[0]
 
-    def _wantsMore(self, now: float, isImpatient: bool) -> bool:
+    def _wantsMore(self, task: Task, now: float, isImpatient: bool) -> bool:
         total = len(self.connections)
         if not self.proven:
             return total == 0
-        task = self._neediest()
         suitable = self._suitable(task)
         if total >= self._maximum(now):
             if self.idle and not suitable:
@@ -224,35 +327,62 @@ class Pool:
         return isImpatient or not suitable or len(self.waiting) > suitable
 
     def _maximum(self, now: float) -> int:
-        if self._cap and now < self._capUntil:
-            return self._cap
-        limits = self.board.config().mta
-        return min(limits.maxConnPerConnector, limits.maxConnPerRelay, limits.maxConnPerDomain)
+        return self._cap if self._cap and now < self._capUntil else _UNBOUND
 
     def _open(self, task: Task, now: float) -> None:
         target = Target(self.key, task.target.host, task.policy)
         plain = target.policy.level is Level.OPPORTUNISTIC and now < self._plainUntil
         connection = Connection(self, target, plain, self.board.newSession())
+        if task.others and not self.proven:
+            self.board.clock.callLater(STAGGER, self._late, connection)
+        connection.limits = strictest(self.board.config(), task.domains)
         self.connections[connection] = None
-        self.board.opened(self, connection, now)
+        self.board.opened(self, connection, task, now)
+
+        def without(why: str) -> None:
+            self.board.report.happened(
+                CredentialsRefused(connection.session, connection.label, self.key.credential, why)
+            )
+            connection.refused(f"Credentials: {why}")
 
         def failed(failure: Failure) -> None:
-            connection.refused(f"Credentials: {failure.getErrorMessage()}")
+            without(failure.getErrorMessage())
 
         def begin(credentials: Credentials | None) -> None:
             if self.key.credential and credentials is None:
-                connection.refused(f"Credentials: nothing under {self.key.credential}")
-            else:
-                connection.begin(credentials)
+                without(f"nothing under {self.key.credential}")
+                return
+            try:
+                self.board.tls.check(self.key.tls)
+            except LookupError as error:
+                connection.refused(f"TLS: {error.args[0]}")
+                return
+            connection.begin(credentials)
 
-        whenReady(self.board.credentials(self.key.credential), begin, failed)
+        try:
+            credentials = self.board.credentials(self.key.credential)
+        except TableError:
+            failed(Failure())
+            return
+        whenReady(credentials, begin, failed)
 
     def established(self, connection: Connection) -> None:
+        self.board.discharge(connection)
+        now = self.board.clock.seconds()
+        if not self.proven:
+            for task in self.waiting:
+                if task.home is not None:
+                    self.board.lostRace(task.home, now)
+                    break
         self.proven = True
+        self._isLate = False
         self.penalty.worked()
         self._policyPenalties.pop(connection.target.policy, None)
         self.freed(connection)
-        self.grow(self.board.clock.seconds())
+        if self._tried:
+            tried, self._tried = list(self._tried), {}
+            self.board.comeHome(self, tried)
+        self.grow(now)
 
     def quit(self, connection: Connection) -> None:
         """Say QUIT; its place is free at once."""
@@ -275,27 +405,49 @@ class Pool:
         self.board.closed(self, connection)
         return True
 
-    def lost(self, connection: Connection, stage: Stage, reply: Reply) -> None:
-        """It has ended, not by our wish; its task has been given back."""
+    def unbound(self, connection: Connection, why: str) -> None:
+        """Our own address could not be had: that says nothing about the host."""
+        if not self._drop(connection):
+            return
+        self.board.lacksSource(self.key.source, why)
+        tasks = list(self.waiting)
+        self.waiting.clear()
+        self.board.homeless(tasks)
+
+    def lost(self, connection: Connection, stage: Stage, reply: Reply, moved: Task | None = None) -> None:
+        """It has ended, not by our wish; its task has been given back.
+
+        @param moved: what another host may take.
+        """
         if connection in self.idle:
             self.idle.remove(connection)
         if not self._drop(connection):
             return
+        self._isLate = False
         now = self.board.clock.seconds()
         if asksPatience(reply):
-            self.route.beCautious(now)
+            self.route.beCautious(now, str(reply))
         level = connection.target.policy.level
+        # That STARTTLS is not offered is found out at EHLO.
+        isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
+        if isPolicy and connection.facts is None:
+            connection.missed(self.waiting, reply)
         if connection.facts is not None:
-            pass
+            if moved is not None:
+                self._lostInRow += 1
+                if self._lostInRow >= BROKEN and not self.connections:
+                    self._failed(connection, Stage.GREETING, reply, now)
         elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:
             self._plainUntil = now + PLAIN_TIME
-        elif connection.target.policy.asksForMore and stage in _POLICY_STAGES:
+        elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)
         elif self.proven and self.connections:
             self._cap = max(1, len(self.connections))
             self._capUntil = now + CROWDED_TIME
         else:
             self._failed(connection, stage, reply, now)
+        if moved is not None:
+            self.board.moved(moved, connection, reply, False)
         if self.waiting:
             self.grow(now)
 
@@ -306,7 +458,7 @@ class Pool:
         if not (isPolicy and self.connections):
             self.proven = False
         penalty = self._policyPenalties.setdefault(policy, Penalty()) if isPolicy else self.penalty
-        penalty.failed(now, str(reply))
+        penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
         self.waiting = deque(task for task in self.waiting if isPolicy and task.policy != policy)
         self.board.homeless(tasks)

@@ -7,7 +7,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from pysmtpd.model.reply import Reply
-from pysmtpd.mta.keys import RelayKey
+from pysmtpd.mta.bounds import Charge
+from pysmtpd.mta.keys import RelayKey, Target
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
@@ -38,7 +39,19 @@ class Relay:
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
-    __slots__ = ("backlog", "down", "envelopes", "held", "key", "lastError", "name", "release", "resolution", "waiting")
+    __slots__ = (
+        "_charges",
+        "backlog",
+        "down",
+        "envelopes",
+        "held",
+        "key",
+        "lastError",
+        "name",
+        "release",
+        "resolution",
+        "waiting",
+    )
 
     def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
         self.key = key
@@ -51,6 +64,19 @@ class Relay:
         self.lastError = ""
         self.down: Down | None = None
         self.release = release
+        self._charges: dict[str, tuple[Charge, ...]] = {}
+
+    def charges(self, source: str) -> tuple[Charge, ...]:
+        """What a connection from this address in use for it counts against."""
+        charges = self._charges.get(source)
+        if charges is None:
+            domain = self.key.limitName
+            charges = self._charges[source] = (
+                Charge("connector", f"{self.name} from {source}", domain),
+                Charge("relay", self.name, domain),
+                Charge("domain", domain, domain),
+            )
+        return charges
 
     def begin(self) -> None:
         self.backlog += 1
@@ -73,8 +99,12 @@ class Relay:
 
     def labels(self, most: int) -> list[str]:
         """Its hosts as far as they are known, best first; an answer to an operator has no room for all that DNS may say."""
+        return [target.label for target in self.targets(most)]
+
+    def targets(self, most: int) -> list[Target]:
+        """Likewise, whole."""
         levels = self.resolution.levels if self.resolution is not None else ()
-        return list(islice((target.label for level in levels for target in level), most))
+        return list(islice((target for level in levels for target in level), most))
 
     @property
     def isIdle(self) -> bool:

@@ -257,6 +257,8 @@ def demands(wishes: Wishes, host: HostFacts) -> Policy | Barred:
             level = Level.VERIFIED
     if wishes.remembers and level is Level.OPPORTUNISTIC and not waived:
         level = Level.REQUIRED
-        grounds.append(Ground("memory", f"{wishes.domain} had TLS not long ago"))
+        grounds.append(
+            Ground("memory", f"it had TLS within a month; if that is over, say pysmtpctl forget-tls {wishes.domain}")
+        )
     names = tuple(dict.fromkeys(name for name in (host.baseName, host.host, wishes.domain) if name and tlsa))
     return Policy(level, host.host, tlsa, names, wishes.requireTls, tuple(grounds))

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from pysmtpd.interfaces.delivery import IOutcomes
 from pysmtpd.model.config import Action, Method
 from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.reply import Reply
+from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey
+from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Policy
 from pysmtpd.smtp.client_events import OutgoingMail, OutgoingRcpt
+
+
+class Refused(NamedTuple):
+    """One host's word to one message, after which another host is asked.
+
+    @ivar isLacking: the host lacks what the message needs; else it ended the session.
+    """
+
+    label: str
+    source: str
+    tls: str
+    reply: Reply
+    isLacking: bool
 
 
 class Part:
@@ -18,9 +35,11 @@ class Part:
 
     @ivar sender: the MAIL FROM of all of them.
     @ivar moves: hosts that turned out to be of no use in this attempt.
+    @ivar isUsual: the message has no wishes of its own about TLS: what is known of the relay holds for it.
+    @ivar refused: what hosts said to this part in this attempt that another may not say, by address and port.
     """
 
-    __slots__ = ("action", "envelopes", "message", "moves", "outcomes", "relay", "sender")
+    __slots__ = ("action", "envelopes", "isUsual", "message", "moves", "outcomes", "refused", "relay", "sender")
 
     def __init__(
         self,
@@ -38,6 +57,35 @@ class Part:
         self.outcomes = outcomes
         self.sender = sender
         self.moves = 0
+        self.refused: dict[tuple[str, int], Refused] = {}
+        self.isUsual = not (message.transaction.requireTls or message.isTlsOptional)
+
+    def forOthers(self, envelopes: list[Envelope]) -> Part:
+        """Another one for some of its envelopes; counts as a message of its own."""
+        self.relay.begin()
+        other = Part(self.message, self.relay, self.action, envelopes, self.outcomes, self.sender)
+        other.moves = self.moves
+        other.refused = dict(self.refused)
+        return other
+
+    def levels(self, resolution: Resolution) -> Sequence[Sequence[Target]]:
+        """The hosts, as this message sees them (RFC 8689)."""
+        if self.isUsual:
+            return resolution.levels
+        transaction = self.message.transaction
+        # A report of failure is not dropped for want of REQUIRETLS; it is said to hosts that offer it (5).
+        requireTls = transaction.requireTls and not transaction.sender.isNull
+        isTlsOptional = self.message.isTlsOptional and not transaction.requireTls
+        return [[target.under(requireTls, isTlsOptional) for target in level] for level in resolution.levels]
+
+    def seen(self, key: ConnectionKey) -> Target | None:
+        """The host of a connection as the domain sees it; None: it is none of its hosts any more."""
+        resolution = self.relay.resolution
+        for level in resolution.levels if resolution is not None else ():
+            for target in level:
+                if target.key.address == key.address and target.key.port == key.port:
+                    return target
+        return None
 
     def end(self) -> None:
         """Each of its envelopes has its outcome."""
@@ -51,9 +99,11 @@ class Task:
     @ivar target: the host that was chosen for it.
     @ivar since: monotonic seconds when it began to wait.
     @ivar retried: it was on a connection that turned out to be dead; that costs nobody a try, once.
+    @ivar others: addresses of the other family that the same host has (RFC 8305).
+    @ivar home: where it waited before one of these was tried as well.
     """
 
-    __slots__ = ("key", "message", "parts", "policy", "retried", "since", "target")
+    __slots__ = ("home", "key", "message", "others", "parts", "policy", "retried", "since", "target")
 
     def __init__(self, key: TransactionKey, parts: list[Part], target: Target, since: float) -> None:
         self.key = key
@@ -63,6 +113,33 @@ class Task:
         self.policy: Policy = target.policy
         self.since = since
         self.retried = False
+        self.others: Sequence[Target] = ()
+        self.home: Target | None = None
+
+    @property
+    def charges(self) -> Sequence[Charge]:
+        """What it counts against: every domain and relay that it touches."""
+        source = self.target.key.source
+        if len(self.parts) == 1:
+            return self.parts[0].relay.charges(source)
+        return list(dict.fromkeys(charge for part in self.parts for charge in part.relay.charges(source)))
+
+    @property
+    def domains(self) -> Sequence[str]:
+        """Whose limits hold for it."""
+        return [part.relay.key.limitName for part in self.parts]
+
+    def divide(self, left: list[Part]) -> Task:
+        """Another task for these parts, which must be some but not all; this one keeps the others."""
+        self.parts = [part for part in self.parts if part not in left]
+        return self._like(left)
+
+    def _like(self, parts: list[Part]) -> Task:
+        other = Task(self.key, parts, self.target, self.since)
+        other.policy = self.policy
+        other.others = self.others
+        other.home = self.home
+        return other
 
     @property
     def envelopes(self) -> list[tuple[Part, Envelope]]:
@@ -84,14 +161,11 @@ class Task:
             elif not mine:
                 left.append(part)
             else:
-                part.relay.begin()
                 part.envelopes = mine
                 kept.append(part)
-                left.append(Part(part.message, part.relay, part.action, others, part.outcomes, part.sender))
+                left.append(part.forOthers(others))
         self.parts = kept
-        rest = Task(self.key, left, self.target, self.since)
-        rest.policy = self.policy
-        return rest
+        return self._like(left)
 
     def take(self, most: int, mostDomains: int) -> Task | None:
         """Keep only so many recipients, and domains (0: no bound on them); what is left over is another task, or None."""
@@ -125,7 +199,16 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
     body = transaction.body
     if body != "BINARYMIME":
         body = "8BITMIME" if message.eightBit or body == "8BITMIME" else ""
-    return OutgoingMail(task.key.sender, recipients, message.body.size, body, utf8, transaction.ret, transaction.envid)
+    return OutgoingMail(
+        task.key.sender,
+        recipients,
+        message.body.size,
+        body,
+        utf8,
+        transaction.ret,
+        transaction.envid,
+        transaction.requireTls,
+    )
 
 
 class _Group:

@@ -17,6 +17,7 @@ from pysmtpd.interfaces.platform import FileStat, IDisk, IFile, IMailbox, Space
 from pysmtpd.platform.file import RealFile
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.platform.mailbox import RealMailbox
+from pysmtpd.platform.trusted import isWritableOnlyBy
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
@@ -80,21 +81,4 @@ class RealDisk(RealFiles):
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
     def isWritableOnlyBy(self, file: IFile, path: str, users: Collection[int]) -> bool:
-        found = os.fstat(file.fileno())
-        if not _isOwn(found, users) or not stat.S_ISREG(found.st_mode):
-            return False
-        # Whoever may write a directory may put another file in the place; with the sticky bit, only in the place of their own.
-        above = os.path.dirname(os.path.realpath(path))
-        while True:
-            found = os.stat(above)
-            isSticky = bool(found.st_mode & stat.S_ISVTX) and found.st_uid in users
-            if not _isOwn(found, users) and not isSticky:
-                return False
-            if above == os.path.dirname(above):
-                return True
-            above = os.path.dirname(above)
-
-
-def _isOwn(found: os.stat_result, users: Collection[int]) -> bool:
-    """Group and others may not write it."""
-    return found.st_uid in users and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return isWritableOnlyBy(file.fileno(), path, users)

@@ -1,11 +1,15 @@
-"""Reading files that only certain users could have written. No Twisted is loaded for it: the root helper's children use it, too."""
+"""Files that only certain users could have written. No Twisted is loaded for it: the root helper's children use it, too.
+
+Two questions are asked: a C{.forward} is looked for in a home, whatever is above that; a table or include file is wherever an operator
+said, so every directory above it counts.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A FIFO must not be waited for, a terminal must not be taken.
@@ -51,14 +55,36 @@ def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> 
         os.close(descriptor)
 
 
+def isWritableOnlyBy(descriptor: int, path: str, users: Collection[int]) -> bool:
+    """See L{pysmtpd.interfaces.IDisk.isWritableOnlyBy}."""
+    found = os.fstat(descriptor)
+    if _fault(found, users) or not stat.S_ISREG(found.st_mode):
+        return False
+    # Whoever may write a directory may put another file in the place; with the sticky bit, only in the place of their own.
+    above = os.path.dirname(os.path.realpath(path))
+    while True:
+        found = os.stat(above)
+        isSticky = bool(found.st_mode & stat.S_ISVTX) and found.st_uid in users
+        if _fault(found, users) and not isSticky:
+            return False
+        if above == os.path.dirname(above):
+            return True
+        above = os.path.dirname(above)
+
+
 def _check(found: os.stat_result, owners: Sequence[int], path: str) -> None:
     """
     @raise PermissionError:
     """
-    if found.st_uid != 0 and found.st_uid not in owners:
-        raise PermissionError(errno.EPERM, "it belongs to somebody else", path)
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(errno.EPERM, "others may write it", path)
+    if fault := _fault(found, (0, *owners)):
+        raise PermissionError(errno.EPERM, fault, path)
+
+
+def _fault(found: os.stat_result, users: Collection[int]) -> str:
+    """Why others than these users could have written it; empty: they could not."""
+    if found.st_uid not in users:
+        return "it belongs to somebody else"
+    return "others may write it" if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
 
 
 def _read(descriptor: int, most: int, path: str) -> bytes:

@@ -51,6 +51,7 @@ _toJson = _encoder()
 _fromJson = json.JSONDecoder().raw_decode
 
 _NEW_STATE = EnvelopeState()
+_NO_WISHES = (False, False)
 _AGENTS = {agent.value: agent for agent in Agent}
 _NOTIFY = {int(value): value for value in map(Notify, range(16))}
 
@@ -98,6 +99,8 @@ def encodeMessage(message: Message) -> bytes:
             None if tls is None else (tls.protocol, tls.cipher, tls.bits, tls.verified, tls.peerName, tls.sni),
             session.isLocal,
             session.isSocket,
+            transaction.requireTls,
+            message.isTlsOptional,
         ),
     )
 
@@ -138,8 +141,10 @@ def decodeMessage(message: MessageId, record: bytes) -> Message:
             tls,
             isLocal,
             isSocket,
-            *_,
+            *more,
         ) = values
+        # Older records have none of these.
+        requireTls, isTlsOptional = more[:2] or _NO_WISHES
         facts = SessionFacts(
             SessionId(session),
             listener,
@@ -157,8 +162,10 @@ def decodeMessage(message: MessageId, record: bytes) -> Message:
             isLocal,
             isSocket,
         )
-        transaction = Transaction(facts, Path(senderLocal, senderDomain), declared, body, ret, envid, smtputf8, auth)
-        return Message(message, transaction, BodyRef(message, size, codec, place), created, isBounce, eightBit)
+        sender = Path(senderLocal, senderDomain)
+        transaction = Transaction(facts, sender, declared, body, ret, envid, smtputf8, auth, requireTls)
+        ref = BodyRef(message, size, codec, place)
+        return Message(message, transaction, ref, created, isBounce, eightBit, isTlsOptional)
     except (TypeError, ValueError) as error:
         raise Damaged(f"message record does not fit: {error}") from error
 
@@ -246,7 +253,14 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
             state.warned,
             [
                 # 0 stands for the last reply: this is written at each retry of a dead destination.
-                (attempt.at, 0 if attempt.reply == last else attempt.reply, attempt.host, attempt.times, attempt.since)
+                (
+                    attempt.at,
+                    0 if attempt.reply == last else attempt.reply,
+                    attempt.host,
+                    attempt.times,
+                    attempt.since,
+                    *((attempt.source, attempt.tls) if attempt.source or attempt.tls else ()),
+                )
                 for attempt in state.attempts
             ],
             # Few are asked about again.
@@ -276,7 +290,7 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
             failedStatus,
             warned,
             tuple(
-                Attempt(at, lastReply if reply == 0 else reply, host, *last[:2]) for at, reply, host, *last in attempts
+                Attempt(at, lastReply if reply == 0 else reply, host, *last[:4]) for at, reply, host, *last in attempts
             ),
             _route(more[0]) if more else None,
         )

@@ -48,6 +48,7 @@ class Submission:
         "_eightBit",
         "_isBounce",
         "_isEnded",
+        "_isTlsOptional",
         "_keeper",
         "_size",
         "_stage",
@@ -104,12 +105,15 @@ class Submission:
         self._staging = stage.write(stored).addErrback(refuse, "staging content")
         return self._staging
 
-    def commit(self, prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
+    def commit(
+        self, prefix: bytes, supersedes: Sequence[EnvelopeId] = (), isTlsOptional: bool = False
+    ) -> Deferred[Message]:
         if self._isEnded:
             return fail(RuntimeError("this submission has ended"))
         if not self._destinations:
             return fail(ValueError("a message without a recipient cannot be committed"))
         self._isEnded = True
+        self._isTlsOptional = isTlsOptional
         self._keeper.ended()
         if self._stage is not None:
             return Deferred.fromCoroutine(self._commitStaged(self._stage, prefix, tuple(supersedes)))
@@ -149,7 +153,7 @@ class Submission:
         now = keeper.wallTime()
         ttl = keeper.limits.ttl
         eightBit = self._eightBit or not prefix.isascii()
-        message = Message(self.id, self._transaction, ref, now, self._isBounce, eightBit)
+        message = Message(self.id, self._transaction, ref, now, self._isBounce, eightBit, self._isTlsOptional)
         envelopes: list[Envelope] = []
         records: list[tuple[EnvelopeId, bytes]] = []
         for number, destination in enumerate(self._destinations):

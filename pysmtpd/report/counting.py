@@ -49,8 +49,10 @@ class Counting:
             events.DeliveryAttempted: self._deliveryAttempted,
             events.ConnectionOpened: self._connectionOpened,
             events.ConnectionTls: self._connectionTls,
+            events.TlsRefused: self._tlsRefused,
             events.ConnectionClosed: self._connectionClosed,
             events.ConnectionFailed: self._connectionFailed,
+            events.CredentialsRefused: self._credentialsRefused,
             events.DaemonStarted: self._daemonStarted,
             events.QueueLoaded: self._queueLoaded,
             events.Commanded: self._commanded,
@@ -153,11 +155,17 @@ class Counting:
     def _connectionTls(self, when: float, event: events.ConnectionTls) -> None:
         self._increment("mta.tls.verified" if event.verified else "mta.tls.unverified")
 
+    def _tlsRefused(self, when: float, event: events.TlsRefused) -> None:
+        self._increment("mta.tls.refused")
+
     def _connectionClosed(self, when: float, event: events.ConnectionClosed) -> None:
         self._decrement("mta.session")
 
     def _connectionFailed(self, when: float, event: events.ConnectionFailed) -> None:
         self._increment("mta.connection.failed")
+
+    def _credentialsRefused(self, when: float, event: events.CredentialsRefused) -> None:
+        self._increment("mta.credentials.refused")
 
     def _daemonStarted(self, when: float, event: events.DaemonStarted) -> None:
         self._set("daemon.started", when)

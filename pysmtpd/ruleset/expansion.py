@@ -398,8 +398,8 @@ class Expansion:
                 outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}")
             case _:
                 kind = Kind.UNKNOWN
-                outcome = self._refuse(
-                    UNEXPANDABLE, f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
+                outcome, children = self._fault(
+                    f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
                 )
         text = "" if kind is Kind.USER else str(node)
         return Step(shown, (), tuple(questions), None, outcome, children, kind, text, source)
@@ -432,8 +432,7 @@ class Expansion:
 
     def _command(self, place: _Place, command: str, questions: list[Question]) -> Asking[Outcome]:
         try:
-            if not splitCommand(command)[0]:
-                raise ValueError("the program has no name")
+            splitCommand(command)
         except NeedsShell as error:
             rewrite = f'; write "|{error.rewrite}"' if error.rewrite else ""
             return self._fault(f'{place.path} expands to "|{command}": {error}{rewrite}')

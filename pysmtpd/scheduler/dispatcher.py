@@ -178,6 +178,10 @@ class Dispatcher:
         self._scheduler.release(key, count).addErrback(self._lost)
         self.wake()
 
+    def retry(self, envelopes: Sequence[EnvelopeId]) -> None:
+        """See L{IRelease.retry}."""
+        self._scheduler.schedule(envelopes).addErrback(self._lost)
+
     def wake(self) -> None:
         """There may be something to do."""
         self._arm(0.0)

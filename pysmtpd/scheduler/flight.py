@@ -126,6 +126,7 @@ class Flight:
                 now - self._message.created,
                 word,
                 reply,
+                outcome.session,
             )
         )
 

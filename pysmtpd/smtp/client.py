@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 from pysmtpd.model.reply import Reply
-from pysmtpd.smtp.client_commands import NEEDS_SMTPUTF8, mailCommand, rcptCommand, refusals
+from pysmtpd.smtp.client_commands import LACKING, NEEDS_SMTPUTF8, mailCommand, rcptCommand, refusals
 from pysmtpd.smtp.client_events import (
     ClientEvent,
     ClientSettings,
@@ -22,6 +22,7 @@ from pysmtpd.smtp.client_events import (
 from pysmtpd.smtp.client_extensions import NO_EXTENSIONS, Extensions, parseExtensions
 from pysmtpd.smtp.client_replies import ReplyError, ReplyReader
 from pysmtpd.smtp.dots import DotStuffer
+from pysmtpd.smtp.scram import MECHANISM, Scram
 
 MAX_EAGER_CONTENT = 32_768
 """Content up to this goes out by BDAT in the same segments as its envelope, where the peer offers CHUNKING and PIPELINING: a
@@ -58,6 +59,7 @@ class ClientCore:
         "_replies",
         "_resetting",
         "_saidHelo",
+        "_scram",
         "_settings",
         "extensions",
         "greeting",
@@ -78,6 +80,7 @@ class ClientCore:
         self._events: list[ClientEvent] = []
         self._needsReset = False
         self._authSteps: list[bytes] = []
+        self._scram: Scram | None = None
         self._mail: OutgoingMail | None = None
 
     # --- what the owner calls
@@ -124,13 +127,13 @@ class ClientCore:
         offered = self.extensions
         refused = refusals(mail, offered)
         if refused is not None:
-            events.append(Finished(refused, False))
+            events.append(Finished(refused, False, isLacking=refused[0] in LACKING))
             return events
         commands = [mailCommand(mail, offered)]
         commands += [rcptCommand(recipient, offered) for recipient in mail.recipients]
         text = "".join(commands)
         if not text.isascii() and not mail.smtputf8:
-            events.append(Finished((NEEDS_SMTPUTF8,) * len(mail.recipients), False))
+            events.append(Finished((NEEDS_SMTPUTF8,) * len(mail.recipients), False, isLacking=True))
             return events
         self._mail = mail
         self._content = content
@@ -228,7 +231,7 @@ class ClientCore:
     def _helloAnswered(self, reply: Reply) -> None:
         settings = self._settings
         if reply.code // 100 == 2:
-            self.extensions = NO_EXTENSIONS if self._saidHelo else parseExtensions(self._reader.lines)
+            self.extensions = NO_EXTENSIONS if self._saidHelo else parseExtensions(self._reader.lines, self.secured)
             self._secure()
         elif reply.isPermanent and not (self._saidHelo or settings.lmtp or self._mustHaveExtensions):
             self._saidHelo = True
@@ -276,7 +279,10 @@ class ClientCore:
             return
         user = credentials.user.encode()
         self.stage = Stage.AUTH
-        if "PLAIN" in self.extensions.auth:
+        if MECHANISM in self.extensions.auth and self._settings.nonce:
+            self._scram = Scram(credentials.user, credentials.password, self._settings.nonce)
+            self._send(b"AUTH %b %b\r\n" % (MECHANISM.encode(), b64encode(self._scram.first())))
+        elif "PLAIN" in self.extensions.auth:
             self._authSteps = []
             self._send(b"AUTH PLAIN %b\r\n" % b64encode(b"\0%b\0%b" % (user, credentials.password)))
         elif "LOGIN" in self.extensions.auth:
@@ -286,8 +292,17 @@ class ClientCore:
             self._end(Reply(454, "The host offers no mechanism of AUTH that we have", "4.7.0"))
 
     def _authAnswered(self, reply: Reply) -> None:
+        if reply.code == 235 and self._scram is not None and not self._scram.isProven:
+            raise ReplyError("SCRAM: the host does not prove that it knows the password")
         if reply.code == 235:
             self._establish()
+        elif reply.code == 334 and self._scram is not None:
+            try:
+                answer = self._scram.answer(b64decode(reply.text, validate=True))
+            except ValueError as error:
+                self._end(Reply(454, str(error), "4.7.0"))
+                return
+            self._send(b64encode(answer) + b"\r\n")
         elif reply.code == 334 and self._authSteps:
             self._send(self._authSteps.pop() + b"\r\n")
         elif reply.code == 334:
@@ -298,6 +313,7 @@ class ClientCore:
     def _establish(self) -> None:
         self.stage = Stage.IDLE
         self._authSteps = []
+        self._scram = None
         self._events.append(Established(self.extensions))
 
     def _mailAnswered(self, reply: Reply) -> None:
@@ -367,9 +383,9 @@ class ClientCore:
             self.stage = Stage.CONTENT
             if self._content is None:
                 self._events.append(ContentWanted())
-            else:
-                self._checkQuiet()
+            elif self._reader.isEmpty:
                 self.content(self._content, last=True)
+            # Else it goes on speaking: what it says now ends the session, in whichever segments it comes.
         elif reply.isPositive:
             raise ReplyError(f"{reply.code} in answer to DATA")
         else:
@@ -409,8 +425,11 @@ class ClientCore:
         self._accepted = []
 
     def _finish(self, reached: bool, rest: Reply | None = None) -> None:
+        # What was said to MAIL is said to all of its recipients.
+        left = () if rest is None or self._refused else _missing(self._replies)
         rest = self._refused or rest
-        self._events.append(Finished(tuple([reply or rest for reply in self._replies]), reached))  # type: ignore[misc]
+        replies = tuple([reply or rest for reply in self._replies])
+        self._events.append(Finished(replies, reached, left))  # type: ignore[arg-type]
         self._mail = self._content = None
         self.stage = Stage.IDLE
 
@@ -425,3 +444,7 @@ class ClientCore:
         self._reader.clear()
         self.stage = Stage.CLOSED
         self._events.append(Ended(stage, reply))
+
+
+def _missing(replies: Sequence[Reply | None]) -> tuple[int, ...]:
+    return tuple(index for index, reply in enumerate(replies) if reply is None)

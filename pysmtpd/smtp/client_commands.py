@@ -14,9 +14,11 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>\ud800-\udfff]")
 
 TOO_LARGE = Reply(552, "Message is larger than this host takes", "5.3.4")
 NEEDS_SMTPUTF8 = Reply(550, "An address or header field needs SMTPUTF8, which this host does not offer", "5.6.7")
-NEEDS_BINARYMIME = Reply(554, "The content needs BINARYMIME, which this host does not offer", "5.6.1")
+NEEDS_BINARYMIME = Reply(554, "The content needs BINARYMIME, which this host does not offer", "5.6.3")
 BAD_SENDER = Reply(553, "The sender's address cannot be sent", "5.1.7")
 BAD_RECIPIENT = Reply(553, "The recipient's address cannot be sent", "5.1.3")
+LACKING = (TOO_LARGE, NEEDS_SMTPUTF8, NEEDS_BINARYMIME)
+"""What another host may have, that this one lacks."""
 OTHER_RECIPIENT = Reply(451, "Another recipient's address could not be sent", "4.1.3")
 
 
@@ -31,6 +33,8 @@ def mailCommand(mail: OutgoingMail, offered: Extensions) -> str:
         words.append("BODY=8BITMIME")
     if mail.smtputf8:
         words.append("SMTPUTF8")
+    if mail.requireTls and offered.requireTls:
+        words.append("REQUIRETLS")
     if offered.dsn:
         if mail.ret:
             words.append(f"RET={mail.ret}")

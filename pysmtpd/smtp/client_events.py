@@ -50,6 +50,7 @@ class ClientSettings:
     @ivar hostname: what we call ourselves in EHLO.
     @ivar secured: TLS is on before the first octet (smtps).
     @ivar credentials: authenticate with these, or fail; never without TLS.
+    @ivar nonce: for SCRAM: printable, without commas, never used before; empty: SCRAM is not used.
     """
 
     hostname: str
@@ -57,6 +58,7 @@ class ClientSettings:
     starttls: StartTls = StartTls.OPPORTUNISTIC
     secured: bool = False
     credentials: Credentials | None = None
+    nonce: str = ""
 
 
 @value
@@ -79,6 +81,7 @@ class OutgoingMail:
     @ivar size: octets of the content.
     @ivar body: C{""} (7 bit), 8BITMIME or BINARYMIME: what the content is.
     @ivar smtputf8: an address or a header field needs it.
+    @ivar requireTls: say REQUIRETLS to a peer that offers it (RFC 8689); whether it has to is not decided here.
     """
 
     sender: str
@@ -88,6 +91,7 @@ class OutgoingMail:
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+    requireTls: bool = False
 
 
 @value
@@ -118,10 +122,14 @@ class Finished(ClientEvent):
 
     @ivar replies: for each recipient, in order, the reply that decided: every one has an enhanced code.
     @ivar reached: the peer had the whole content; a negative reply came, or was made up, after it.
+    @ivar left: recipients that nothing was said about before the session ended; their replies are made up.
+    @ivar isLacking: the peer lacks what the message needs, so nothing was said to it.
     """
 
     replies: tuple[Reply, ...]
     reached: bool
+    left: tuple[int, ...] = ()
+    isLacking: bool = False
 
 
 @value

@@ -39,7 +39,6 @@ _FLAGS = {
     b"CHUNKING": "chunking",
     b"BINARYMIME": "binaryMime",
     b"DSN": "dsn",
-    b"REQUIRETLS": "requireTls",
 }
 _LIMITS = {b"MAILMAX": "mailMax", b"RCPTMAX": "rcptMax", b"RCPTDOMAINMAX": "rcptDomainMax"}
 _MAX_DIGITS = 18
@@ -50,8 +49,9 @@ def _number(word: bytes) -> int:
     return int(word) if word.isdigit() and len(word) <= _MAX_DIGITS else 0
 
 
-def parseExtensions(lines: Sequence[bytes]) -> Extensions:
+def parseExtensions(lines: Sequence[bytes], secured: bool = False) -> Extensions:
     """
+    @param secured: they came under TLS: nothing else makes an offer of REQUIRETLS (RFC 8689 2).
     @param lines: the reply's lines without codes; the first is the server's greeting. What is not understood is skipped.
     """
     found: dict[str, bool | int] = {}
@@ -62,7 +62,9 @@ def parseExtensions(lines: Sequence[bytes]) -> Extensions:
         if not words:
             continue
         keyword, arguments = words[0], words[1:]
-        if keyword in _FLAGS:
+        if keyword == b"REQUIRETLS":
+            found["requireTls"] = secured
+        elif keyword in _FLAGS:
             found[_FLAGS[keyword]] = True
         elif keyword == b"SIZE":
             found["size"] = _number(arguments[0]) if arguments else 0

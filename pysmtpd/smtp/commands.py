@@ -27,6 +27,7 @@ from pysmtpd.smtp.replies import (
     NOT_UTF8,
     PARAMETER_SYNTAX,
     RCPT_SYNTAX,
+    REQUIRETLS_NEEDS_TLS,
     UNKNOWN_PARAMETER,
 )
 
@@ -58,9 +59,10 @@ def parseHello(argument: bytes) -> str:
     return name
 
 
-def parseMail(argument: bytes, settings: ServerSettings) -> Mail:
+def parseMail(argument: bytes, settings: ServerSettings, tls: bool = False) -> Mail:
     """
-    @raise GrammarError: 501, 552, 553 or 555.
+    @param tls: the command came under TLS.
+    @raise GrammarError: 501, 530, 552, 553 or 555.
     """
     path, parameters = _pathAndParameters(_FROM, argument, MAIL_SYNTAX)
     if not parameters:
@@ -83,6 +85,12 @@ def parseMail(argument: bytes, settings: ServerSettings) -> Mail:
             mail.ret = parseRet(value)
         elif keyword == "ENVID" and settings.dsn:
             mail.envid = parseEnvid(value)
+        elif keyword == "REQUIRETLS":
+            if not tls:
+                raise GrammarError(REQUIRETLS_NEEDS_TLS)
+            if value is not None:
+                raise GrammarError(PARAMETER_SYNTAX)
+            mail.requireTls = True
         else:
             raise GrammarError(UNKNOWN_PARAMETER)
     return mail

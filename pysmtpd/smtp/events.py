@@ -144,6 +144,7 @@ class Mail(Event):
     envid: str = ""
     smtputf8: bool = False
     auth: str = ""
+    requireTls: bool = False
 
 
 @dataclass(slots=True)

@@ -33,6 +33,8 @@ def helloReply(
         lines.append("DSN")  # RFC 3461
     if settings.starttls and not tls:
         lines.append("STARTTLS")  # RFC 3207
+    if tls:
+        lines.append("REQUIRETLS")  # RFC 8689 2: under TLS only
     if offersAuth(settings, tls) and not authenticated:
         lines.append("AUTH " + " ".join(settings.authMechanisms))  # RFC 4954
     if xclient and (tls or not settings.tlsRequired):

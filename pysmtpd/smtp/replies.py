@@ -36,6 +36,7 @@ CHUNKING = Reply(503, "Only BDAT or RSET may follow a BDAT chunk", "5.5.1")
 BAD_SEQUENCE = Reply(503, "Bad sequence of commands; this session may only QUIT", "5.5.1")
 
 # Security (RFC 3207 4, RFC 4954 4 and 6).
+REQUIRETLS_NEEDS_TLS = Reply(530, "REQUIRETLS needs a session with TLS", "5.7.10")
 NEED_TLS = Reply(530, "Must issue a STARTTLS command first", "5.7.0")
 NEED_AUTH = Reply(530, "Authentication required", "5.7.0")
 NO_TLS = Reply(502, "STARTTLS is not offered", "5.5.1")

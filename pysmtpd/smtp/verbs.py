@@ -53,7 +53,7 @@ def _mail(progress: Progress, argument: bytes) -> Event:
     _requireSecurity(progress)
     if progress.mails >= progress.settings.maxMails:
         raise GrammarError(replies.TOO_MANY_MAILS)
-    return parseMail(argument, progress.settings)
+    return parseMail(argument, progress.settings, progress.tls)
 
 
 def _rcpt(progress: Progress, argument: bytes) -> Event | Reply:

@@ -1,4 +1,4 @@
-"""Web servers that give MTA-STS policies."""
+"""Web servers that give MTA-STS policies, and take reports about TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ScriptedWeb:
     """One web server over TLS; every request is answered with the same.
 
     @ivar answer: all of it, head and body; empty: none.
-    @ivar requests: first lines and Host fields, in order.
+    @ivar requests: first lines and Host fields, in order; C{bodies}: what came with them.
     """
 
     def __init__(self, internet: Internet, address: str, names: Sequence[str], certificateFor: str = "") -> None:
@@ -28,6 +28,7 @@ class ScriptedWeb:
         self.address = address
         self.answer = b""
         self.requests: list[tuple[str, str]] = []
+        self.bodies: list[bytes] = []
         self.options = serverOptions(certificateFor or names[0])
         network = internet.host(address)
         clock = internet.clock
@@ -58,11 +59,14 @@ class _Request(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
-        if b"\r\n\r\n" not in self._buffer:
+        head, isWhole, body = self._buffer.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        sizes = [int(line[15:]) for line in lines if line.lower().startswith("content-length:")]
+        if not isWhole or len(body) < sum(sizes):
             return
-        lines = self._buffer.decode("latin-1").split("\r\n")
         host = next((line[5:].strip() for line in lines if line.lower().startswith("host:")), "")
         self._web.requests.append((lines[0], host))
+        self._web.bodies.append(body)
         self._buffer = b""
         if self._web.answer:
             transport: Any = self.transport

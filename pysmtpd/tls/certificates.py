@@ -9,11 +9,12 @@ from cryptography import x509
 from OpenSSL import SSL
 from zope.interface import implementer
 
-from pysmtpd.interfaces.tls import ICertificates
+from pysmtpd.interfaces.tls import ICertificates, IClientCertificates
+from pysmtpd.model.clienttls import ClientKind
 from pysmtpd.model.config import CaSpec, Config, PkiSpec, TlsMode
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.authorities import Authorities, loadAuthorities
-from pysmtpd.tls.contexts import chooseByName, serverContext
+from pysmtpd.tls.contexts import chooseByName, clientContext, serverContext
 from pysmtpd.tls.facts import establishedFacts
 from pysmtpd.tls.names import isCovered
 from pysmtpd.tls.pki import Pki, load, warnings
@@ -29,7 +30,7 @@ class _Kind(NamedTuple):
     protocols: str
 
 
-@implementer(ICertificates)
+@implementer(ICertificates, IClientCertificates)
 class Certificates:
     """One generation of certificates. All files are read when it is made, and again by whoever calls C{take}.
 
@@ -59,6 +60,7 @@ class Certificates:
         self._loaded: dict[str, Pki] = {name: load(spec, readFile) for name, spec in pki.items()}
         self._authorities = {name: loadAuthorities(spec, readFile) for name, spec in self.ca.items()}
         self._contexts: dict[_Kind, SSL.Context] = {}
+        self._clientContexts: dict[ClientKind, SSL.Context] = {}
 
     def serverContext(
         self,
@@ -79,6 +81,23 @@ class Certificates:
             context = self._contexts[kind] = self._make(kind)
         return context
 
+    def clientContext(self, kind: ClientKind, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
+        """See L{IClientCertificates.clientContext}."""
+        context = self._clientContexts.get(kind)
+        if context is None:
+            pki = self._usable(kind.pki) if kind.pki else None
+            if pki is not None and pki.spec.cert != kind.cert:
+                raise LookupError(f"pki {kind.pki} is another certificate now")
+            if kind.ca and kind.ca in self.ca and self.ca[kind.ca].cert != kind.anchors:
+                raise LookupError(f"ca {kind.ca} is another one now")
+            try:
+                anchors = self._vouching(kind.ca) if kind.ca else authorities
+                context = clientContext(pki, anchors, kind.ciphers, kind.protocols)
+            except ValueError as error:
+                raise LookupError(str(error)) from error
+            self._clientContexts[kind] = context
+        return context
+
     def facts(self, connection: SSL.Connection) -> TlsFacts:
         """See L{ICertificates.facts}. A certificate that a client showed was verified: it is asked for only where it must be valid."""
         sni = (connection.get_servername() or b"").decode("ascii", "replace")
@@ -94,6 +113,7 @@ class Certificates:
             return False
         self._loaded[pki.spec.name] = pki
         self._contexts.clear()
+        self._clientContexts.clear()
         return True
 
     def takeAuthorities(self, authorities: Authorities) -> bool:
@@ -103,6 +123,7 @@ class Certificates:
             return False
         self._authorities[authorities.spec.name] = authorities
         self._contexts.clear()
+        self._clientContexts.clear()
         return True
 
     @property

@@ -13,7 +13,8 @@ from service_identity.pyopenssl import extract_patterns
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
+from pysmtpd.interfaces.tls import IClientCertificates, IClientHandshake, IClientTls
+from pysmtpd.model.clienttls import USUAL, ClientKind
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.model.netaddr import parseIp
 from pysmtpd.model.tlsa import Presented
@@ -34,18 +35,34 @@ _ERRORS = {
 
 @implementer(IClientTls)
 class ClientContexts:
-    """All connections share one context."""
+    """All connections of one kind share one context."""
 
-    def __init__(self, authorities: bytes = b"") -> None:
+    def __init__(self, authorities: bytes = b"", certificates: IClientCertificates | None = None) -> None:
         """
+        @param certificates: of our configuration; None: there are none.
         @param authorities: certificates in PEM form that vouch for hosts; empty: the system's.
         @raise ValueError: C{authorities} cannot be read.
         """
         self._authorities = tuple(x509.load_pem_x509_certificates(authorities)) if authorities else ()
         self._context: SSL.Context | None = None
+        self._certificates = certificates
 
-    def handshake(self, host: str, verify: bool, names: Sequence[str] = ()) -> ClientHandshake:
+    def check(self, kind: ClientKind) -> None:
+        """See L{IClientTls.check}."""
+        if kind != USUAL:
+            self._contextOf(kind)
+
+    def _contextOf(self, kind: ClientKind) -> SSL.Context:
+        if self._certificates is None:
+            raise LookupError("there are no certificates of our own")
+        return self._certificates.clientContext(kind, self._authorities)
+
+    def handshake(
+        self, host: str, verify: bool, names: Sequence[str] = (), kind: ClientKind = USUAL
+    ) -> ClientHandshake:
         """See L{IClientTls.handshake}."""
+        if kind != USUAL:
+            return ClientHandshake(self._contextOf(kind), host, verify, tuple(names) or (host,))
         if self._context is None:
             # Reading the system's authorities takes milliseconds; do it once, when first needed.
             self._context = baseContext(SSL.TLS_CLIENT_METHOD)

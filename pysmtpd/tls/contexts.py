@@ -59,19 +59,11 @@ def serverContext(
     @raise ValueError: C{ciphers} or C{protocols} leave nothing.
     """
     context = baseContext(SSL.TLS_SERVER_METHOD)
-    if protocols:
-        chooseProtocols(context, protocols)
-    if ciphers:
-        chooseCiphers(context, ciphers)
+    _choose(context, ciphers, protocols)
     # Sessions are resumed by tickets, which cost no memory here. Their keys are the context's.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(_SESSION_ID)
-    untyped = cast(Any, context)  # it takes objects of cryptography
-    untyped.use_certificate(pki.chain[0])
-    for certificate in pki.chain[1:]:
-        untyped.add_extra_chain_cert(certificate)
-    untyped.use_privatekey(pki.key)
-    context.check_privatekey()
+    _show(context, pki)
     if verifyClient:
         trust(context, authorities)
         if authorities:
@@ -80,6 +72,38 @@ def serverContext(
                 cast(Any, context).add_client_ca(authority)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _asOpenSslSays)
     return context
+
+
+def clientContext(
+    pki: Pki | None, authorities: tuple[x509.Certificate, ...], ciphers: str, protocols: str
+) -> SSL.Context:
+    """
+    @param pki: what we show, if a host asks for it.
+    @param authorities: those that vouch for hosts; empty: the system's.
+    @raise ValueError: C{ciphers} or C{protocols} leave nothing.
+    """
+    context = baseContext(SSL.TLS_CLIENT_METHOD)
+    _choose(context, ciphers, protocols)
+    trust(context, authorities)
+    if pki is not None:
+        _show(context, pki)
+    return context
+
+
+def _choose(context: SSL.Context, ciphers: str, protocols: str) -> None:
+    if protocols:
+        chooseProtocols(context, protocols)
+    if ciphers:
+        chooseCiphers(context, ciphers)
+
+
+def _show(context: SSL.Context, pki: Pki) -> None:
+    untyped = cast(Any, context)  # it takes objects of cryptography
+    untyped.use_certificate(pki.chain[0])
+    for certificate in pki.chain[1:]:
+        untyped.add_extra_chain_cert(certificate)
+    untyped.use_privatekey(pki.key)
+    context.check_privatekey()
 
 
 def chooseCiphers(context: SSL.Context, text: str) -> None:

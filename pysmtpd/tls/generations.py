@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from zope.interface import implementer
 
-from pysmtpd.interfaces.tls import ICertificates
+from pysmtpd.interfaces.tls import ICertificates, IClientCertificates
+from pysmtpd.model.clienttls import ClientKind
 from pysmtpd.model.facts import TlsFacts
 from pysmtpd.tls.certificates import Certificates
 
@@ -16,7 +18,7 @@ from pysmtpd.tls.certificates import Certificates
 MOST = 4
 
 
-@implementer(ICertificates)
+@implementer(ICertificates, IClientCertificates)
 class CertificateGenerations:
     """Asks the newest certificates first, then those before."""
 
@@ -41,6 +43,19 @@ class CertificateGenerations:
             for each in older:
                 try:
                     return each.serverContext(*arguments, **more)
+                except LookupError:
+                    continue
+            raise
+
+    def clientContext(self, kind: ClientKind, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
+        """See L{IClientCertificates.clientContext}."""
+        first, *older = self._generations
+        try:
+            return first.clientContext(kind, authorities)
+        except LookupError:
+            for each in older:
+                try:
+                    return each.clientContext(kind, authorities)
                 except LookupError:
                     continue
             raise

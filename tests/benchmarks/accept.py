@@ -60,7 +60,9 @@ class Nowhere:
     def write(self, chunk: bytes) -> None:
         return None
 
-    def commit(self, prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
+    def commit(
+        self, prefix: bytes, supersedes: Sequence[EnvelopeId] = (), isTlsOptional: bool = False
+    ) -> Deferred[Message]:
         return succeed(Message(self.id, self.transaction, BodyRef(self.id, 0), 0.0))
 
     def rollback(self) -> Deferred[None]:

@@ -54,7 +54,9 @@ class FakeSubmission:
         self.content += chunk
         return fail(QueueError(NO_ROOM, "disk full")) if "write" in self.submit.failing else None
 
-    def commit(self, prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
+    def commit(
+        self, prefix: bytes, supersedes: Sequence[EnvelopeId] = (), isTlsOptional: bool = False
+    ) -> Deferred[Message]:
         self.end = "commit"
         if "commit" in self.submit.failing:
             return fail(QueueError(NO_ROOM, "disk full"))

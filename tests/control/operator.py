@@ -22,6 +22,7 @@ class Operator:
     def __init__(self, world: World) -> None:
         self._world = world
         self.protocol = AMP()
+        world.until(lambda: world.service.controlServer.isOpen, 5, "the control socket is open")
         factory: Any = ClientFactory.forProtocol(lambda: self.protocol)
         factory.noisy = False
         world.platform.network.connectUNIX(SOCKET, factory)

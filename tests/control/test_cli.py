@@ -33,7 +33,8 @@ from pysmtpd.model.envelope import Agent, Destination, Message
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import SessionId
 from pysmtpd.platform.real import RealPlatform
-from pysmtpd.service import Daemon, Settings, build
+from pysmtpd.service import Daemon, build
+from pysmtpd.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -141,7 +142,7 @@ class CommandTests(DaemonTestCase):
         evpid = (await self.ctl("--json", "show", "queue")).json[0]["evpid"]
         commands = [
             *(f"show {what}" for what in ("queue", f"message {id}", f"envelope {evpid}", "stats", "status")),
-            *(f"show {what}" for what in ("routes", "hosts", "relays", "set-aside")),
+            *(f"show {what}" for what in ("routes", "hosts", "relays", "set-aside", "tls example.net")),
             *("schedule all", f"pause envelope {id}", f"resume envelope {id}"),
             *(f"{verb} {part}" for verb in ("pause", "resume") for part in ("mda", "mta", "smtp")),
             *("log verbose", "log brief", "monitor -c 1", f"remove {id}", "stop"),

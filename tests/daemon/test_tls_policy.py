@@ -169,7 +169,8 @@ class DaneTests(Case):
 
 class StsTests(Case):
     def policy(self, world: World, text: str) -> None:
-        self.web = ScriptedWeb(world.internet, "203.0.113.200", [WEB])
+        if not hasattr(self, "web"):
+            self.web = ScriptedWeb(world.internet, "203.0.113.200", [WEB])
         self.web.policy(f"version: STSv1\n{text}max_age: 86400\n")
         world.dns.addresses(WEB, "203.0.113.200")
         world.dns.text("_mta-sts.remote.test", "v=STSv1; id=1")
@@ -219,6 +220,14 @@ class StsTests(Case):
         world.internet.set("203.0.113.200", Condition.REFUSING)
         self.delivered(world, isSecured=False)
         self.assertEqual(["remote.test"], [event.domain for event in world.eventsOf(PolicyFailed)])
+
+    def test_aPolicyThatIsInTheWayIsLookedAtAgain(self) -> None:
+        """RFC 8461 5.1: before mail is given up for it; here it was wrong, and is mended without a new id."""
+        world = self.begun("mode: enforce\nmx: *.elsewhere.test\n")
+        self.deferred(world, "does not name")
+        self.policy(world, f"mode: enforce\nmx: {MX}\n")
+        world.until(lambda: self.mx.messages, 3 * 3600, "it arrives")
+        self.assertLessEqual(len(self.web.requests), 3)
 
     def test_daneDecidesWhereBothAre(self) -> None:
         world = self.begun("mode: enforce\nmx: *.elsewhere.test\n", trusts=(WEB,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -26,15 +27,21 @@ class Received:
     recipients: tuple[str, ...]
     content: bytes
     at: float
+    isTls: bool = False
 
 
 class Recorder:
     """Listens on loopback until C{close}. Speaks LMTP to who says LHLO."""
 
     def __init__(
-        self, address: str = "127.0.0.1", port: int = 0, refuse: Callable[[str], str] = lambda recipient: ""
+        self,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        refuse: Callable[[str], str] = lambda recipient: "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """
+        @param tls: it offers STARTTLS.
         @param refuse: gives the reply to a recipient that is not welcome.
         @raise OSError: the address cannot be had.
         """
@@ -43,6 +50,7 @@ class Recorder:
         self.open = 0
         self.mostOpen = 0
         self.refuse = refuse
+        self.tls = tls
         self.commands: list[str] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server((address, port), backlog=1024)
@@ -94,6 +102,7 @@ class _Session:
         self._number = number
         self._buffer = b""
         self._isLmtp = False
+        self._isTls = False
         self._sender = ""
         self._recipients: list[str] = []
 
@@ -105,7 +114,12 @@ class _Session:
             verb = command[:4].upper()
             if verb in ("EHLO", "LHLO"):
                 self._isLmtp = verb == "LHLO"
-                self._say("250-recorder.test", *(f"250-{word}" for word in EXTENSIONS[:-1]), f"250 {EXTENSIONS[-1]}")
+                offers = [*(["STARTTLS"] if self._recorder.tls and not self._isTls else []), *EXTENSIONS]
+                self._say("250-recorder.test", *(f"250-{word}" for word in offers[:-1]), f"250 {offers[-1]}")
+            elif verb == "STAR" and self._recorder.tls is not None:
+                self._say("220 2.0.0 go ahead")
+                self._connection = self._recorder.tls.wrap_socket(self._connection, server_side=True)
+                self._isTls = True
             elif verb == "MAIL":
                 self._sender, self._recipients = _path(command), []
                 self._say("250 2.1.0 ok")
@@ -134,7 +148,7 @@ class _Session:
             return
         content = stuffed.replace(b"\r\n.", b"\r\n")[2:] + b"\r\n" if stuffed else b""
         self._recorder.messages.append(
-            Received(self._number, self._sender, tuple(self._recipients), content, time.monotonic())
+            Received(self._number, self._sender, tuple(self._recipients), content, time.monotonic(), self._isTls)
         )
         self._say(*["250 2.0.0 recorded"] * (len(self._recipients) if self._isLmtp else 1))
 

@@ -152,7 +152,7 @@ def dovecot(place: Path, users: Mapping[str, str]) -> Iterator[Path]:
             server.wait()
 
 
-_POSTFIX_MAIN = """
+POSTFIX_MAIN = """
 compatibility_level = 3.6
 queue_directory = {place}/queue
 data_directory = {place}/data
@@ -174,8 +174,8 @@ smtp_tls_security_level = none
 default_transport = smtp:[127.0.0.1]:{next}
 """
 
-_POSTFIX_MASTER = """
-127.0.0.1:{port} inet n - n - - smtpd
+POSTFIX_MASTER = """
+{address}:{port} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000 1 tlsmgr
@@ -204,7 +204,64 @@ def postfix(place: Path, certificates: Path, next: int) -> Iterator[int]:
     for name in ("queue", "data", "etc"):
         (place / name).mkdir(parents=True)
     shutil.chown(place / "data", "postfix")
-    (place / "etc" / "main.cf").write_text(_POSTFIX_MAIN.format(place=place, certificates=certificates, next=next))
-    (place / "etc" / "master.cf").write_text(_POSTFIX_MASTER.format(port=port))
+    (place / "etc" / "main.cf").write_text(POSTFIX_MAIN.format(place=place, certificates=certificates, next=next))
+    (place / "etc" / "master.cf").write_text(POSTFIX_MASTER.format(address="127.0.0.1", port=port))
     with _server(place / "postfix.log", port, "postfix", "-c", str(place / "etc"), "start-fg"):
+        yield port
+
+
+_NAMED = """
+options {{
+  directory "{place}";
+  listen-on port {port} {{ 127.0.0.1; }};
+  listen-on-v6 {{ none; }};
+  recursion no;
+  pid-file none;
+  session-keyfile "{place}/session.key";
+}};
+controls {{ }};
+"""
+_UNBOUND = """
+server:
+  directory: ""
+  chroot: ""
+  username: ""
+  pidfile: ""
+  use-syslog: no
+  interface: 127.0.0.1
+  port: {port}
+  do-ip6: no
+  do-not-query-localhost: no
+  module-config: "validator iterator"
+  local-zone: "test." nodefault
+  trust-anchor-file: "{place}/anchors"
+remote-control:
+  control-enable: no
+"""
+
+
+@contextmanager
+def bind(place: Path, zones: Sequence[str]) -> Iterator[int]:
+    """named of BIND, with the zones whose files lie there under their names; it answers for them and asks nobody.
+
+    @return: its port on 127.0.0.1.
+    """
+    port = freePort()
+    lines = [f'zone "{zone}" {{ type primary; file "{place}/{zone}"; }};' for zone in zones]
+    (place / "named.conf").write_text(_NAMED.format(place=place, port=port) + "\n".join((*lines, "")))
+    with _server(place / "named.log", port, "named", "-f", "-c", str(place / "named.conf")):
+        yield port
+
+
+@contextmanager
+def unbound(place: Path, zones: Sequence[str], next: int) -> Iterator[int]:
+    """Unbound, which validates what is below the trust anchors in C{anchors} there.
+
+    @param next: the port on 127.0.0.1 of the server for C{zones}.
+    @return: its port on 127.0.0.1.
+    """
+    port = freePort()
+    lines = [f'stub-zone:\n  name: "{zone}"\n  stub-addr: 127.0.0.1@{next}' for zone in zones]
+    (place / "unbound.conf").write_text(_UNBOUND.format(place=place, port=port) + "\n".join((*lines, "")))
+    with _server(place / "unbound.log", port, "unbound", "-d", "-c", str(place / "unbound.conf")):
         yield port

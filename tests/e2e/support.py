@@ -60,7 +60,8 @@ def needsRoot(why: str) -> None:
 
 def environment(**more: str) -> dict[str, str]:
     """For child processes: our own, the tree to import from, and the directories where Debian keeps the peers."""
-    return dict(os.environ, PYTHONPATH=str(ROOT), PATH=os.environ["PATH"] + ":/usr/sbin:/sbin", **more)
+    usual = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+    return os.environ | usual | more
 
 
 def run(*command: str, patience: float = 60.0, isOk: bool = True) -> str:

@@ -91,7 +91,9 @@ class FakeSubmission:
             return waiting
         return None
 
-    def commit(self, prefix: bytes, supersedes: Sequence[EnvelopeId] = ()) -> Deferred[Message]:
+    def commit(
+        self, prefix: bytes, supersedes: Sequence[EnvelopeId] = (), isTlsOptional: bool = False
+    ) -> Deferred[Message]:
         assert not self.ended
         self.ended = "commit"
         self.prefix = prefix

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.model.command import NeedsShell, checkShell, splitCommand
+from pysmtpd.model.command import NeedsShell, checkShell, joinCommand, splitCommand
 
 
 class SplitTests(SynchronousTestCase):
@@ -22,6 +22,9 @@ class SplitTests(SynchronousTestCase):
             ("~/bin/filter ~/log", ["%{user.directory}/bin/filter", "%{user.directory}/log"]),
             ("a '~/x'", ["a", "~/x"]),
             ("a b#c A=b", ["a", "b#c", "A=b"]),
+            ("a 'x'\"y\"z b~c {a,b} !", ["a", "xyz", "b~c", "{a,b}", "!"]),
+            ("a \"%{rcpt.user[0]}\" '%{sender}'", ["a", "%{rcpt.user[0]}", "%{sender}"]),
+            ('a b\\\nc "d\\\ne"', ["a", "bc", "de"]),
         ]:
             self.assertEqual(list(splitCommand(text)), words, text)
 
@@ -55,7 +58,7 @@ class SplitTests(SynchronousTestCase):
             self.assertEqual(list(splitCommand(error.rewrite)), ["/bin/sh", "-c", text])
 
     def test_whatIsNoCommand(self) -> None:
-        for text in ("", "  ", "a 'b", 'a "b', "a b\\"):
+        for text in ("", "  ", "''", "'' a", "a 'b", 'a "b', "a b\\"):
             error = self.assertRaises(ValueError, splitCommand, text)
             self.assertNotIsInstance(error, NeedsShell)
 
@@ -65,6 +68,13 @@ class SplitTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(NeedsShell, splitCommand, "a | b %{sender}").rewrite, "")
         checkShell(("/bin/sh", "-c", "date +%%{x}"))
         checkShell(("/bin/cat", "-c", "%{sender}"))
+        checkShell(("sh", "-c", "%{mda}"))
+
+    @given(st.lists(st.text(alphabet="ab %{}'\"\\$|x/-~#=\n", max_size=8), min_size=1, max_size=4))
+    def test_whatIsJoinedIsDividedAgain(self, words: list[str]) -> None:
+        """A specifier is seen within quotes, too: the braces of what only looks like one are a shell's text there."""
+        if words[0]:
+            self.assertEqual(list(splitCommand(joinCommand(words))), words)
 
     @given(st.text())
     @example("a \\\n")

@@ -9,7 +9,15 @@ from typing import Any, cast
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.error import (
+    TimeoutError as ConnectTimeout,
+)
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,6 +39,7 @@ from pysmtpd.interfaces.routing import (
     TlsaAnswer,
 )
 from pysmtpd.model.address import NULL_PATH, Path
+from pysmtpd.model.clienttls import ClientKind
 from pysmtpd.model.config import Action, Config, Method, MtaLimits, RelayHost
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, Message
 from pysmtpd.model.events import Event
@@ -52,7 +61,12 @@ class Server:
     @ivar mails: (recipients, content) of each accepted message.
     """
 
-    def __init__(self, *extensions: str, greeting: str = "220 sink", **replies: str) -> None:
+    def __init__(
+        self, *extensions: str, greeting: str = "220 sink", most: str = "", tooMany: str = "452 4.5.3", **replies: str
+    ) -> None:
+        self.most = int(most or 1000)
+        self.tooMany = tooMany
+        self.delay = 0.0
         self.extensions = extensions or ("PIPELINING", "8BITMIME", "SIZE 100000")
         self.greeting = greeting
         self.replies = replies
@@ -94,13 +108,17 @@ class Link:
         server.mostOpen = max(server.mostOpen, server.open)
         self._say(server.greeting)
 
+    def isBusyWith(self, domain: str) -> bool:
+        """Is a transaction for this domain under way?"""
+        return any(recipient.endswith("@" + domain) for recipient in self._recipients)
+
     # --- as the client's transport
 
     def write(self, data: bytes) -> None:
         self.segments.append(data)
         if self._server.isSlow and self.producer is not None:
             self.producer.pauseProducing()
-        self._clock.callLater(0, self._receive, data)
+        self._clock.callLater(self._server.delay, self._receive, data)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "198.51.100.9", 40000)
@@ -187,7 +205,9 @@ class Link:
                 continue
             answers.append(self._answer(command))
         hangup = "HANGUP" in answers
-        answers = [answer for answer in answers if answer not in ("", "HANGUP")]
+        if hangup:
+            del answers[answers.index("HANGUP") :]
+        answers = [answer for answer in answers if answer]
         if answers:
             self._say("\n".join(answers))
         if hangup:
@@ -213,6 +233,8 @@ class Link:
             words = [one for one in self._server.extensions if not (self.isSecure and one == "STARTTLS")]
             return "\n".join(["250-sink", *(f"250-{word}" for word in words), "250 HELP"])
         if verb == "RCPT":
+            if len(self._recipients) >= self._server.most:
+                return self._server.tooMany
             self._recipients.append(rcpt)
         if verb == "DATA":
             if not self._recipients:
@@ -229,10 +251,23 @@ class Network:
         self._clock = clock
         self.servers: dict[tuple[str, int], Server] = {}
         self.tried: list[tuple[str, int]] = []
+        self.bound: list[str] = []
+        self.lacking: tuple[str, ...] = ()
+        self.silent: dict[str, bool] = {}
+        self.delays: dict[str, float] = {}
 
     def connectTCP(self, host: str, port: int, factory: Any, timeout: float, bindAddress: Any = None) -> None:
         self.tried.append((host, port))
-        self._clock.callLater(0.001, self._connect, (host, port), factory)
+        if bindAddress is not None:
+            self.bound.append(bindAddress[0])
+            if bindAddress[0] in self.lacking:
+                error = ConnectBindError(99, "Cannot assign requested address")
+                self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
+                return
+        if host in self.silent:
+            self._clock.callLater(timeout, factory.clientConnectionFailed, None, Failure(ConnectTimeout()))
+            return
+        self._clock.callLater(self.delays.get(host, 0.001), self._connect, (host, port), factory)
 
     def connectUNIX(self, path: str, factory: Any, timeout: float) -> None:
         self._clock.callLater(0.001, self._connect, (path, 0), factory)
@@ -254,6 +289,7 @@ class Dns:
         self.mxs: dict[str, MxAnswer] = {}
         self.hosts: dict[str, tuple[str, ...]] = {}
         self.silent: dict[str, Deferred[Any]] = {}
+        self.failing: dict[str, AddressAnswer] = {}
         self.tlsas: dict[str, TlsaAnswer] = {}
         self.texts: dict[str, TextAnswer] = {}
         self.asked: list[str] = []
@@ -270,7 +306,11 @@ class Dns:
 
     def addresses(self, host: str, family: str = "") -> Deferred[AddressAnswer]:
         self.asked.append(host)
-        found = self.hosts.get(host)
+        found = tuple(
+            address for address in self.hosts.get(host, ()) if not family or (":" in address) == (family == "inet6")
+        )
+        if host in self.failing:
+            return succeed(self.failing[host])
         return succeed(AddressAnswer(Lookup.FOUND, found) if found else AddressAnswer(Lookup.NXDOMAIN))
 
     def tlsa(self, host: str, port: int) -> Deferred[TlsaAnswer]:
@@ -361,6 +401,7 @@ class Ears:
         self.outcomes: dict[EnvelopeId, Outcome] = {}
         self.held: list[tuple[Sequence[EnvelopeId], str]] = []
         self.released: list[tuple[str, int]] = []
+        self.retried: list[EnvelopeId] = []
         self.events: list[Event] = []
         self.counts: dict[str, float] = {}
         self.onFinished: Callable[[], None] = lambda: None
@@ -376,6 +417,9 @@ class Ears:
 
     def release(self, key: str, count: int) -> None:
         self.released.append((key, count))
+
+    def retry(self, envelopes: Sequence[EnvelopeId]) -> None:
+        self.retried += envelopes
 
     def happened(self, event: Event) -> None:
         self.events.append(event)
@@ -401,11 +445,28 @@ class Platform:
         self.network = network
         self.random = Random(1)
 
+    def secret(self, size: int) -> bytes:
+        return self.random.randbytes(size)
+
     def localAddresses(self) -> tuple[str, ...]:
         return ("198.51.100.9",)
 
     def wallTime(self) -> float:
         return 1e9 + self.clock.seconds()
+
+
+class Tls(ClientContexts):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: list[ClientKind] = []
+        self.problem = ""
+
+    def check(self, kind: ClientKind) -> None:
+        self.kinds.append(kind)
+        if self.problem:
+            raise LookupError(self.problem)
 
 
 ACTIONS = {"out": Action("out", Method.RELAY)}
@@ -435,6 +496,7 @@ class World:
         self.bodies = Bodies()
         self.ears = Ears()
         self.config = Config("test", "me.test", actions=actions, mta=limits or MtaLimits(), **config)
+        self.tls = Tls()
         self.agent = MtaAgent(
             cast(Any, Platform(self.clock, self.network)),
             self.dns,
@@ -444,7 +506,7 @@ class World:
             self.ears,
             self.ears,
             self.ears,
-            ClientContexts(),
+            self.tls,
         )
         self._next = iter(range(1, 1 << 30))
 

@@ -74,4 +74,5 @@ class FateTests(SynchronousTestCase):
         opened = [event.session for event in events if isinstance(event, ConnectionOpened)]
         closed = [event.session for event in events if isinstance(event, ConnectionClosed)]
         self.assertEqual(sorted(opened), sorted(closed))
+        self.assertLessEqual({outcome.session for outcome in world.ears.outcomes.values()}, {0, *opened})
         self.assertFalse(any(type(event).__name__ == "InternalError" for event in world.ears.events))

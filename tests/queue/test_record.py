@@ -58,7 +58,7 @@ sessions = st.builds(
     st.booleans(),
     st.booleans(),
 )
-transactions = st.builds(Transaction, sessions, paths, number, text, text, text, st.booleans(), text)
+transactions = st.builds(Transaction, sessions, paths, number, text, text, text, st.booleans(), text, st.booleans())
 messages = messageIds.flatmap(
     lambda id: st.builds(
         Message,
@@ -66,6 +66,7 @@ messages = messageIds.flatmap(
         transactions,
         st.builds(BodyRef, st.just(id), number, text, text),
         moment,
+        st.booleans(),
         st.booleans(),
         st.booleans(),
     )
@@ -155,4 +156,6 @@ class DamageTests(SynchronousTestCase):
 
         values = record._unseal(ID, encodeMessage(MESSAGE))
         self.assertEqual(MESSAGE, decodeMessage(ID, record._seal(ID, (*values, "later"))))
+        # What an older release has written ends earlier: it knew nothing of wishes about TLS.
+        self.assertEqual(MESSAGE, decodeMessage(ID, record._seal(ID, tuple(values[:-2]))))
         self.assertEqual(FACTS, decodeMessage(ID, record._seal(ID, tuple(values))).transaction.session)

@@ -148,7 +148,7 @@ class AliasTests(SynchronousTestCase):
             ("x@no.example", "524 5.2.4"),
             ("|/bin/cat >/dev/null", "451 4.3.0"),
             (":include:/etc/list", "451 4.3.0"),
-            ("a b", "524 5.2.4"),
+            ("a b", "451 4.3.0"),
             ("error:550 5.2.1 gone away", "550 5.2.1"),
             (":error:450 later", "450 4.7.1"),
         ):

@@ -19,6 +19,7 @@ from pysmtpd.smtp.client_events import (
     Stage,
     StartTls,
 )
+from pysmtpd.smtp.client_extensions import parseExtensions
 from tests.smtp.client_dialogue import PLAIN, Act, Script, mail, play, told
 
 PIPELINING: Script = (
@@ -318,6 +319,21 @@ class DialogueTests(SynchronousTestCase):
 
 
 class HostileTests(SynchronousTestCase):
+    def test_goesOnSpeakingAfter354(self) -> None:
+        """Nothing is sent to a peer that refuses in the same breath; what it says first of all is no acceptance."""
+        for said, end in (
+            ("550 5.7.1 enough", "ended in content: 550 5.7.1 enough"),
+            ("250 2.0.0 queued", "ended in content: 451 4.5.0 Reply before the end of data: 250 2.0.0 queued"),
+        ):
+            core = ClientCore(PLAIN)
+            core.receive(b"220 mx.test\r\n")
+            core.receive(b"250-mx.test\r\n250 PIPELINING\r\n")
+            core.start(mail("b@y.test"), b"a\r\n")
+            core.output()
+            events = core.receive(f"250 ok\r\n250 ok\r\n354 go\r\n{said}\r\n".encode())
+            self.assertEqual(core.output(), b"")
+            self.assertEqual(told(events[-1]), end)
+
     def test_namedAndEnded(self) -> None:
         for name, (data, end) in HOSTILE.items():
             with self.subTest(name):
@@ -346,7 +362,7 @@ class HostileTests(SynchronousTestCase):
             (mail("b@y.test", size=1001), "552 5.3.4"),
             (mail("b@y.test", smtputf8=True), "550 5.6.7"),
             (mail("\N{LATIN SMALL LETTER E WITH ACUTE}@y.test"), "550 5.6.7"),
-            (mail("b@y.test", body="BINARYMIME"), "554 5.6.1"),
+            (mail("b@y.test", body="BINARYMIME"), "554 5.6.3"),
             (mail("b@y.test>\r\nDATA"), "553 5.1.3"),
         )
         for message, code in cases:
@@ -390,3 +406,9 @@ class ExtensionTests(SynchronousTestCase):
         self.assertEqual((offered.mailMax, offered.rcptMax, offered.rcptDomainMax), (5, 7, 0))
         self.assertEqual((offered.size, offered.auth), (0, ("LOGIN", "PLAIN")))
         self.assertFalse(offered.pipelining, "the first line is a greeting")
+
+    def test_requireTlsIsOfferedUnderTlsOnly(self) -> None:
+        """RFC 8689 2; who says it in plain text may be anybody."""
+        lines = [b"mx.test", b"REQUIRETLS"]
+        self.assertFalse(parseExtensions(lines).requireTls)
+        self.assertTrue(parseExtensions(lines, secured=True).requireTls)

@@ -84,7 +84,15 @@ def _parse(rewritten: str) -> Path:
 
 def _begin(session: Session, event: Mail, sender: Path) -> None:
     facts = Transaction(
-        session.facts, sender, event.size, event.body, event.ret, event.envid, event.smtputf8, event.auth
+        session.facts,
+        sender,
+        event.size,
+        event.body,
+        event.ret,
+        event.envid,
+        event.smtputf8,
+        event.auth,
+        event.requireTls,
     )
     session.endTransaction()
     session.transaction = OpenTransaction(facts, session.profile.limits.maxReceived, session.complain)

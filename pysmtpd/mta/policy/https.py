@@ -1,18 +1,18 @@
-"""Fetching a policy: verified HTTPS, one answer, bounded (RFC 8461 3.3)."""
+"""Fetching a policy (RFC 8461 3.3), and posting a report (RFC 8460 5.4): verified HTTPS, one answer, bounded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform
@@ -55,11 +55,8 @@ class PolicyFetcher:
     async def _fetch(self, domain: str) -> bytes:
         # It takes a tenth of a second to load, and many daemons never need it.
         import treq
-        from treq.client import HTTPClient
 
-        pool = HTTPConnectionPool(self._clock, persistent=False)
-        client = HTTPClient(Agent.usingEndpointFactory(self._clock, self._endpoints, pool))
-        response = await client.get(
+        response = await _client(self._clock, self._endpoints).get(
             f"https://mta-sts.{domain}/.well-known/mta-sts.txt",
             headers=Headers({"User-Agent": ["pysmtpd"], "Accept": ["text/plain"]}),
             allow_redirects=False,
@@ -83,6 +80,64 @@ class PolicyFetcher:
         return bytes(content)
 
 
+class ReportPoster:
+    """Hands reports about TLS to those who have asked for them (RFC 8460 5.4). Redirects are not followed."""
+
+    def __init__(self, platform: IPlatform, resolver: IResolver, tls: IClientTls, allowLocal: bool = False) -> None:
+        """
+        @param allowLocal: as for L{PolicyFetcher}.
+        """
+        self._clock = platform.clock
+        self._endpoints = _Endpoints(platform, resolver, tls, allowLocal)
+
+    def post(self, uri: str, compressed: bytes) -> Deferred[None]:
+        """
+        @param uri: C{https://...}.
+        @param compressed: the JSON, by gzip.
+        @raise NotFetched: it was not taken.
+        """
+        posting = Deferred.fromCoroutine(self._post(uri, compressed))
+        posting.addTimeout(PATIENCE, self._clock, lambda outcome, seconds: _late())
+        return posting.addErrback(_explain)
+
+    async def _post(self, uri: str, compressed: bytes) -> None:
+        response = await _client(self._clock, self._endpoints).post(
+            uri,
+            data=_Body(compressed),
+            headers=Headers({"User-Agent": ["pysmtpd"], "Content-Type": ["application/tlsrpt+gzip"]}),
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        _drop(response)
+        if response.code // 100 != 2:
+            raise NotFetched(f"the answer is {response.code}")
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """Small enough to be written at once: a producer of pieces would have a clock of its own."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.length = len(content)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._content)
+        return succeed(None)
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None: ...
+
+
+def _client(clock: Any, endpoints: _Endpoints) -> Any:
+    from treq.client import HTTPClient
+
+    return HTTPClient(Agent.usingEndpointFactory(clock, endpoints, HTTPConnectionPool(clock, persistent=False)))
+
+
 def _drop(response: Any) -> None:
     """Nobody wants the rest."""
 
@@ -94,11 +149,11 @@ def _drop(response: Any) -> None:
     response.original.deliverBody(Closer())
 
 
-def _late() -> bytes:
+def _late() -> NoReturn:
     raise NotFetched(f"no answer within {PATIENCE:g} seconds")
 
 
-def _explain(failure: Failure) -> bytes:
+def _explain(failure: Failure) -> NoReturn:
     error = failure.value
     if isinstance(error, NotFetched):
         raise error

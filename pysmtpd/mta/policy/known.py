@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from pysmtpd.interfaces.platform import IDisk, IPlatform
+from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.routing import IResolver, Lookup
-from pysmtpd.mta.policy import IPolicies
+from pysmtpd.mta.policy.file import KeptFile
 from pysmtpd.mta.policy.https import NotFetched
 from pysmtpd.mta.policy.sts import BadPolicy, Mode, StsPolicy, parsePolicy, parseRecord
 
-LANE = "mta-sts"
 MOST_KNOWN = 20_000
 FAILURE_SECONDS = 300.0
 """After a fetch that failed it is not tried again so soon (RFC 8461 3.3: five minutes or longer)."""
@@ -27,7 +23,8 @@ REFRESH = 0.5
 """Of a policy's life: when that much is over it is fetched anew, for a domain that still gets mail. Who blocks the fetch has the rest
 of it to be noticed."""
 
-SAVE_DELAY = 5.0
+AGAIN_SECONDS = 900.0
+"""A policy that stands in the way of mail is not asked for more often than this."""
 
 
 @dataclass(slots=True)
@@ -48,7 +45,6 @@ class _Known:
         return now >= self.fetched + REFRESH * self.policy.maxAge
 
 
-@implementer(IPolicies)
 class StsPolicies:
     """What every domain's policy is now.
 
@@ -61,40 +57,27 @@ class StsPolicies:
         resolver: IResolver,
         fetch: Callable[[str], Deferred[bytes]],
         path: str,
-        told: Callable[[str, str], object],
+        told: Callable[[str, str, str], object],
     ) -> None:
         """
         @param fetch: gives the content of a domain's policy, or fails with L{NotFetched}.
         @param path: absolute; of the file that policies outlive a restart in.
-        @param told: hears of a domain and why its policy could not be had.
+        @param told: hears of a domain, why its policy could not be had, and what kind of failure that is (RFC 8460 4.3.2.2); of neither
+            where the file is to blame.
         """
         self._platform = platform
         self._resolver = resolver
         self._fetch = fetch
-        self._path = path
+        self._file = KeptFile(platform, path, self._dump, lambda why: told("", why, ""))
         self._told = told
         self._known: dict[str, _Known] = {}
         self._fetching: dict[str, list[Deferred[None]]] = {}
         self._failed: dict[str, float] = {}
-        self._isSaving = False
+        self._askedAgain: dict[str, float] = {}
 
     def load(self) -> Deferred[None]:
         """What an earlier life has learned. A file that cannot be read is told of, and forgotten: policies can be fetched."""
-        reading = self._platform.workers.run(LANE, _read, self._platform.disk, self._path)
-        return reading.addCallbacks(self._loaded, lambda failure: self._unreadable(failure.getErrorMessage()))
-
-    def _loaded(self, content: bytes) -> None:
-        if not content:
-            return
-        try:
-            for domain, (id, mode, mx, age, fetched) in json.loads(content).items():
-                policy = StsPolicy(Mode(mode), tuple(map(str, mx)), float(age))
-                self._known.setdefault(str(domain), _Known(str(id), policy, float(fetched)))
-        except (ValueError, TypeError, AttributeError) as error:
-            self._unreadable(str(error))
-
-    def _unreadable(self, why: str) -> None:
-        self._told("", f"{self._path}: the policies that were known are lost: {why}")
+        return self._file.load(self._take)
 
     def policy(self, domain: str) -> Deferred[StsPolicy | None]:
         """What C{domain}, in A-labels, asks for; None: nothing. Never fails.
@@ -120,8 +103,21 @@ class StsPolicies:
         known = self._known.get(domain)
         return known.policy if known is not None and known.isGood(self._platform.wallTime()) else None
 
+    def known(self, domain: str) -> tuple[StsPolicy, float] | None:
+        """The policy that holds now, as far as it is known, and until when (wall-clock seconds)."""
+        known = self._known.get(domain)
+        if known is None or not known.isGood(self._platform.wallTime()):
+            return None
+        return known.policy, known.fetched + known.policy.maxAge
+
     def again(self, domain: str) -> Deferred[StsPolicy | None]:
-        """The policy stands in a message's way, and the message is about to be given up: is it still the policy (5.1)?"""
+        """The policy stands in the way of mail, which must not be given up for that: is it still the policy (5.1)?"""
+        now = self._platform.wallTime()
+        if self._askedAgain.get(domain, 0.0) > now:
+            return succeed(self._current(domain))
+        while len(self._askedAgain) >= MOST_KNOWN:
+            del self._askedAgain[next(iter(self._askedAgain))]
+        self._askedAgain[domain] = now + AGAIN_SECONDS
 
         def judge(answer: Any) -> StsPolicy | Deferred[StsPolicy | None] | None:
             id = parseRecord(answer.texts) if answer.status is Lookup.FOUND else None
@@ -149,7 +145,7 @@ class StsPolicies:
         while len(self._known) >= MOST_KNOWN and domain not in self._known:
             del self._known[next(iter(self._known))]
         self._known[domain] = _Known(id, policy, self._platform.wallTime())
-        self._save()
+        self._file.changed()
 
     def _failure(self, failure: Failure, domain: str) -> None:
         """What is known stays known."""
@@ -158,7 +154,11 @@ class StsPolicies:
         self._failed[domain] = self._platform.wallTime() + FAILURE_SECONDS
         error = failure.value
         why = str(error) if isinstance(error, NotFetched | BadPolicy) else repr(error)
-        self._told(domain, f"the policy cannot be had: {why}")
+        if isinstance(error, BadPolicy):
+            result = "sts-policy-invalid"
+        else:
+            result = "sts-webpki-invalid" if "certificate" in why else "sts-policy-fetch-error"
+        self._told(domain, f"the policy cannot be had: {why}", result)
 
     def _tell(self, result: object, domain: str) -> None:
         for waiter in self._fetching.pop(domain):
@@ -166,47 +166,19 @@ class StsPolicies:
 
     # --- on disk
 
-    def _save(self) -> None:
-        if not self._isSaving:
-            self._isSaving = True
-            self._platform.clock.callLater(SAVE_DELAY, self._write)
+    def stop(self) -> Deferred[None] | None:
+        """See L{KeptFile.stop}."""
+        return self._file.stop()
 
-    def _write(self) -> None:
-        self._isSaving = False
+    def _dump(self) -> dict[str, object]:
         now = self._platform.wallTime()
         self._known = {domain: known for domain, known in self._known.items() if known.isGood(now)}
-        rows = {
+        return {
             domain: (known.id, known.policy.mode.value, known.policy.mx, known.policy.maxAge, known.fetched)
             for domain, known in self._known.items()
         }
-        content = json.dumps(rows, separators=(",", ":")).encode()
-        writing = self._platform.workers.run(LANE, _replace, self._platform.disk, self._path, content)
-        writing.addErrback(lambda failure: self._told("", f"{self._path}: {failure.getErrorMessage()}"))
 
-
-def _read(disk: IDisk, path: str) -> bytes:
-    try:
-        file = disk.open(path)
-    except FileNotFoundError:
-        return b""
-    parts = []
-    try:
-        while part := file.read(1 << 20):
-            parts.append(part)
-    finally:
-        file.close()
-    return b"".join(parts)
-
-
-def _replace(disk: IDisk, path: str, content: bytes) -> None:
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        disk.unlink(new)
-    file = disk.create(new)
-    try:
-        file.write(content)
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(new, path)
-    disk.syncDirectory(path.rpartition("/")[0])
+    def _take(self, rows: Any) -> None:
+        for domain, (id, mode, mx, age, fetched) in rows.items():
+            policy = StsPolicy(Mode(mode), tuple(map(str, mx)), float(age))
+            self._known.setdefault(str(domain), _Known(str(id), policy, float(fetched)))

@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.dns.resolver import Resolver
+from pysmtpd.mta.policy.file import SAVE_DELAY
 from pysmtpd.mta.policy.https import NotFetched
-from pysmtpd.mta.policy.known import FAILURE_SECONDS, SAVE_DELAY, StsPolicies
+from pysmtpd.mta.policy.known import AGAIN_SECONDS, FAILURE_SECONDS, StsPolicies
 from pysmtpd.mta.policy.sts import Mode, StsPolicy
 from pysmtpd.testing.dns import TTL, ScriptedDns
 from pysmtpd.testing.platform import SimulatedPlatform
@@ -33,14 +34,12 @@ class Case(SynchronousTestCase):
         self.dns.text("_mta-sts.example.org", "v=STSv1; id=1")
         self.content: bytes | Exception = content()
         self.fetched: list[str] = []
-        self.told: list[tuple[str, str]] = []
+        self.told: list[tuple[str, ...]] = []
         self.policies = self.make()
 
     def make(self) -> StsPolicies:
         resolver = Resolver(self.platform, self.platform.resolverSettings())
-        return StsPolicies(
-            self.platform, resolver, self.fetch, PATH, lambda domain, why: self.told.append((domain, why))
-        )
+        return StsPolicies(self.platform, resolver, self.fetch, PATH, lambda *told: self.told.append(told))
 
     def fetch(self, domain: str) -> Deferred[bytes]:
         self.fetched.append(domain)
@@ -118,7 +117,9 @@ class PolicyTests(Case):
         self.dns.text("_mta-sts.example.org", "v=STSv1; id=2")
         self.passes(TTL + 1.0)
         self.assertEqual("enforce", self.mode())
-        self.assertEqual([("example.org", "the policy cannot be had: the answer is 404")], self.told)
+        self.assertEqual(
+            [("example.org", "the policy cannot be had: the answer is 404", "sts-policy-fetch-error")], self.told
+        )
 
     def test_failureIsNotTriedAgainAtOnce(self) -> None:
         self.content = b"<html>"
@@ -135,6 +136,15 @@ class PolicyTests(Case):
         policy = self.wait(self.policies.again)
         assert policy is not None
         self.assertIs(Mode.NONE, policy.mode)
+
+    def test_againNotTooOften(self) -> None:
+        self.policy()
+        for _ in range(5):
+            self.wait(self.policies.again)
+        self.assertEqual(2, len(self.fetched))
+        self.passes(AGAIN_SECONDS)
+        self.wait(self.policies.again)
+        self.assertEqual(3, len(self.fetched))
 
     def test_againWithoutRecord(self) -> None:
         self.policy()
@@ -173,7 +183,7 @@ class DiskTests(Case):
         for content in (b"{", b"[]", b'{"example.org": 1}', b'{"example.org": ["1", "strict", [], 1, 1]}'):
             self.platform.disk.write(PATH, content)
             self.restart()
-            [(_, why)] = self.told
+            [(_, why, _)] = self.told
             self.assertIn(PATH, why)
             self.told.clear()
         self.assertEqual("enforce", self.mode())

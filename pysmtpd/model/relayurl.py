@@ -1,0 +1,72 @@
+"""Relay URLs and the names of hosts as text. Each function raises L{ValueError} that says what would be right."""
+
+from __future__ import annotations
+
+import re
+
+from pysmtpd.model.action import RelayHost
+from pysmtpd.model.netaddr import parseIp
+
+_HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\Z")
+
+PORTS = {"smtp": 25, "smtps": 465, "submission": 587, "submissions": 465, "lmtp": 24}
+_RELAY_PORTS = {"smtp": 25, "smtp+tls": 25, "smtp+notls": 25, "smtps": 465, "lmtp": 0}
+
+
+def isAddress(text: str) -> bool:
+    """Is it an IP address, without brackets or scope?"""
+    return "[" not in text and "%" not in text and parseIp(text) is not None
+
+
+def isHostName(text: str) -> bool:
+    """May it be the name of a host?"""
+    return len(text) <= 253 and bool(_HOST.match(text))
+
+
+def parsePort(text: str) -> int:
+    """A number, or the name of a service of mail."""
+    if text in PORTS:
+        return PORTS[text]
+    if text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535:
+        return int(text)
+    raise ValueError(
+        f'"{text[:80]}" is not a port: a number from 1 to 65535 or one of {", ".join(PORTS)} must stand here'
+    )
+
+
+def splitPort(text: str) -> tuple[str, str]:
+    """C{host:port}, C{[address]:port}; the port may be missing. Brackets are removed."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f'"{text[:80]}" does not close its bracket')
+        host = host[5:] if host.lower().startswith("ipv6:") else host
+        if not isAddress(host):
+            raise ValueError(f'"{host[:80]}" is not an address')
+        return host, rest[1:]
+    if text.count(":") > 1 and isAddress(text):
+        return text, ""
+    host, _, port = text.partition(":")
+    if not isHostName(host):
+        raise ValueError(f'"{host[:80]}" is not a host name or address')
+    return host, port
+
+
+def parseRelay(text: str) -> RelayHost:
+    """C{[protocol://][label@]host[:port]}."""
+    protocol, separator, rest = text.partition("://")
+    if not separator:
+        protocol, rest = "smtp", text
+    if protocol not in _RELAY_PORTS:
+        raise ValueError(f'"{protocol[:80]}" is not a protocol; there are {", ".join(_RELAY_PORTS)}')
+    label, separator, host = rest.rpartition("@")
+    if separator and not label:
+        raise ValueError("nothing stands before the @")
+    if label and protocol not in ("smtp+tls", "smtps"):
+        raise ValueError(f"credentials are not sent by {protocol}; smtp+tls:// or smtps:// must stand here")
+    if protocol == "lmtp" and host.startswith("/"):
+        return RelayHost(protocol, host, 0)
+    name, port = splitPort(host)
+    if protocol == "lmtp" and not port:
+        raise ValueError("lmtp has no port of its own: write lmtp://host:port")
+    return RelayHost(protocol, name, parsePort(port) if port else _RELAY_PORTS[protocol], label)

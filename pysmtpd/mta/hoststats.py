@@ -1,0 +1,89 @@
+"""What became of the latest mail to each destination domain, and which mail waits for its hosts to be reached again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pysmtpd.model.ids import EnvelopeId
+
+KEPT_TIME = 4 * 3600.0
+"""Seconds after which a domain that nothing was sent to is forgotten."""
+
+MOST_DOMAINS = 20_000
+
+
+class _Stat:
+    __slots__ = ("at", "deferred", "delivered", "status")
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.status = ""
+        self.delivered = 0
+        # Those whose hosts could not be reached, in order of their coming.
+        self.deferred: dict[EnvelopeId, None] = {}
+
+
+class HostStats:
+    """By destination domain. Times are wall-clock seconds."""
+
+    def __init__(self) -> None:
+        self._stats: dict[str, _Stat] = {}
+
+    def told(self, domain: str, status: str, isDelivered: bool, now: float) -> Sequence[EnvelopeId]:
+        """A host has said something about mail to this domain.
+
+        @return: envelopes that waited for one to be reached, if it takes mail: now is the time.
+        """
+        stat = self._stat(domain, now)
+        stat.status = status
+        stat.at = now
+        if not isDelivered:
+            return ()
+        stat.delivered += 1
+        if not stat.deferred:
+            return ()
+        deferred, stat.deferred = list(stat.deferred), {}
+        return deferred
+
+    def unreached(self, domain: str, status: str, envelopes: Sequence[EnvelopeId], now: float, most: int) -> None:
+        """No host could be reached.
+
+        @param most: envelopes that are kept at hand (C{mta max-deferred}).
+        """
+        stat = self._stat(domain, now)
+        stat.status = status
+        stat.at = now
+        for envelope in envelopes:
+            if len(stat.deferred) >= most:
+                return
+            stat.deferred[envelope] = None
+
+    def _stat(self, domain: str, now: float) -> _Stat:
+        stat = self._stats.get(domain)
+        if stat is None:
+            if len(self._stats) >= MOST_DOMAINS:
+                self._forget(now)
+            stat = self._stats[domain] = _Stat()
+        return stat
+
+    def _forget(self, now: float) -> None:
+        kept = {domain: stat for domain, stat in self._stats.items() if stat.at + KEPT_TIME > now}
+        if len(kept) >= MOST_DOMAINS:
+            # The older half goes, whatever it knows.
+            newest = sorted(kept.items(), key=lambda each: each[1].at)[MOST_DOMAINS // 2 :]
+            kept = dict(newest)
+        self._stats = kept
+
+    def show(self, now: float) -> Sequence[Mapping[str, object]]:
+        """For people."""
+        self._forget(now)
+        return [
+            {
+                "domain": domain,
+                "at": stat.at,
+                "status": stat.status,
+                "delivered": stat.delivered,
+                "deferred": len(stat.deferred),
+            }
+            for domain, stat in self._stats.items()
+        ]

@@ -1,0 +1,169 @@
+"""Going to see a destination: connect to its hosts, say hello, look at TLS, and leave. Nothing is sent, and nothing is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
+
+from pysmtpd.interfaces.routing import IResolver
+from pysmtpd.model.address import Path
+from pysmtpd.model.config import Config
+from pysmtpd.model.netaddr import canonicalIp
+from pysmtpd.model.relayurl import parseRelay
+from pysmtpd.model.reply import Reply
+from pysmtpd.mta.board import Board
+from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.keys import BadDomain, RelayKey, Target, domainOf
+from pysmtpd.mta.mx import Filter, Resolution, Search
+from pysmtpd.mta.policy import IPolicies
+from pysmtpd.mta.security import Level
+from pysmtpd.mta.task import Task
+from pysmtpd.smtp.client_events import Stage
+
+MAX_HOSTS = 10
+"""Hosts of a destination that are visited."""
+
+SEARCH_TIME = 15.0
+VISIT_TIME = 30.0
+"""Seconds; an operator waits."""
+
+_GIVEN_UP = Reply(451, f"No end within {VISIT_TIME:g} seconds", "4.4.2")
+
+
+class Visit:
+    """One host. Stands where a L{pysmtpd.mta.pool.Pool} stands for its connection.
+
+    @ivar done: fires with a row for people.
+    """
+
+    def __init__(self, board: Board, target: Target, level: int) -> None:
+        self.board = board
+        self.key = target.key
+        self.done: Deferred[Mapping[str, object]] = Deferred()
+        self._target = target
+        self._level = level
+        self._since = board.clock.seconds()
+        self._connection = Connection(cast(Any, self), target, False, board.newSession())
+        self._late: IDelayedCall = board.clock.callLater(VISIT_TIME, self._tooLate)
+
+    def begin(self) -> None:
+        try:
+            self.board.tls.check(self.key.tls)
+        except LookupError as error:
+            self._end(Stage.TLS, f"TLS: {error.args[0]}")
+            return
+        self.board.visits(self._connection)
+        self._connection.begin(None)
+
+    def established(self, connection: Connection) -> None:
+        """All was said that is said before a transaction."""
+        self._end(Stage.IDLE, "")
+        connection.leave()
+
+    def lost(self, connection: Connection, stage: Stage, reply: Reply, moved: Task | None = None) -> None:
+        """It came to no good end."""
+        self._end(stage, str(reply))
+
+    def unbound(self, connection: Connection, why: str) -> None:
+        """Our address could not be had."""
+        self._end(Stage.GREETING, why)
+
+    def quit(self, connection: Connection) -> None:
+        """The deadline of an idle connection; it has said QUIT before."""
+
+    def _tooLate(self) -> None:
+        self._end(self._connection.stage, str(_GIVEN_UP))
+        self._connection.giveUp(_GIVEN_UP)
+
+    def _end(self, stage: Stage, error: str) -> None:
+        if self.done.called:
+            return
+        if self._late.active():
+            self._late.cancel()
+        connection, policy = self._connection, self._target.policy
+        self.done.callback(
+            {
+                "host": self._target.host.strip("[]"),
+                "address": self.key.address,
+                "port": self.key.port,
+                "preference": self._level,
+                "source": connection.source,
+                "result": "ok" if not error else "failed",
+                "stage": "" if not error else stage.value if connection.isConnected else "connect",
+                "error": error,
+                "greeting": connection.greeting,
+                "extensions": _offered(connection),
+                "tls": connection.tls,
+                "certificate": connection.certificateError if connection.tls else "",
+                "policy": str(policy),
+                "grounds": [str(ground) for ground in policy.grounds],
+                "seconds": round(self.board.clock.seconds() - self._since, 3),
+            }
+        )
+
+
+class Probe:
+    """One question of an operator."""
+
+    def __init__(
+        self, board: Board, config: Config, own: Sequence[str], resolver: IResolver, policies: IPolicies
+    ) -> None:
+        self._board = board
+        self._config = config
+        self._filter = Filter(config, own)
+        self._resolver = resolver
+        self._policies = policies
+
+    async def run(self, name: str) -> Mapping[str, object]:
+        """
+        @param name: a domain, whose MX is asked for; a host, which is its own; an address; or a relay URL.
+        @raise ValueError: it is none of these.
+        """
+        resolution = await self._find(self._key(name.strip()))
+        if resolution is None:
+            return {"name": name, "problem": f"DNS gave no answer within {SEARCH_TIME:g} seconds", "hosts": []}
+        if resolution.failure is not None:
+            return {"name": name, "problem": str(resolution.failure[1]), "hosts": []}
+        found = [(target, level) for level, targets in enumerate(resolution.levels) for target in targets]
+        visits = [Visit(self._board, target, level) for target, level in found[:MAX_HOSTS] if not target.barred]
+        for visit in visits:
+            visit.begin()
+        rows = await gatherResults([visit.done for visit in visits])
+        barred = [
+            {"host": target.host, "address": target.key.address, "result": "barred", "error": target.barred}
+            for target, _ in found
+            if target.barred
+        ]
+        return {"name": name, "problem": "", "hosts": [*rows, *barred]}
+
+    def _key(self, name: str) -> RelayKey:
+        helo = self._config.serverName
+        if "://" in name or canonicalIp(name) or name.startswith("["):
+            host = parseRelay(name)
+            verify = host.protocol in ("smtp+tls", "smtps")
+            return RelayKey("", (host,), Level.OPPORTUNISTIC, verify, helo, "", "")
+        try:
+            return RelayKey(domainOf(Path("", name)), (), Level.OPPORTUNISTIC, True, helo, "", "")
+        except BadDomain:
+            raise ValueError(f"{name[:80]!r} is neither a domain, nor a host, nor a relay URL") from None
+
+    def _find(self, key: RelayKey) -> Deferred[Resolution | None]:
+        found: Deferred[Resolution | None] = Deferred()
+
+        def answered(resolution: Resolution) -> None:
+            if late.active():
+                late.cancel()
+                found.callback(resolution)
+
+        late = self._board.clock.callLater(SEARCH_TIME, found.callback, None)
+        Search(key, "", self._config.mta.family, self._filter, self._resolver, self._policies, answered).start()
+        return found
+
+
+def _offered(connection: Connection) -> Mapping[str, object]:
+    """What the host offers, as far as it was heard."""
+    return {name: value for name, value in asdict(connection.extensions).items() if value not in (False, 0, None, ())}

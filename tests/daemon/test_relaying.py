@@ -1,0 +1,283 @@
+"""Relays in a whole daemon: options by table, what binds them now, what an operator may do about it, and what is told of attempts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
+from pysmtpd.testing.internet import Condition
+from pysmtpd.testing.world import World
+from tests.daemon.story import StoryTestCase, rules
+
+
+class OptionTests(StoryTestCase):
+    def test_hostTable(self) -> None:
+        config = rules("table hosts file:/etc/pysmtpd/hosts", "host <hosts>")
+        files = {"/etc/pysmtpd/hosts": b"# @list\nsmtp://one.test\nsmtp://two.test:2525\n"}
+        world = self.begin(config, files=files)
+        one, two = world.remote("one.test"), world.remote("two.test", port=2525)
+        for _ in range(4):
+            self.accepted(world, "joe@remote.test")
+        self.finish(world)
+        self.assertEqual((len(one.messages), len(two.messages)), (2, 2))
+
+    def test_domainTable(self) -> None:
+        config = rules("table map file:/etc/pysmtpd/map", "domain <map>")
+        files = {"/etc/pysmtpd/map": b"one.test smtp://mx.one.test\ntwo.test smtp://mx.two.test\n"}
+        world = self.begin(config, files=files)
+        one, two = world.remote("mx.one.test"), world.remote("mx.two.test")
+        self.accepted(world, "joe@one.test", "joe@two.test", "joe@three.test")
+        world.run(10)
+        self.assertEqual((one.recipients, two.recipients), (["joe@one.test"], ["joe@two.test"]))
+        (row,) = self.operator(world).queue()
+        self.assertEqual(row["last_reply"], "451 4.3.5 Table map has no relay for three.test")
+
+    def test_sources(self) -> None:
+        """One that this machine has not is left out, and shown."""
+        config = rules(
+            'table names { "192.0.2.26" = "b.example.org" }',
+            "src { 192.0.2.99, 192.0.2.25, 192.0.2.26 } helo-src <names>",
+        )
+        world = self.begin(config, addresses=("192.0.2.25", "192.0.2.26"))
+        remote = self.remote(world)
+        remote.extensions = ("PIPELINING",)
+        skipped: list[str] = []
+        for _ in range(6):
+            self.accepted(world, "joe@remote.test")
+            world.run(5)
+            (row,) = self.operator(world).rows("Relays")
+            skipped += row["sources_skipped"]
+            world.run(60)
+        self.assertEqual(set(skipped), {"192.0.2.99: Cannot assign requested address"})
+        self.finish(world)
+        opened = [event.source for event in world.eventsOf(ConnectionOpened)]
+        self.assertEqual(set(opened), {"192.0.2.25", "192.0.2.26"})
+        hellos = [line for _, way, line in remote.transcript if "EHLO" in line]
+        self.assertTrue(any("b.example.org" in line for line in hellos))
+        self.assertTrue(any("mail.example.org" in line for line in hellos))
+
+    def test_backup(self) -> None:
+        """A backup MX keeps mail for the better host, and never passes it on to a worse one."""
+        world = self.begin(rules(relay="backup mx spare.test"))
+        main, worse = world.remote("main.test"), world.remote("worse.test")
+        world.dns.addresses("spare.test", "192.0.2.77")
+        world.dns.mx("remote.test", (10, "main.test"), (20, "spare.test"), (30, "worse.test"))
+        main.set(Condition.REFUSING)
+        self.accepted(world, "joe@remote.test")
+        world.run(3600)
+        self.assertEqual(worse.connections, 0)
+        main.set(Condition.NORMAL)
+        self.finish(world, "delivered", seconds=3 * 3600)
+
+    def test_mailThatWaitedForAHostFollowsTheFirst(self) -> None:
+        world = self.begin(rules("mta max-deferred 50"))
+        remote = self.remote(world).set(Condition.REFUSING)
+        for number in range(10):
+            self.accepted(world, f"joe{number}@remote.test")
+        world.run(1800)
+        remote.set(Condition.NORMAL)
+        world.until(lambda: remote.messages, 7200)
+        world.run(30)
+        self.assertEqual(len(remote.recipients), 10, "all of them at once")
+        self.finish(world)
+
+
+class ShownTests(StoryTestCase):
+    def bound(self, world: World, what: str, name: str = "") -> dict[str, Any]:
+        """The constraint of the one that is shown, or of that which begins so."""
+        rows = [row for row in self.operator(world).rows(what) if not name or str(row).find(name) >= 0]
+        (row,) = rows
+        found: dict[str, Any] = row["constraint"]
+        return found
+
+    def test_nothingToSend(self) -> None:
+        world = self.begin()
+        self.remote(world)
+        self.accepted(world, "joe@remote.test")
+        world.run(5)
+        for what in ("Relays", "Routes", "Hosts", "Connections"):
+            self.assertEqual(self.bound(world, what)["kind"], "nothing to send", what)
+        (relay,) = self.operator(world).rows("Relays")
+        self.assertEqual((relay["state"], relay["hosts"]), ("idle", ["mx.remote.test [203.0.113.1]"]))
+
+    def test_concurrency(self) -> None:
+        world = self.begin(rules("mta limit max-conn-per-host 2 max-conn-per-route 5"))
+        remote = self.remote(world).slow(5)
+        for _ in range(20):
+            world.send("jane@client.test", "joe@remote.test")
+        world.until(lambda: remote.open == 2, 60)
+        world.run(30)
+        for what in ("Relays", "Routes", "Hosts"):
+            bound = self.bound(world, what)
+            self.assertEqual((bound["kind"], bound["text"]), ("concurrency", "max-conn-per-host 2"), what)
+        rows = self.operator(world).rows("Connections")
+        self.assertEqual([row["host"] for row in rows], ["mx.remote.test [203.0.113.1]"] * 2)
+        self.assertTrue(all(row["message"] and row["constraint"]["text"].startswith("waits for ") for row in rows))
+
+    def test_limitOfADomain(self) -> None:
+        world = self.begin(rules("mta limit for domain remote.test max-conn-per-domain 1"))
+        remote = self.remote(world).slow(5)
+        for _ in range(5):
+            world.send("jane@client.test", "joe@remote.test")
+        world.run(40)
+        self.assertEqual(self.bound(world, "Relays")["text"], "max-conn-per-domain 1")
+        self.finish(world, seconds=600)
+        self.assertEqual((remote.mostOpen, len(remote.messages)), (1, 5))
+
+    def test_rate(self) -> None:
+        world = self.begin(rules("mta limit conn-delay-route 60s session-mail-max 1"))
+        self.remote(world)
+        for _ in range(3):
+            self.accepted(world, "joe@remote.test")
+        world.run(5)
+        bound = self.bound(world, "Relays")
+        self.assertEqual((bound["kind"], bound["text"]), ("rate", "conn-delay-route"))
+        self.assertGreater(bound["until"], world.platform.wallTime())
+        self.finish(world, seconds=300)
+
+    def test_backOff(self) -> None:
+        world = self.begin()
+        remote = self.remote(world).set(Condition.REFUSING)
+        self.accepted(world, "joe@remote.test")
+        world.run(5)
+        for what in ("Relays", "Routes", "Hosts"):
+            bound = self.bound(world, what)
+            self.assertEqual(bound["kind"], "back-off", what)
+            self.assertIn("refused", bound["text"])
+            self.assertGreater(bound["until"], world.platform.wallTime())
+        operator = self.operator(world)
+        (route,) = operator.rows("Routes")
+        self.assertEqual((route["state"], route["failures"]), ("broken", 1))
+        self.assertGreater(route["next_try"], world.platform.wallTime())
+        remote.set(Condition.NORMAL)
+        self.assertEqual(operator.ask("Forgive", host="elsewhere.test"), {"count": 0})
+        self.assertEqual(operator.ask("Forgive", host="mx.remote.test"), {"count": 1})
+        self.accepted(world, "ann@remote.test")
+        world.run(2)
+        self.assertEqual(sorted(remote.recipients), ["ann@remote.test", "joe@remote.test"])
+
+    def test_askedForPatience(self) -> None:
+        world = self.begin(rules("mta limit session-mail-max 1"))
+        self.remote(world).tempfail("BODY", 1, "421 4.7.0 slow down")
+        self.accepted(world, "joe@remote.test")
+        world.run(1)
+        self.accepted(world, "ann@remote.test")
+        self.accepted(world, "bob@remote.test")
+        bound = self.bound(world, "Relays")
+        self.assertEqual((bound["kind"], bound["text"]), ("back-off", "the host said: 421 4.7.0 slow down"))
+        (host,) = self.operator(world).rows("Hosts")
+        self.assertEqual(host["asked_for_patience"], "421 4.7.0 slow down")
+
+    def test_dns(self) -> None:
+        world = self.begin(rules('resolver "192.0.2.53"'))
+        world.dns.silence("remote.test")
+        self.accepted(world, "joe@remote.test")
+        self.assertEqual(self.bound(world, "Relays")["kind"], "DNS")
+
+    def test_tlsPolicy(self) -> None:
+        world = self.begin(rules(relay="tls"))
+        self.remote(world)
+        self.accepted(world, "joe@remote.test")
+        world.run(2)
+        for what in ("Relays", "Routes"):
+            bound = self.bound(world, what)
+            self.assertEqual(bound["kind"], "TLS policy", what)
+            self.assertIn("TLS is required", bound["text"])
+
+    def test_suspended(self) -> None:
+        world = self.begin()
+        self.remote(world)
+        self.accepted(world, "joe@remote.test")
+        world.run(2)
+        operator = self.operator(world)
+        operator.ask("Pause", part="mta")
+        self.assertEqual(self.bound(world, "Relays"), {"kind": "suspended", "text": "the mta is paused", "until": 0.0})
+
+    def test_hostStats(self) -> None:
+        world = self.begin()
+        self.remote(world).tempfail("RCPT", 1, "451 4.7.1 greylisted")
+        self.accepted(world, "joe@Remote.test")
+        world.run(2)
+        (row,) = self.operator(world).rows("HostStats")
+        self.assertEqual((row["domain"], row["status"], row["delivered"]), ("remote.test", "451 4.7.1 greylisted", 0))
+
+
+class ProbeTests(StoryTestCase):
+    def probe(self, world: World, destination: str) -> dict[str, Any]:
+        answer = self.operator(world).ask("Probe", destination=destination, cursor="")
+        self.assertEqual(answer["cursor"], "")
+        found: dict[str, Any] = json.loads(answer["data"])
+        return found
+
+    def test_aDomain(self) -> None:
+        world = self.begin()
+        good = world.remote("good.test", starttls=True)
+        world.remote("dead.test").set(Condition.REFUSING)
+        world.dns.mx("remote.test", (10, "good.test"), (20, "dead.test"))
+        found = self.probe(world, "remote.test")
+        one, two = found["hosts"]
+        self.assertEqual((one["host"], one["result"], one["error"]), ("good.test", "ok", ""))
+        self.assertTrue(one["tls"].startswith("TLSv1."))
+        self.assertTrue(one["certificate"])
+        self.assertTrue(one["extensions"]["pipelining"])
+        self.assertEqual((two["host"], two["result"]), ("dead.test", "failed"))
+        self.assertIn("refused", two["error"])
+        world.run(5)
+        self.assertEqual((good.messages, good.attempts, good.open), ([], 0, 0))
+        self.assertIn("QUIT", " ".join(line for _, _, line in good.transcript))
+        self.assertEqual(self.operator(world).rows("Routes"), [], "nothing is remembered")
+
+    def test_others(self) -> None:
+        world = self.begin()
+        world.remote("host.test", "192.0.2.9")
+        for name in ("host.test", "192.0.2.9", "smtp://host.test", "smtp+notls://[192.0.2.9]:25"):
+            (row,) = self.probe(world, name)["hosts"]
+            self.assertEqual(row["result"], "ok", name)
+        self.assertIn("does not exist", self.probe(world, "nowhere.test")["problem"])
+        with self.assertRaisesRegex(Exception, "not a protocol"):
+            self.probe(world, "http://host.test")
+
+    def test_aSilentHost(self) -> None:
+        world = self.begin()
+        self.remote(world).slow(3600)
+        (row,) = self.probe(world, "remote.test")["hosts"]
+        self.assertEqual((row["result"], row["stage"]), ("failed", "greeting"))
+        world.run(60)
+        self.assertEqual(self.operator(world).rows("Connections"), [])
+
+
+class AttemptTests(StoryTestCase):
+    def test_history(self) -> None:
+        world = self.begin()
+        remote = self.remote(world, starttls=True).tempfail("RCPT", 1, "451 4.7.1 greylisted")
+        self.accepted(world, "joe@remote.test")
+        world.run(2)
+        operator = self.operator(world)
+        (row,) = operator.queue()
+        (attempt,) = operator.ask("Envelope", id=row["evpid"])["envelope"]["attempts"]
+        self.assertEqual(
+            (attempt["host"], attempt["address"], attempt["reply"], attempt["times"]),
+            ("mx.remote.test [203.0.113.1]", "203.0.113.1", "451 4.7.1 greylisted", 1),
+        )
+        self.assertEqual(attempt["source"], world.eventsOf(DeliveryAttempted)[0].source)
+        self.assertTrue(attempt["tls"].startswith("TLSv1."))
+        remote.reject("RCPT", "550 5.1.1 nobody")
+        before = operator.ask("Envelope", id=row["evpid"])["envelope"]["attempts"]
+        world.stop()
+        world.restart()
+        world.run(1)
+        self.assertEqual(self.operator(world).ask("Envelope", id=row["evpid"])["envelope"]["attempts"], before)
+
+    def test_bouncesTellIt(self) -> None:
+        """What was tried before the end is in the report."""
+        world = self.begin()
+        home = self.remote(world, "client.test")
+        remote = self.remote(world).tempfail("RCPT", 2, "451 4.7.1 greylisted")
+        self.accepted(world, "joe@remote.test")
+        world.run(600)
+        remote.reject("RCPT", "550 5.1.1 nobody")
+        world.until(lambda: home.messages, 3600)
+        content = home.messages[0].content.decode()
+        self.assertIn("550 5.1.1 nobody", content)
+        self.assertIn("mx.remote.test [203.0.113.2]: 451 4.7.1", content.replace("\r\n      ", " "))

@@ -1,0 +1,240 @@
+"""The same recipients before OpenSMTPD and before us: the same verdict, or a difference that docs/differences.md lists.
+
+    python -m tests.e2e.differential [SCENARIO ...]
+
+Debian's opensmtpd, a 6.8, unpacked beside (C{OPENSMTPD} names another smtpd), runs with our daemon in a room of its own, on the
+configurations of tests/e2e/scenarios.py, one after the other. Each case is a session of its own up to RCPT: what counts is the
+command at which it ends, and the class of the reply. Root on Linux only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.e2e import namespace, oracle
+from tests.e2e.scenarios import SCENARIOS, Case, Scenario
+from tests.e2e.support import PATIENCE, certificate, environment, waitFor
+
+USERS = ("opensmtpd", "opensmtpq", "pysmtpd", "ann", "ben", "carl", "dora", "store")
+# Of PASSWORD.
+HASH = "$6$saltsalt$e/5XKibXPLqVcfjpD.ouauaJrAOL5V0uo80Lt7n7EbRdRiCx3HbQ90yjOHr.G0T.mx79PEMRy8nmtr0qSYhQp1"
+# Debian's 6.8 cannot use a private key with OpenSSL 3; TLS without one is all that it can do.
+CIPHERS = "AECDH-AES256-SHA:@SECLEVEL=0"
+_ANONYMOUS = f'smtp ciphers "{CIPHERS}"\n'
+# The n-th port of a configuration is n more.
+THEIRS, OURS = 2000, 3000
+
+_DNS = """
+listen-address=127.0.0.1
+bind-interfaces
+no-resolv
+no-hosts
+user=root
+pid-file=
+local=/#/
+host-record=friend.example.com,203.0.113.10
+host-record=mail.example.net,203.0.113.11
+ptr-record=12.113.0.203.in-addr.arpa,forged.example.com
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    @ivar difference: the id of the listed one that is expected; empty: none.
+    @ivar older: why an OpenSMTPD before 7 differs.
+    @ivar theirs: the command at which OpenSMTPD ended, and its reply.
+    """
+
+    scenario: str
+    case: str
+    difference: str
+    older: str
+    theirs: str
+    ours: str
+
+    @property
+    def isExpected(self) -> bool:
+        """The same, or listed."""
+        return bool(self.isSame or self.difference or self.older)
+
+    @property
+    def isSame(self) -> bool:
+        return _class(self.theirs) == _class(self.ours)
+
+
+def _class(said: str) -> str:
+    verb, _, reply = said.partition(" ")
+    return f"{verb} {reply[:1]}"
+
+
+def compare(*names: str, patience: float = 400.0) -> list[Verdict]:
+    """Run the scenarios with these names, or all, in a room of their own.
+
+    @raise AssertionError: a daemon does not take its configuration, or ended.
+    """
+    done = namespace.inside("tests.e2e.differential", "--inside", *names, patience=patience)
+    if done.returncode:
+        raise AssertionError(f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
+    return [Verdict(**row) for row in json.loads(done.stdout)]
+
+
+def _inside(names: list[str]) -> list[Verdict]:
+    smtpd = oracle.find()
+    assert smtpd is not None, f"there is no smtpd in {oracle.PACKAGE}: run tests/e2e/setup"
+    place = Path(tempfile.mkdtemp(prefix="pysmtpd-"))
+    place.chmod(0o755)
+    try:
+        namespace.furnish(USERS, place / "home")
+        Path("/var/lib/opensmtpd/empty").mkdir(parents=True)
+        certificate(place)
+        (place / "key.pem").chmod(0o600)
+        (place / "dnsmasq.conf").write_text(_DNS)
+        with _daemon(place / "dnsmasq.log", 53, False, "dnsmasq", "-k", "-C", str(place / "dnsmasq.conf")):
+            return [
+                verdict
+                for name, scenario in SCENARIOS.items()
+                if not names or name in names
+                for verdict in _play(place, smtpd, name, scenario)
+            ]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _play(place: Path, smtpd: str, name: str, scenario: Scenario) -> Iterator[Verdict]:
+    for path, text in scenario.files.items():
+        file = place / path
+        file.write_text(_filled(text, place, 0))
+        if path.startswith("home/"):
+            owner = path.split("/")[1]
+            shutil.chown(file, owner, owner)
+    commands = {
+        THEIRS: [smtpd, "-d", "-f"],
+        OURS: [sys.executable, "-m", "pysmtpd", "--user", "pysmtpd", "--spool", str(place / "ours" / name), "-f"],
+    }
+    (place / "ours").mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        for path in scenario.files:
+            stack.callback((place / path).unlink)
+        for first, command in commands.items():
+            file = place / f"smtpd-{first}.conf"
+            file.write_text((_ANONYMOUS if first == THEIRS else "") + _filled(scenario.configuration, place, first))
+            file.chmod(0o600)
+            stack.enter_context(_daemon(place / f"{name}-{first}.log", first + 1, True, *command, str(file)))
+        for case in scenario.cases:
+            yield Verdict(name, case.text, case.difference, case.older, _ask(case, THEIRS), _ask(case, OURS))
+
+
+def _filled(text: str, place: Path, first: int) -> str:
+    numbered = re.sub(r"@PORT(\d?)@", lambda match: str(first + int(match[1] or 1)), text)
+    return numbered.replace("@PLACE@", str(place)).replace("@HASH@", HASH)
+
+
+def _ask(case: Case, first: int) -> str:
+    """One session; what a peer would be told in the end."""
+    with ExitStack() as stack:
+        plain = socket.create_connection(("127.0.0.1", first + case.port), PATIENCE, (case.peer, 0))
+        stack.callback(plain.close)
+        connection = plain
+        if case.isTls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            if first == THEIRS:
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+                context.set_ciphers(CIPHERS)
+            connection = context.wrap_socket(plain)
+        file = stack.enter_context(connection.makefile("rwb"))
+
+        def hear() -> str:
+            while True:
+                line = file.readline().decode("utf-8", "replace").rstrip()
+                if line[3:4] != "-":
+                    return line or "0 closed"
+
+        def say(command: str) -> str:
+            file.write(command.encode() + b"\r\n")
+            file.flush()
+            return hear()
+
+        dialogue = [("EHLO", f"EHLO {case.helo}")]
+        if case.user:
+            secret = base64.b64encode(f"\0{case.user}\0{case.password}".encode()).decode()
+            dialogue.append(("AUTH", f"AUTH PLAIN {secret}"))
+        dialogue += [("MAIL", f"MAIL FROM:{case.sender}"), ("RCPT", f"RCPT TO:{case.recipient}")]
+        verb, reply = "CONNECT", hear()
+        for following, command in dialogue:
+            if reply[:1] == "2":
+                verb, reply = following, say(command)
+        file.write(b"QUIT\r\n")
+        file.flush()
+        return f"{verb} {reply}"
+
+
+@contextmanager
+def _daemon(log: Path, port: int, greets: bool, *command: str) -> Iterator[None]:
+    """From when it takes connections on; a daemon that ended before we wanted that is an error."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), start_new_session=True)
+
+    def listens() -> bool:
+        assert process.poll() is None, f"{command} ended: {log.read_text()}"
+        try:
+            with socket.create_connection(("127.0.0.1", port), 2) as probe:
+                return not greets or probe.recv(4) == b"220 "
+        except OSError:
+            return False
+
+    try:
+        waitFor(command[0], listens)
+        yield
+        assert process.poll() is None, f"{command} ended: {log.read_text()}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # Its children may outlive it a little, and answer in the place of who comes next.
+        waitFor(f"{command[0]} to let go of its port", lambda: not _isOpen(port))
+
+
+def _isOpen(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--inside"]:
+        print(json.dumps([asdict(verdict) for verdict in _inside(sys.argv[2:])]))
+        return
+    began = time.monotonic()
+    verdicts = compare(*sys.argv[1:])
+    unlisted = [verdict for verdict in verdicts if not verdict.isSame and not verdict.isExpected]
+    vanished = [verdict for verdict in verdicts if verdict.isSame and verdict.difference]
+    for verdict in verdicts:
+        if not verdict.isSame:
+            print(f"{verdict.scenario}: {verdict.case}\n    theirs: {verdict.theirs}\n    ours:   {verdict.ours}")
+            print(f"    {verdict.difference or verdict.older or ('same' if verdict.isSame else 'IS NOT LISTED')}")
+    for verdict in vanished:
+        print(f"{verdict.scenario}: {verdict.case}\n    both: {verdict.theirs}\n    IS LISTED AS {verdict.difference}")
+    same = sum(verdict.isSame for verdict in verdicts)
+    print(f"{len(verdicts)} cases in {time.monotonic() - began:.0f} s: {same} the same, {len(unlisted)} not listed")
+    sys.exit(bool(unlisted or vanished))
+
+
+if __name__ == "__main__":
+    main()

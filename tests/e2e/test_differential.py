@@ -1,0 +1,49 @@
+"""Recipients get OpenSMTPD's verdict from us, but for listed differences. C{python -m tests.e2e.differential} tells more."""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.config.differences import rows
+from tests.e2e import oracle
+from tests.e2e.differential import Verdict, compare
+from tests.e2e.scenarios import SCENARIOS
+from tests.e2e.support import checkReach, needsRoot, say
+
+
+class RecipientTests(SynchronousTestCase):
+    timeout = 500
+
+    verdicts: list[Verdict]
+
+    def setUp(self) -> None:
+        needsRoot("make a room with users and mounts of its own")
+        if not sys.platform.startswith("linux"):
+            self.skipTest("such rooms are Linux's")
+        checkReach()
+
+    def test_sameVerdicts(self) -> None:
+        verdicts = compare()
+        smtpd = oracle.find()
+        assert smtpd is not None
+        listed = [each for each in verdicts if not each.isSame and each.isExpected]
+        same = [each for each in verdicts if each.isSame]
+        say(
+            f"OpenSMTPD {oracle.version(smtpd)}: {len(same)} of {len(verdicts)} recipients get the same, {len(listed)} a listed other"
+        )
+        self.assertEqual([each for each in verdicts if not each.isExpected], [])
+        self.assertEqual([each for each in same if each.difference], [], "listed, and no longer there")
+        self.assertGreaterEqual(len(verdicts), 200)
+        for digit in "245":
+            self.assertTrue([each for each in same if each.ours.split()[1].startswith(digit)], digit)
+        self.assertGreater(len([each for each in same if " 250" in each.ours]), 0.3 * len(verdicts))
+        self.assertGreater(len(same), 0.9 * len(verdicts))
+
+    def test_differencesAreListed(self) -> None:
+        names = {row["id"] for row in rows()}
+        for scenario in SCENARIOS.values():
+            for case in scenario.cases:
+                if case.difference:
+                    self.assertIn(case.difference, names)
