@@ -230,7 +230,7 @@ class EndTests(SynchronousTestCase):
             second.spool = daemon.spool
             second.launch()
             assert second.process is not None
-            self.assertEqual(second.process.wait(PATIENCE), 1)
+            self.assertEqual(second.process.wait(PATIENCE), 75)
             self.assertIn("in use by another daemon", second.errors.read_text())
             self.assertEqual(daemon.control("show", "status").returncode, 0)
             with daemon.client() as client:
