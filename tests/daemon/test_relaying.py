@@ -165,7 +165,7 @@ class ShownTests(StoryTestCase):
         self.accepted(world, "ann@remote.test")
         self.accepted(world, "bob@remote.test")
         bound = self.bound(world, "Relays")
-        self.assertEqual((bound["kind"], bound["text"]), ("back-off", "the host said: 421 4.7.0 slow down"))
+        self.assertEqual((bound["kind"], bound["text"]), ("back-off", "mx.remote.test said: 421 4.7.0 slow down"))
         (host,) = self.operator(world).rows("Hosts")
         self.assertEqual(host["asked_for_patience"], "421 4.7.0 slow down")
 
