@@ -335,6 +335,7 @@ class MtaAgent:
 
     async def _fromSources(self, left: list[tuple[Part, Resolution]], turn: Turn) -> None:
         """Give each part the first source address in turn that can reach one of its hosts; parts of one message share it."""
+        tried: dict[Part, list[Target]] = {}
         while left:
             try:
                 source = await turn.next()
@@ -347,7 +348,7 @@ class MtaAgent:
             now = self._clock.seconds()
             if source is None:
                 for part, resolution in left:
-                    self._unreachable(part, resolution, now, turn.skipped)
+                    self._unreachable(part, resolution, now, turn.skipped, tried.get(part, ()))
                 return
             usable: list[tuple[Part, Sequence[Target]]] = []
             rest: list[tuple[Part, Resolution]] = []
@@ -360,6 +361,7 @@ class MtaAgent:
                     continue
                 rest.append((part, resolution))
                 hosts = [target for level in levels for target in level]
+                tried.setdefault(part, []).extend(hosts)
                 why = why or (self._problems(part, hosts, now) if hosts else "no host is of its family")
             if usable:
                 self._submit(usable, now)
@@ -418,25 +420,37 @@ class MtaAgent:
             errors.append(f"{target.label}: {error}")
         return "; ".join(errors)
 
-    def _unreachable(self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str] = ()) -> None:
+    def _unreachable(
+        self,
+        part: Part,
+        resolution: Resolution,
+        now: float,
+        skipped: Sequence[str] = (),
+        tried: Sequence[Target] = (),
+    ) -> None:
         """Name each host with its error; a try before the first of them is worth another is useless.
 
         This part's next try comes then and finds out for all others, which come a little later.
 
         @param skipped: source addresses that were of no use; empty: the system chooses the address.
+        @param tried: the hosts, as targets from these.
         """
         if part.refused:
             self._exhausted(part, resolution, now, skipped)
             return
+        targets = tried or [target for level in part.levels(resolution) for target in level]
         if skipped:
-            reply = Reply(451, f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS], "4.4.1")
-            part.relay.lastError = reply.text
-            self._refuse([part], Result.TEMPORARY, reply)
-            return
-        targets = [target for level in part.levels(resolution) for target in level]
+            text = f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS]
+            part.relay.lastError = text
+            if lacksRequireTls([(target, self._board.problem(target, now)) for target in targets]):
+                self._refuse([part], Result.PERMANENT, Reply(550, text, "5.7.30"))
+                return
         if targets and all(self._board.takesNoMail(target, now) for target in targets):
             text = f"No host takes mail: {self._problems(part, targets, now)}"
             self._refuse([part], Result.PERMANENT, Reply(521, text[:_MAX_ERRORS], "5.3.2"))
+            return
+        if skipped:
+            self._refuse([part], Result.TEMPORARY, Reply(451, part.relay.lastError, "4.4.1"))
             return
         errors: list[tuple[Target, str]] = []
         until = now + 3600.0
@@ -609,7 +623,7 @@ class MtaAgent:
     def probe(self, name: str) -> Deferred[Mapping[str, object]]:
         """See L{IRoutes.probe}."""
         own = self._platform.localAddresses()
-        probe = Probe(self._board, self._config(), own, self._resolver, self._policies)
+        probe = Probe(self._board, self._config(), own, self._resolver, Foreseen(self._policies, mayFetch=True))
         return Deferred.fromCoroutine(probe.run(name))
 
     def showTls(self, domain: str) -> Sequence[Mapping[str, object]]:
@@ -661,7 +675,8 @@ class MtaAgent:
 
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
-        return Shown(self._platform, self._board, relays, self._paused and not self._board.stopping)
+        isPaused = self._paused and not self._board.stopping
+        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

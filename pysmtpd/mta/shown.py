@@ -44,11 +44,17 @@ FREE = Constraint("none")
 class Shown:
     """One look: everything is of the same moment."""
 
-    def __init__(self, platform: IPlatform, board: Board, relays: Sequence[Relay], isPaused: bool) -> None:
+    def __init__(
+        self, platform: IPlatform, board: Board, relays: Sequence[Relay], lacking: Sequence[str], isPaused: bool
+    ) -> None:
+        """
+        @param lacking: source addresses that this machine does not have, with the reason.
+        """
         self._now = platform.clock.seconds()
         self._wallTime = platform.wallTime()
         self._board = board
         self._relays = relays
+        self._lacking = list(lacking)
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
@@ -97,6 +103,7 @@ class Shown:
             "envelopes": relay.envelopes,
             "held": relay.held,
             "hosts": relay.labels(MAX_SHOWN),
+            "sources_skipped": self._lacking if relay.key.source else [],
             "error": relay.lastError,
             "next_try": self._wall(down.until) if down is not None else 0.0,
         }
