@@ -147,7 +147,15 @@ class Daemon(Service):
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
-        self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
+        self.dispatcher = Dispatcher(
+            platform,
+            self.scheduler,
+            self.queue,
+            agents,
+            self.bouncer,
+            self.report,
+            warnAfter=lambda: self.config.bounceWarn,
+        )
         tls = ClientContexts(settings.authorities, self.certificates)
         sts = StsPolicies(
             platform,

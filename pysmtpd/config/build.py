@@ -272,6 +272,10 @@ def _allowLocalMx(draft: Draft, directive: Directive) -> None:
     draft.allowLocalMx = True
 
 
+def _bounceSigned8bit(draft: Draft, directive: Directive) -> None:
+    draft.bounceSigned8bit = True
+
+
 def _ciphers(draft: Draft, directive: Directive) -> None:
     draft.ciphers = text(directive.tree)
 
@@ -310,6 +314,7 @@ _HANDLERS: dict[str, Callable[[Draft, Directive], None]] = {
     "mda_limit": _mdaLimit,
     "mda_wrapper": _wrapper,
     "mta_allow_local_mx": _allowLocalMx,
+    "mta_bounce_signed_8bit": _bounceSigned8bit,
     "mta_limit": _mtaLimit,
     "mta_max_deferred": _maxDeferred,
     "mta_provider": addProvider,

@@ -94,6 +94,7 @@ class Draft:
         self.queueCompression = False
         self.queueEncryption = ""
         self.allowLocalMx = False
+        self.bounceSigned8bit = False
         self.subAddressDelimiter = "+"
         self._once: dict[str, Where] = {}
 

@@ -105,6 +105,7 @@ class Reading:
             statBackend=draft.backends.get("stat", BackendSpec("ram")),
             resolver=draft.resolver,
             allowLocalMx=draft.allowLocalMx,
+            bounceSigned8bit=draft.bounceSigned8bit,
             subAddressDelimiter=draft.subAddressDelimiter,
             warnings=tuple(self.problems.warnings),
             places=draft.places,

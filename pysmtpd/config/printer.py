@@ -98,6 +98,8 @@ class _Printer:
         yield f"mta max-deferred {config.maxDeferred}"
         if config.allowLocalMx:
             yield "mta allow-local-mx"
+        if config.bounceSigned8bit:
+            yield "mta bounce-signed-8bit"
         yield from _limits("mda limit", config.mda, None)
         yield from _limits("scheduler limit", config.scheduler, None)
         yield f"queue ttl {_delay(config.queue.ttl)}"

@@ -109,6 +109,7 @@ class Config:
     @ivar localAddresses: addresses of this machine, as they were when the file was read.
     @ivar tables: by name, the implicit ones included: C{<localnames>}, C{<localhost>}, C{<anyhost>}, C{<anydestination>}.
     @ivar resolver: None: the system's.
+    @ivar bounceSigned8bit: signed content with octets above 127 bounces where it would have to be converted; else it goes as it is.
     @ivar allowLocalMx: MX records may name loopback addresses (C{mta allow-local-mx}).
     @ivar socket: what C{listen on socket} says; None: nothing, it is there with the defaults.
     @ivar wrappers: commands around C{mda} commands, by name.
@@ -159,4 +160,5 @@ class Config:
     filters: Mapping[str, FilterSpec] = field(default_factory=dict)
     mtaRates: tuple[RateRule, ...] = ()
     mtaProviders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bounceSigned8bit: bool = False
     places: Mapping[str, Where] = field(default_factory=dict, compare=False)

@@ -230,7 +230,7 @@ class MtaAgent:
         self._abandonGatherings()
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._giveBack(pool.waiting.popleft().parts)
+                self._giveBack(pool.waiting.pop(0).parts)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -243,7 +243,7 @@ class MtaAgent:
         self._graceTimer = None
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._giveBack(pool.waiting.popleft().parts)
+                self._giveBack(pool.waiting.pop(0).parts)
         self._abandonGatherings()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)
@@ -573,6 +573,7 @@ class MtaAgent:
         self._stat.increment("mta.transaction")
         countRest(self._shaper, task, self._clock.seconds())
         label, source, tls = connection.label, connection.source, connection.tls
+        success = connection.success
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
@@ -581,7 +582,9 @@ class MtaAgent:
             domain = envelope.destination.recipient.domain.lower()
             again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session))
+            results.append(
+                Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session, success)
+            )
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
@@ -614,6 +617,8 @@ class MtaAgent:
         for pool in self._board.pools.values():
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
+                if name:
+                    self._shaper.forgive(pool.route.host.names)
         for relay in self._directory.relays.values():
             relay.down = None
         if not name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces import direct
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
+from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import (
@@ -31,6 +33,7 @@ from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
 from pysmtpd.mta.bounds import Charge, strictest
+from pysmtpd.mta.downgrade import SevenBitBody, Verdict
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.relay import Relay
@@ -38,6 +41,7 @@ from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.upload import Upload
 from pysmtpd.smtp.client import ClientCore
+from pysmtpd.smtp.client_commands import NEEDS_8BITMIME, NEEDS_BINARYMIME
 from pysmtpd.smtp.client_events import (
     ClientEvent,
     ClientSettings,
@@ -46,6 +50,7 @@ from pysmtpd.smtp.client_events import (
     Ended,
     Established,
     Finished,
+    OutgoingMail,
     Stage,
     StartTls,
     TlsWanted,
@@ -235,6 +240,14 @@ class Connection(Protocol):
             self._flush()
             self._rest()
 
+    @property
+    def success(self) -> str:
+        """What senders who ask for it have to be told of what is delivered here (RFC 3461 5.2.2); empty: the host tells them."""
+        core = self._core
+        if core is None or core.extensions.dsn:
+            return ""
+        return "delivered" if self.target.key.protocol == "lmtp" else "relayed"
+
     def _established(self) -> None:
         core = self._core
         assert core is not None
@@ -349,6 +362,45 @@ class Connection(Protocol):
             end = chunk.find(b"\r\n\r\n")
             headerNeedsUtf8 = not (chunk if end < 0 else chunk[:end]).isascii()
         mail = outgoing(task, self._envelopes, headerNeedsUtf8)
+        if self._mustConvert(mail, task.message.eightBit):
+            converting = Deferred.fromCoroutine(self._convert(SevenBitBody(body, self._clock), mail))
+            converting.addErrback(self._unreadable).addErrback(self._broken)
+        else:
+            self._begin(mail, chunk)
+
+    def _mustConvert(self, mail: OutgoingMail, isEightBit: bool) -> bool:
+        """Is the content of a kind that the peer does not take (RFC 6152 3, RFC 3030 3)?"""
+        offered = cast(ClientCore, self._core).extensions
+        if mail.smtputf8:
+            # Nothing can be done about addresses and header fields.
+            return False
+        if mail.body == "BINARYMIME" and not (offered.chunking and offered.binaryMime):
+            return True
+        # RFC 6531 3.1 (8): whoever offers SMTPUTF8 takes 8-bit content.
+        return isEightBit and not (offered.eightBit or offered.smtputf8)
+
+    async def _convert(self, body: SevenBitBody, mail: OutgoingMail) -> None:
+        """Send 7-bit content in place of the message's own."""
+        self._body = body
+        mayBounce = self.pool.board.config().bounceSigned8bit
+        verdict = await body.prepare(breaksDkim=mayBounce or mail.body == "BINARYMIME")
+        if verdict is None or self._body is not body:
+            return
+        if verdict is Verdict.CLEAN:
+            mail = replace(mail, size=body.size, body="")
+        elif mayBounce or mail.body == "BINARYMIME":
+            reply = NEEDS_BINARYMIME if mail.body == "BINARYMIME" else NEEDS_8BITMIME
+            self._lacking(Finished((reply,) * len(self._envelopes), False, isLacking=True))
+            return
+        else:
+            self._body = body.original
+            self._body.rewind()
+        chunk = await asDeferred(self._body.read())
+        if self._body is not None:
+            self._begin(mail, chunk)
+
+    def _begin(self, mail: OutgoingMail, chunk: bytes) -> None:
+        core = cast(ClientCore, self._core)
         length = TRANSACTION_TIME + RECIPIENT_TIME * len(self._envelopes) + mail.size / TRANSACTION_RATE
         self._until = self._clock.seconds() + length
         self._remaining = mail.size - len(chunk)

@@ -319,7 +319,9 @@ class Generator:
         """What OpenSMTPD does not have."""
         if not self.ownWords:
             return
-        kind = self.random.choice(("resolver", "queue", "scheduler", "stat", "allow-local-mx", "limits", "rates"))
+        kind = self.random.choice(
+            ("resolver", "queue", "scheduler", "stat", "allow-local-mx", "bounce-signed-8bit", "limits", "rates")
+        )
         if kind in self.once:
             return
         self.once.add(kind)
@@ -329,6 +331,8 @@ class Generator:
                 self.lines.append("resolver 192.0.2.53" + self.random.choice(("", " port 53", " port 5353")))
             case "allow-local-mx":
                 self.lines.append("mta allow-local-mx")
+            case "bounce-signed-8bit":
+                self.lines.append("mta bounce-signed-8bit")
             case "limits":
                 self.lines += [
                     "queue limit min-free-space 7% file-threshold 64K",

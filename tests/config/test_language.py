@@ -141,6 +141,7 @@ class ContextualWordTests(SynchronousTestCase):
                     "auth-without-tls",
                     "backend",
                     "bare-newline",
+                    "bounce-signed-8bit",
                     "connections",
                     "messages",
                     "per",

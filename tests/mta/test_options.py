@@ -373,7 +373,7 @@ class CapabilityTests(SynchronousTestCase):
         world = TwoHosts(Server("SIZE 10"), Server("SIZE 10"))
         (told,) = world.result()
         self.assertIn("PermFail 552 5.3.4", told)
-        (told,) = TwoHosts(Server(), Server()).result(body="BINARYMIME")
+        (told,) = TwoHosts(Server(), Server()).result(body="BINARYMIME", content=b"Subject: x\r\n\r\na\nb")
         self.assertIn("PermFail 554 5.6.3", told)
 
     def test_theOtherOneIsDown(self) -> None:
