@@ -257,6 +257,7 @@ class Daemon(Service):
             tls,
             grace=settings.grace,
             policies=self.policies,
+            steps=self.report.steps,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
