@@ -16,6 +16,7 @@ from pysmtpd.config.limits import withLimits
 from pysmtpd.config.listener import addListener, addSocket
 from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding
+from pysmtpd.config.rate import addProvider, addRate
 from pysmtpd.config.rule import addRule
 from pysmtpd.config.values import isAddress, isPkiName, parseDelay, parsePort, parseSize
 from pysmtpd.model.config import BackendSpec, CaSpec, PkiSpec, ResolverSpec, TableSpec
@@ -316,6 +317,8 @@ _HANDLERS: dict[str, Callable[[Draft, Directive], None]] = {
     "mta_bounce_signed_8bit": _bounceSigned8bit,
     "mta_limit": _mtaLimit,
     "mta_max_deferred": _maxDeferred,
+    "mta_provider": addProvider,
+    "mta_rate": addRate,
     "pki": _pki,
     "proc": addProc,
     "queue_backend": _backend,

@@ -92,6 +92,8 @@ class Reading:
             smtp=draft.smtp,
             mta=draft.mta,
             mtaDomains=draft.mtaDomains,
+            mtaRates=tuple(draft.mtaRates),
+            mtaProviders=draft.mtaProviders,
             mda=draft.mda,
             scheduler=draft.scheduler,
             queue=draft.queue,

@@ -89,6 +89,19 @@ class IRoutes(Interface):
 
     def showRelays() -> Sequence[Mapping[str, object]]: ...
 
+    def showLimits() -> Sequence[Mapping[str, object]]:
+        """Who is suspended, who has asked for patience, and which rates bind; each with how many envelopes wait for it."""
+
+    def suspendDestination(name: str) -> Deferred[bool]:
+        """Start nothing more for a domain, a mail host or a provider, over restarts. Its mail waits, and costs no try.
+
+        @return: fires with whether that changed anything, once it would outlast a restart; fails with L{OSError} if it would not.
+        @raise ValueError: it is no name, or there are too many.
+        """
+
+    def resumeDestination(name: str) -> Deferred[bool]:
+        """The reverse. A host's or provider's wish for patience is forgotten, too."""
+
     def foresee(
         config: Config, destination: Destination, sender: Path, asksDns: bool
     ) -> Deferred[Mapping[str, object]]:

@@ -14,6 +14,7 @@ from pysmtpd.model.filters import FilterKind, FilterSpec, ProcSpec
 from pysmtpd.model.limits import MdaLimits, MtaLimits, QueueLimits, SchedulerLimits, SmtpLimits
 from pysmtpd.model.listener import AuthMode, BareNewline, ListenerSpec, ProxySpec, TlsMode
 from pysmtpd.model.rule import Condition, Predicate, Rule
+from pysmtpd.model.shaping import RateRule
 from pysmtpd.model.table import NOWHERE, BackendSpec, TableRef, TableSpec
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ProcSpec",
     "ProxySpec",
     "QueueLimits",
+    "RateRule",
     "RelayHost",
     "ResolverSpec",
     "Rule",
@@ -116,6 +118,7 @@ class Config:
     @ivar admd: our administrative domain; empty: the server's name.
     @ivar ciphers: default of listeners and relays; empty: the library's.
     @ivar mtaDomains: C{mta limit for domain}: the bounds towards one domain.
+    @ivar mtaRates: C{mta rate}, in their order; C{mtaProviders}: patterns of mail hosts by the provider's name.
     @ivar maxDeferred: envelopes that are kept at hand for a host that does not answer.
     @ivar queueCompression: content is stored compressed.
     @ivar places: where settings were said that have no C{where} of their own, by their words.
@@ -156,4 +159,6 @@ class Config:
     procs: Mapping[str, ProcSpec] = field(default_factory=dict)
     filters: Mapping[str, FilterSpec] = field(default_factory=dict)
     bounceSigned8bit: bool = False
+    mtaRates: tuple[RateRule, ...] = ()
+    mtaProviders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, Where] = field(default_factory=dict, compare=False)

@@ -37,6 +37,8 @@ from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.policy import Foreseen, IPolicies, NoPolicies
 from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
+from pysmtpd.mta.shaping.entry import Waiting, countRest, enter, nextHop
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
@@ -81,6 +83,7 @@ class MtaAgent:
         tls: IClientTls,
         grace: float = GRACE,
         policies: IPolicies | None = None,
+        shaper: Shaper | None = None,
         steps: Callable[[], Steps | None] = lambda: None,
     ) -> None:
         """
@@ -92,6 +95,7 @@ class MtaAgent:
         self._timings = Timings(stat)
         self._releases = release
         self._grace = grace
+        self._shaper = shaper or Shaper(platform, config, release)
         self._policies = policies or NoPolicies()
         self._sources = Sources(platform, tables)
         self._board = Board(
@@ -101,6 +105,7 @@ class MtaAgent:
             tables,
             report,
             tls,
+            self._shaper,
             self._decided,
             self._homeless,
             self._checkStopped,
@@ -197,7 +202,12 @@ class MtaAgent:
         for part in parts.values():
             relay = part.relay
             down = relay.isDown(now) if part.isUsual else None
-            if down is not None:
+            suspension = self._shaper.suspension(nextHop(part))
+            if suspension is not None:
+                self._shaper.held(suspension, message.id, len(part.envelopes), now)
+                relay.limit = suspension.key
+                self._hold(outcomes, part.envelopes, suspension.key)
+            elif down is not None:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
             elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
                 relay.held += len(part.envelopes)
@@ -320,8 +330,19 @@ class MtaAgent:
             work = Deferred.fromCoroutine(self._fromSources(some, self._sources.turn(table, heloTable)))
             work.addErrback(lambda failure: self._board.fault("choosing a source address", failure))
 
+    def _wait(self, waiting: Waiting) -> None:
+        """A limit binds these: they wait alone, and it costs them no try."""
+        part = waiting.part
+        part.relay.limit = waiting.binding.key
+        self._hold(part.outcomes, waiting.envelopes, waiting.binding.key)
+        if waiting.isWhole:
+            part.end()
+        else:
+            part.relay.envelopes -= len(waiting.envelopes)
+
     async def _fromSources(self, left: list[tuple[Part, Resolution]], turn: Turn) -> None:
         """Give each part the first source address in turn that can reach one of its hosts; parts of one message share it."""
+        tried: dict[Part, list[Target]] = {}
         while left:
             try:
                 source = await turn.next()
@@ -334,7 +355,7 @@ class MtaAgent:
             now = self._clock.seconds()
             if source is None:
                 for part, resolution in left:
-                    self._unreachable(part, resolution, now, turn.skipped)
+                    self._unreachable(part, resolution, now, turn.skipped, tried.get(part, ()))
                 return
             usable: list[tuple[Part, Sequence[Target]]] = []
             rest: list[tuple[Part, Resolution]] = []
@@ -347,6 +368,7 @@ class MtaAgent:
                     continue
                 rest.append((part, resolution))
                 hosts = [target for level in levels for target in level]
+                tried.setdefault(part, []).extend(hosts)
                 why = why or (self._problems(part, hosts, now) if hosts else "no host is of its family")
             if usable:
                 self._submit(usable, now)
@@ -357,7 +379,12 @@ class MtaAgent:
     def _submit(self, usable: Sequence[tuple[Part, Sequence[Target]]], now: float) -> None:
         for key, parts, targets in group(usable):
             target = self._pick(targets, now)
-            task = Task(key, parts, target, now)
+            entered = enter(self._shaper, parts, target, now, self._wait)
+            if not entered:
+                continue
+            for part in entered:
+                part.relay.limit = ""
+            task = Task(key, entered, target, now)
             if len(targets) > 1:
                 task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
             self._board.pool(target).submit(task)
@@ -400,25 +427,37 @@ class MtaAgent:
             errors.append(f"{target.label}: {error}")
         return "; ".join(errors)
 
-    def _unreachable(self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str] = ()) -> None:
+    def _unreachable(
+        self,
+        part: Part,
+        resolution: Resolution,
+        now: float,
+        skipped: Sequence[str] = (),
+        tried: Sequence[Target] = (),
+    ) -> None:
         """Name each host with its error; a try before the first of them is worth another is useless.
 
         This part's next try comes then and finds out for all others, which come a little later.
 
         @param skipped: source addresses that were of no use; empty: the system chooses the address.
+        @param tried: the hosts, as targets from these.
         """
         if part.refused:
             self._exhausted(part, resolution, now, skipped)
             return
+        targets = tried or [target for level in part.levels(resolution) for target in level]
         if skipped:
-            reply = Reply(451, f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS], "4.4.1")
-            part.relay.lastError = reply.text
-            self._refuse([part], Result.TEMPORARY, reply)
-            return
-        targets = [target for level in part.levels(resolution) for target in level]
+            text = f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS]
+            part.relay.lastError = text
+            if lacksRequireTls([(target, self._board.problem(target, now)) for target in targets]):
+                self._refuse([part], Result.PERMANENT, Reply(550, text, "5.7.30"))
+                return
         if targets and all(self._board.takesNoMail(target, now) for target in targets):
             text = f"No host takes mail: {self._problems(part, targets, now)}"
             self._refuse([part], Result.PERMANENT, Reply(521, text[:_MAX_ERRORS], "5.3.2"))
+            return
+        if skipped:
+            self._refuse([part], Result.TEMPORARY, Reply(451, part.relay.lastError, "4.4.1"))
             return
         errors: list[tuple[Target, str]] = []
         until = now + 3600.0
@@ -539,6 +578,7 @@ class MtaAgent:
         replies: Sequence[Reply],
     ) -> None:
         self._timings.ended(connection.source, connection.target.key.address, replies, connection.elapsed)
+        countRest(self._shaper, task, self._clock.seconds())
         label, source, tls = connection.label, connection.source, connection.tls
         success = connection.success
         results = []
@@ -593,7 +633,7 @@ class MtaAgent:
     def probe(self, name: str) -> Deferred[Mapping[str, object]]:
         """See L{IRoutes.probe}."""
         own = self._platform.localAddresses()
-        probe = Probe(self._board, self._config(), own, self._resolver, self._policies)
+        probe = Probe(self._board, self._config(), own, self._resolver, Foreseen(self._policies, mayFetch=True))
         return Deferred.fromCoroutine(probe.run(name))
 
     def showTls(self, domain: str) -> Sequence[Mapping[str, object]]:
@@ -632,9 +672,21 @@ class MtaAgent:
             )
         )
 
+    def suspendDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.suspendDestination}."""
+        return self._shaper.suspend(name)
+
+    def resumeDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.resumeDestination}."""
+        return self._shaper.resume(name)
+
+    def showLimits(self) -> Sequence[Mapping[str, object]]:
+        return self._shaper.show()
+
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
-        return Shown(self._platform, self._board, relays, self._paused and not self._board.stopping)
+        isPaused = self._paused and not self._board.stopping
+        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

@@ -121,6 +121,7 @@ class Connection(Protocol):
     @ivar facts: what was established; None until transactions may start.
     @ivar task: the transaction under way, or None.
     @ivar deadline: monotonic seconds after which it has L{expired}.
+    @ivar counted: the bounds on connections that it counts against.
     @ivar transactions: finished ones.
     @ivar limits: the strictest of all for whom it was used.
     @ivar charges: what it counts against now.
@@ -135,6 +136,7 @@ class Connection(Protocol):
         self.tls = ""
         self.facts: Facts | None = None
         self.task: Task | None = None
+        self.counted: Sequence[str] = ()
         self.transactions = 0
         self.failures = 0
         self.maxMails = 0

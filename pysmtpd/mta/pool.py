@@ -270,6 +270,7 @@ class Pool:
         route = self.route
         for reply in replies:
             if reply.code >= 400:
+                self.board.shaper.answered(connection.target.host, reply)
                 if asksPatience(reply):
                     route.beCautious(self.board.clock.seconds(), str(reply))
             else:
@@ -432,6 +433,9 @@ class Pool:
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
         if isPolicy and connection.facts is None:
             connection.missed(self.waiting, reply)
+        if connection.facts is None or moved is not None:
+            # Else it is the reply to a transaction, and told as that.
+            self.board.shaper.answered(connection.target.host, reply)
         if connection.facts is not None:
             if moved is not None:
                 self._lostInRow += 1

@@ -35,12 +35,24 @@ class Part:
     """The envelopes of one message that go to one relay by one action.
 
     @ivar sender: the MAIL FROM of all of them.
+    @ivar counted: the limits that it was counted against in this attempt; None: it has not begun.
     @ivar moves: hosts that turned out to be of no use in this attempt.
     @ivar isUsual: the message has no wishes of its own about TLS: what is known of the relay holds for it.
     @ivar refused: what hosts said to this part in this attempt that another may not say, by address and port.
     """
 
-    __slots__ = ("action", "envelopes", "isUsual", "message", "moves", "outcomes", "refused", "relay", "sender")
+    __slots__ = (
+        "action",
+        "counted",
+        "envelopes",
+        "isUsual",
+        "message",
+        "moves",
+        "outcomes",
+        "refused",
+        "relay",
+        "sender",
+    )
 
     def __init__(
         self,
@@ -58,6 +70,7 @@ class Part:
         self.outcomes = outcomes
         self.sender = sender
         self.moves = 0
+        self.counted: dict[str, None] | None = None
         self.refused: dict[tuple[str, int], Refused] = {}
         self.isUsual = not (message.transaction.requireTls or message.isTlsOptional)
 

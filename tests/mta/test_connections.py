@@ -10,7 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.config import MtaLimits, TableRef
-from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, ConnectionTls
+from pysmtpd.model.events import (
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionGreeted,
+    ConnectionIdentified,
+    ConnectionOpened,
+    ConnectionTls,
+)
 from tests.mta.fakes import Server, Table, World, explicit
 
 
@@ -114,11 +121,13 @@ class ReuseTests(SynchronousTestCase):
         (envelope,) = world.send("b@y.test")
         self.assertEqual(world.told(envelope), "TempFail 421 4.7.0 slow down")
         del world.sink.replies["DOT"]
-        world.send("c@y.test", seconds=0.1)
+        (envelope,) = world.send("c@y.test", seconds=0.1)
+        self.assertEqual(world.ears.held[-1], ([envelope], "limit: back-off of 192.0.2.1"))
+        world.run(1.5)
         world.send("c@y.test", seconds=0.1)
         self.assertEqual(len(world.sink.conversations), 2)
         world.sink.connections[1].lose(ConnectionLost())
-        world.run(0.1)
+        world.run(1.5)
         (envelope,) = world.send("d@y.test", seconds=1)
         self.assertEqual(world.told(envelope), "", "five seconds between connections now")
         world.run(6)
@@ -288,7 +297,7 @@ class FailureTests(SynchronousTestCase):
         world = Relay()
         world.send("b@y.test", seconds=15)
         kinds = [type(event) for event in world.ears.events]
-        self.assertEqual(kinds, [ConnectionOpened, ConnectionClosed])
+        self.assertEqual(kinds, [ConnectionOpened, ConnectionGreeted, ConnectionIdentified, ConnectionClosed])
 
 
 class ContentTests(SynchronousTestCase):

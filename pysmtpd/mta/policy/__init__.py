@@ -66,14 +66,18 @@ class NoPolicies:
 
 @implementer(IPolicies)
 class Foreseen(NoPolicies):
-    """What an attempt would meet, as far as it is known: nobody is asked, and nothing is fetched, remembered or told."""
+    """What an attempt would meet, as far as it is known: nothing is remembered or told."""
 
-    def __init__(self, policies: IPolicies) -> None:
+    def __init__(self, policies: IPolicies, mayFetch: bool = False) -> None:
+        """
+        @param mayFetch: domains may be asked for their policies.
+        """
         self._policies = policies
+        self._mayFetch = mayFetch
 
     def policy(self, domain: str) -> Deferred[StsPolicy | None]:
         """See L{IPolicies.policy}."""
-        return succeed(self._policies.known(domain))
+        return self._policies.policy(domain) if self._mayFetch else succeed(self._policies.known(domain))
 
     def remembers(self, domain: str, host: str) -> bool:
         """See L{IPolicies.remembers}."""

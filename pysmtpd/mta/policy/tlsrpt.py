@@ -23,6 +23,9 @@ MOST_POLICIES = 10
 MOST_DETAILS = 100
 """Kinds of failure under one policy that are told apart; all others count in its sum alone."""
 
+MOST_IN_ALL = 20_000
+"""Kinds of failure that are told apart in all."""
+
 MOST_URIS = 5
 MAX_TEXT = 300
 
@@ -158,6 +161,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.days: dict[int, dict[str, dict[Policy, Counts]]] = {}
+        self._toldApart = 0
 
     def count(self, now: float, domain: str, policy: Policy, detail: Detail, times: int = 1) -> bool:
         """
@@ -178,14 +182,17 @@ class Tally:
             counts.succeeded += times
             return True
         counts.failed += times
-        if detail in counts.details or len(counts.details) < MOST_DETAILS:
-            counts.details[detail] = counts.details.get(detail, 0) + times
+        if detail in counts.details:
+            counts.details[detail] += times
+        elif len(counts.details) < MOST_DETAILS and self._toldApart < MOST_IN_ALL:
+            counts.details[detail] = times
+            self._toldApart += 1
         return True
 
     def drop(self, day: int, domain: str) -> None:
         """It was reported, or nobody wants to know."""
         domains = self.days.get(day, {})
-        domains.pop(domain, None)
+        self._toldApart -= sum(len(counts.details) for counts in domains.pop(domain, {}).values())
         if not domains:
             self.days.pop(day, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest import mock
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -57,10 +57,11 @@ class MemoryTests(SynchronousTestCase):
                 known.saw("example.org", f"mx{number}", 1.0 + number)
             self.assertEqual(["mx2", "mx3", "mx4"], list(known.hosts("example.org", 9.0)))
 
-    @given(st.lists(st.tuples(NAMES, NAMES, st.floats(0, 1e9)), max_size=20))
-    def test_aFileKeepsIt(self, sessions: list[tuple[str, str, float]]) -> None:
+    @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 10**9)), max_size=20))
+    def test_aFileKeepsIt(self, sessions: list[tuple[str, str, int]]) -> None:
         known, other = TlsMemory(), TlsMemory()
-        now = max([when for *_, when in sessions], default=0.0)
+        now = max([when for *_, when in sessions], default=0)
         for domain, host, when in sessions:
             known.saw(domain, host, when)
         other.load(known.dump(now))

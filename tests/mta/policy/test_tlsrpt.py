@@ -130,6 +130,16 @@ class TallyTests(SynchronousTestCase):
         counts = domains["d1.test"][NO_POLICY]
         self.assertEqual((9, 2), (counts.failed, len(counts.details)))
 
+    def test_boundedInAll(self) -> None:
+        tally = Tally()
+        with mock.patch.object(tlsrpt, "MOST_IN_ALL", 3):
+            for number in range(9):
+                tally.count(0.0, f"d{number}.test", NO_POLICY, Detail("validation-failure"))
+            self.assertEqual(3, sum(len(counts[NO_POLICY].details) for counts in tally.days[0].values()))
+            tally.drop(0, "d0.test")
+            tally.count(0.0, "new.test", NO_POLICY, Detail("validation-failure"))
+            self.assertEqual(1, len(tally.days[0]["new.test"][NO_POLICY].details))
+
     def test_aFileKeepsIt(self) -> None:
         tally, other = Tally(), Tally()
         with mock.patch.object(tlsrpt, "MOST_DETAILS", 2):
