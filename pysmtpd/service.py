@@ -186,6 +186,7 @@ class Daemon(Service):
             tls,
             grace=settings.grace,
             policies=self.policies,
+            steps=self.report.steps,
             shaper=self.shaper,
         )
         self.hosts: IDeliveryHosts = (

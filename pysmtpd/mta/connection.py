@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -21,14 +21,19 @@ from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import (
+    CommandAnswered,
+    ConnectionAuthenticated,
     ConnectionClosed,
     ConnectionFailed,
+    ConnectionGreeted,
+    ConnectionIdentified,
     ConnectionOpened,
     ConnectionTls,
     CredentialsRefused,
+    Event,
 )
 from pysmtpd.model.facts import TlsFacts
-from pysmtpd.model.ids import SessionId
+from pysmtpd.model.ids import MessageId, SessionId
 from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
@@ -139,6 +144,8 @@ class Connection(Protocol):
         self.charges: Sequence[Charge] = ()
         self.deadline = _NEVER
         self._until = _NEVER
+        self._began = 0.0
+        self._isGreeted = False
         self._plain = plain
         self._clock = pool.board.clock
         self._verify = target.policy.level is Level.VERIFIED
@@ -241,6 +248,11 @@ class Connection(Protocol):
             self._rest()
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since it took the task that it has, or had last."""
+        return self._clock.seconds() - self._began
+
+    @property
     def success(self) -> str:
         """What senders who ask for it have to be told of what is delivered here (RFC 3461 5.2.2); empty: the host tells them."""
         core = self._core
@@ -260,6 +272,11 @@ class Connection(Protocol):
             self._act(core.abort(Reply(451, text, "4.7.30" if lack is Missing.REQUIRETLS else "4.7.5")))
             return
         self.facts = facts
+        report, key = self.pool.board.report, self.target.key
+        report.happened(ConnectionIdentified(self.session, key.helo, str(core.extensions)))
+        if key.credential:
+            report.happened(ConnectionAuthenticated(self.session, key.credential, "ok"))
+        self.pool.board.connected()
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)
@@ -295,6 +312,7 @@ class Connection(Protocol):
         """Take a task; only when idle. It is decided, or given back, before the pool hears C{freed} or C{lost}."""
         self.task = task
         board = self.pool.board
+        self._began = self._clock.seconds()
         board.wakes(self)
         self.deadline = _NEVER
         for part in task.parts:
@@ -401,6 +419,8 @@ class Connection(Protocol):
 
     def _begin(self, mail: OutgoingMail, chunk: bytes) -> None:
         core = cast(ClientCore, self._core)
+        steps = self.pool.board.steps()
+        core.trace = None if steps is None or self.task is None else self._tracer(steps, self.task.message.id)
         length = TRANSACTION_TIME + RECIPIENT_TIME * len(self._envelopes) + mail.size / TRANSACTION_RATE
         self._until = self._clock.seconds() + length
         self._remaining = mail.size - len(chunk)
@@ -414,6 +434,9 @@ class Connection(Protocol):
         self._rest()
         if events:
             self._act(events)
+
+    def _tracer(self, steps: Callable[[Event], None], message: MessageId) -> Callable[[str, str, Reply], None]:
+        return lambda step, command, reply: steps(CommandAnswered(self.session, message, step, command, str(reply)))
 
     def _unreadable(self, failure: Failure) -> None:
         """The message cannot be read. What the peer has of it must not become a message."""
@@ -479,6 +502,9 @@ class Connection(Protocol):
         assert core is not None
         heard = core.heard
         events = core.receive(data)
+        if core.heard and not self._isGreeted:
+            self._isGreeted = True
+            self.pool.board.report.happened(ConnectionGreeted(self.session, core.greeting))
         if events:
             self._act(events)
         self._flush()
