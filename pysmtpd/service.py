@@ -220,7 +220,7 @@ class Daemon(Service):
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
         self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
-        tls = ClientContexts(settings.authorities, self.certificates)
+        tls = ClientContexts(settings.authorities, self.certificates, platform.clock.seconds)
         sts = StsPolicies(
             platform,
             self.resolver,

@@ -213,7 +213,9 @@ class Connection(Protocol):
         policy = self.target.policy
         # RFC 7672 8.1: a host that has TLSA records is asked for the certificate of the name under which they are.
         name = policy.tlsaNames[0] if policy.tlsa and not self._verify else policy.name
-        self._handshake = self.pool.board.tls.handshake(name, self._verify, kind=self.target.key.tls)
+        self._handshake = self.pool.board.tls.handshake(
+            name, self._verify, kind=self.target.key.tls, place=(self.target.key, bool(policy.tlsa))
+        )
         cast(Any, self.transport).startTLS(self._handshake)
 
     def handshakeCompleted(self) -> None:
@@ -315,6 +317,11 @@ class Connection(Protocol):
             Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
         )
 
+    @property
+    def offersTicket(self) -> bool:
+        """Has it tried to resume a session of TLS?"""
+        return self._handshake is not None and self._handshake.offersTicket
+
     def missed(self, tasks: Iterable[Task], reply: Reply) -> None:
         """It has not come up, for want of TLS as it was asked for by these."""
         for task in islice(tasks, MOST_TOLD):
@@ -396,6 +403,9 @@ class Connection(Protocol):
         """Idle and no longer wanted."""
         core = self._core
         if core is not None and core.stage is Stage.IDLE:
+            if self._tls is not None and self._handshake is not None:
+                # By now the host has sent its tickets.
+                self._handshake.keep(cast(Any, self.transport).getHandle())
             core.quit()
             self._flush()
             self._rest()
