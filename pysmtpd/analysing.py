@@ -1,13 +1,23 @@
-"""What is to be said of a configuration's rules as a whole; all of it is values, so a lane may do it."""
+"""What is to be said of a configuration's rules as a whole."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pysmtpd.generations import Generations
+from pysmtpd.interfaces import IForwardReader, IPlatform, asDeferred
 from pysmtpd.model.config import Config
+from pysmtpd.model.events import ConfigurationWarned
 from pysmtpd.model.question import Answer, Service, TempFail
-from pysmtpd.ruleset.analysis import Relaying, Tables, relaying, shadowed
+from pysmtpd.report.bus import Bus
+from pysmtpd.router.router import Router
+from pysmtpd.ruleset import decide
+from pysmtpd.ruleset.analysis import Relaying, Tables, postmasters, relaying, shadowed
 from pysmtpd.table.content import Content
+from pysmtpd.tls.generations import CertificateGenerations
+
+# The lane.
+LANE = "reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,10 @@ class Analysis:
 
 
 def analyse(config: Config) -> Analysis:
-    """Rules that can never match, and whether strangers can relay. Of tables only those in the file itself are looked into."""
+    """Rules that can never match, and whether strangers can relay. Of tables only those in the file itself are looked into.
+
+    All of it is values, so a lane may do it.
+    """
     contents = {name: Content(spec.entries) for name, spec in config.tables.items() if spec.backend.name == "static"}
 
     def match(table: str, service: Service, key: str) -> bool | None:
@@ -39,3 +52,46 @@ def analyse(config: Config) -> Analysis:
         place = f"{verdict.where}: " if verdict.where is not None else ""
         warnings.append(f"{place}open relay: anybody can relay to foreign domains: {verdict.reason}")
     return Analysis(verdict, tuple(warnings))
+
+
+class Analyst:
+    """Looks at each generation, and tells the log what an operator should know.
+
+    @ivar found: of the newest generation; None: it is being looked at for the first time.
+    """
+
+    def __init__(
+        self,
+        platform: IPlatform,
+        generations: Generations,
+        forwards: IForwardReader,
+        certificates: CertificateGenerations,
+        report: Bus,
+    ) -> None:
+        self._platform = platform
+        self._generations = generations
+        self._forwards = forwards
+        self._certificates = certificates
+        self._report = report
+        self.found: Analysis | None = None
+
+    async def look(self, config: Config) -> None:
+        """At a generation that is in use. Of an older one than the newest nothing is kept."""
+        analysis = await self._platform.workers.run(LANE, analyse, config)
+        # This one tells nobody what it finds.
+        router = Router(self._platform, decide, self._generations.tables, forwards=self._forwards)
+        lost: list[str] = []
+        for path, transaction, where in postmasters(config):
+            decision = await asDeferred(router.expand(config, path, transaction))
+            if decision.refusal is not None and decision.refusal.isPermanent:
+                lost.append(f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}")
+        if config is self._generations.newest.config:
+            self.found = replace(analysis, warnings=(*analysis.warnings, *lost))
+
+    def warn(self) -> tuple[str, ...]:
+        """Tell the log what an operator should know of the configuration in use."""
+        found = self.found.warnings if self.found is not None else ()
+        warnings = (*self._generations.newest.config.warnings, *found, *self._certificates.check())
+        for warning in warnings:
+            self._report.happened(ConfigurationWarned(warning))
+        return warnings

@@ -7,29 +7,29 @@ import os
 import pwd
 import stat
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
+
+from twisted.python.usage import UsageError
 
 from pysmtpd.backends import NoSuchBackend, findBackend
 from pysmtpd.config.inspect import Machine, inspect
 from pysmtpd.config.load import Reading
 from pysmtpd.config.problem import Finding, Problem
 from pysmtpd.config.unbuilt import unbuilt
-from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
+from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
-
-# Exit codes, of sysexits.h. Where a file is wrong and the machine, too, the file's counts.
-EX_OK = 0
-EX_OSFILE = 72
-EX_CONFIG = 78
-
-PkiFaults = Callable[[Mapping[str, PkiSpec]], Mapping[str, Sequence[str]]]
+from pysmtpd.privilege import password
+from pysmtpd.reading import readOctets
+from pysmtpd.tls.certificates import Certificates
 
 
-def machine(config: Config, pkiFaults: PkiFaults) -> Machine:
+def machine(config: Config) -> Machine:
     """This machine, as far as a configuration is concerned with it."""
-    return Machine(_knows(pwd.getpwnam), _knows(grp.getgrnam), _fileMode, lambda: pkiFaults(config.pki))
+    return Machine(_knows(pwd.getpwnam), _knows(grp.getgrnam), _fileMode, lambda: _pkiFaults(config.pki))
 
 
 def _knows(look: Callable[[str], object]) -> Callable[[str], bool]:
@@ -51,10 +51,20 @@ def _fileMode(path: str) -> int:
         file.close()
 
 
-def examine(reading: Reading, pkiFaults: PkiFaults) -> None:
+def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
+    """Why certificates and keys cannot be used, by the names of their pkis."""
+    return {
+        name: [
+            fault.removeprefix(f"{spec.where}: ") for fault in Certificates({name: spec}, readOctets, time.time).faults
+        ]
+        for name, spec in pki.items()
+    }
+
+
+def examine(reading: Reading) -> None:
     """Add what the machine lacks, and tables that nothing here can serve."""
     config = reading.config()
-    inspect(config, reading.problems.files, machine(config, pkiFaults), reading.problems)
+    inspect(config, reading.problems.files, machine(config), reading.problems)
     for spec in config.tables.values():
         if spec.where is not NOWHERE:
             try:
@@ -64,7 +74,7 @@ def examine(reading: Reading, pkiFaults: PkiFaults) -> None:
 
 
 def exitCode(problems: Sequence[Problem]) -> int:
-    """What C{pysmtpd -n} ends with."""
+    """What C{pysmtpd -n} ends with. Where a file is wrong and the machine, too, the file's counts."""
     if not problems:
         return EX_OK
     onlyMachine = all(problem.finding is Finding.ENVIRONMENT for problem in problems)
@@ -83,7 +93,7 @@ def tell(problems: Sequence[Problem], warnings: Sequence[str] = ()) -> NoReturn:
 
 def notes(config: Config) -> list[str]:
     """What is read and checked, but cannot be run yet: a line for each word."""
-    return [f'{where}: "{word}" is not built yet: the daemon does not start with it' for word, where in unbuilt(config)]
+    return [f'{where}: "{word}" is not built yet: the daemon does not run with it' for word, where in unbuilt(config)]
 
 
 def checkSyntax(reading: Reading) -> NoReturn:
@@ -92,3 +102,29 @@ def checkSyntax(reading: Reading) -> NoReturn:
     if problems:
         tell(problems)
     sys.exit(EX_OK)
+
+
+def asksSystem(config: Config) -> bool:
+    """Does a listener check passwords of the system's users?"""
+    return any(_asksSystem(spec) for spec in config.listeners)
+
+
+def _asksSystem(spec: ListenerSpec) -> bool:
+    return spec.auth is not AuthMode.NONE and spec.authTable is None
+
+
+def checkSystem(config: Config) -> None:
+    """
+    @raise UsageError: a listener wants to check passwords of the system's users, and we cannot.
+    """
+    for spec in config.listeners:
+        if not _asksSystem(spec):
+            continue
+        if os.geteuid() != 0:
+            raise UsageError(
+                f"{spec.where}: auth without a table asks the system for its users' passwords, which needs root: "
+                "start the daemon as root, or name a table"
+            )
+        missing = password.missing()
+        if missing:
+            raise UsageError(f"{spec.where}: auth without a table asks the system for its users' passwords: {missing}")

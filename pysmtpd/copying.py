@@ -12,14 +12,13 @@ from twisted.internet.task import react
 from twisted.python.usage import Options, UsageError
 
 from pysmtpd.backends import NoSuchBackend, makeBackend
+from pysmtpd.exitcodes import EX_OK, EX_USAGE
 from pysmtpd.interfaces import Durability, IPlatform, IQueueBackend, QueueError, SpoolError
 from pysmtpd.model.config import BackendSpec, QueueLimits
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.queue.copy import copy
 
-EX_OK = 0
 EX_INCOMPLETE = 1
-EX_USAGE = 2
 
 
 class CopyOptions(Options):

@@ -8,10 +8,15 @@ from twisted.internet.error import CannotListenError
 
 from pysmtpd.interfaces import SpoolBusy, SpoolError, TableError
 
+EX_OK = 0
+
 EX_FAILED = 1
 """A fault of ours."""
 
 EX_USAGE = 2
+
+EX_OSFILE = 72
+"""Of C{-n}: the configuration is right, but this machine lacks something that it names."""
 
 EX_SPOOL = 73
 """The spool cannot be used: not made, not read, damaged, of a newer release. (sysexits: CANTCREAT)"""

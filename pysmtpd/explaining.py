@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,44 +18,40 @@ from pysmtpd.control.amp import BadArgument
 from pysmtpd.control.decisions import supposedOf
 from pysmtpd.control.explained import explanationValues
 from pysmtpd.control.tree import Tree
+from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_USAGE
 from pysmtpd.interfaces import IPlatform, TableError
-from pysmtpd.model.config import Config
+from pysmtpd.options import DEFAULT_CONFIGURATION
 from pysmtpd.platform.real import RealPlatform
-from pysmtpd.service import Settings, build
+from pysmtpd.reading import loadConfig
+from pysmtpd.service import build
+from pysmtpd.settings import Settings
 
-EX_OK = 0
 EX_REFUSED = 1
-EX_USAGE = 2
-EX_CONFIG = 78
-
-Load = Callable[[str, IPlatform, Mapping[str, str]], Config]
 
 
-def parser(file: str) -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         prog="pysmtpd explain",
         description="What a configuration decides about mail, and why. No daemon is asked: tables are read, users are looked up, "
         "DNS is not asked. Exit codes: 0 every recipient is accepted; 1 one is refused; 2 wrong usage; 78 the configuration is wrong.",
     )
-    made.add_argument("-f", dest="file", default=file, help="the configuration file (default: %(default)s)")
+    made.add_argument(
+        "-f", dest="file", default=DEFAULT_CONFIGURATION, help="the configuration file (default: %(default)s)"
+    )
     made.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE", help="define a macro")
     made.add_argument("--json", action="store_true", help="print JSON")
     supposition.add(made)
     return made
 
 
-def main(arguments: Sequence[str], file: str, load: Load) -> None:
-    """Explain, and end the process.
-
-    @param file: the configuration file where none is named.
-    @param load: reads a configuration; raises L{ConfigErrors}.
-    """
-    options = parser(file).parse_args(arguments)
+def main(arguments: Sequence[str]) -> None:
+    """Explain, and end the process."""
+    options = parser().parse_args(arguments)
     codes: list[int] = []
 
     def run(reactor: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(_run(RealPlatform(reactor), options, load, codes))
+        return Deferred.fromCoroutine(_run(RealPlatform(reactor), options, codes))
 
     try:
         react(run, ())
@@ -63,10 +59,10 @@ def main(arguments: Sequence[str], file: str, load: Load) -> None:
         sys.exit(codes[0] if codes else ended.code)
 
 
-async def _run(platform: IPlatform, options: argparse.Namespace, load: Load, codes: list[int]) -> None:
+async def _run(platform: IPlatform, options: argparse.Namespace, codes: list[int]) -> None:
     defines = dict(definition.partition("=")[::2] for definition in options.defines)
     try:
-        config = load(options.file, platform, defines)
+        config = loadConfig(options.file, platform, defines)
         # Nothing of it is started, so nothing is opened.
         daemon = build(platform, config, Settings(spool="/"))
         supposed = supposedOf(supposition.values(options))

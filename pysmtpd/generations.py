@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from pysmtpd.interfaces import ITable
+from pysmtpd.backends import makeBackend
+from pysmtpd.interfaces import IPlatform, ITable
 from pysmtpd.model.config import NOWHERE, Config, ListenerSpec, TableSpec
 from pysmtpd.model.decision import Where
+from pysmtpd.table.uses import servicesOf
 
 MOST = 4
 """Generations that are alive at one time; for more, the sessions of the oldest one have to end."""
@@ -86,7 +88,32 @@ class Generations:
             self._retired.pop(key, None)
 
 
-def isSameTable(one: TableSpec, other: TableSpec) -> bool:
+def makeTables(platform: IPlatform, config: Config, before: Generation | None = None) -> dict[str, ITable]:
+    """Those that a generation has. New ones have not been read yet.
+
+    @param before: a table that says the same there is the same.
+    @raise NoSuchBackend: of one of them.
+    """
+    services = servicesOf(config)
+    if before is None:
+        same: dict[str, ITable] = {}
+    else:
+        asked = servicesOf(before.config)
+        same = {
+            name: before.tables[name]
+            for name, spec in config.tables.items()
+            if name in before.tables
+            and _isSameTable(before.config.tables[name], spec)
+            and asked.get(name) == services.get(name)
+        }
+    return {
+        name: same.get(name)
+        or makeBackend("table", spec.backend, platform, {"spec": spec, "services": services.get(name, ())})
+        for name, spec in config.tables.items()
+    }
+
+
+def _isSameTable(one: TableSpec, other: TableSpec) -> bool:
     """Do two tables say the same, wherever they stand?"""
     return _unplaced(one) == _unplaced(other)
 

@@ -12,14 +12,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from pysmtpd.exitcodes import EX_FAILED
 from pysmtpd.interfaces import IDisk
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.ruleset.nodes import BadNode, ErrorNode, parseNodes
 from pysmtpd.table.dbfile import MapWriter
 from pysmtpd.table.syntax import Entry, Reader
-
-EX_OK = 0
-EX_FAILED = 1
 
 ALIASES = ("/etc/pysmtpd/aliases", "/etc/mail/aliases", "/etc/aliases")
 """Where C{newaliases} looks."""

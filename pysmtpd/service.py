@@ -1,34 +1,29 @@
-"""The composition root: builds the rooms, wires them, orders start and stop. The only file that knows several rooms."""
+"""The composition root: builds the rooms, wires them, orders start and stop. The only file that knows all rooms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pysmtpd import __version__
-from pysmtpd.analysing import Analysis, analyse
-from pysmtpd.backends import NoSuchBackend, makeBackend
+from pysmtpd.analysing import Analyst
+from pysmtpd.backends import makeBackend
 from pysmtpd.bounce.service import Bouncer
-from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.control.commands import Control
 from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
-from pysmtpd.generations import Generation, Generations, changes, isSameTable, unchangeable
+from pysmtpd.generations import Generations, makeTables
 from pysmtpd.interfaces import (
     IAgent,
-    IContentCodec,
     IDeliveryHosts,
-    IFilter,
-    IHelper,
     IOperator,
     IPlatform,
     IQueueBackend,
@@ -41,59 +36,49 @@ from pysmtpd.interfaces import (
     SpoolError,
     TableError,
     TableUpdate,
-    asDeferred,
 )
-from pysmtpd.listen.listeners import CannotAdopt, Listeners
+from pysmtpd.listen.listeners import Listeners
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
-from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
-from pysmtpd.model.decision import Decision, Where
-from pysmtpd.model.envelope import Agent, Destination, Envelope, Message, Route, routeOf
+from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.events import (
-    ConfigurationWarned,
     DaemonStarted,
     DaemonStopped,
-    Event,
-    Reloaded,
-    ReloadFailed,
 )
 from pysmtpd.model.explanation import Explanation, Supposed
-from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
-from pysmtpd.model.question import Answer, Ask
 from pysmtpd.model.rematched import Rematched
-from pysmtpd.model.schedule import CHANGED, VANISHED, Kind
+from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
 from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.policies import Policies
 from pysmtpd.mta.policy.reports import TlsReports
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.queue.front import QueueFront
+from pysmtpd.reloading import Reloader
+from pysmtpd.rematching import Rematcher
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
 from pysmtpd.router.forwards import HelperForwards, LaneForwards
 from pysmtpd.router.router import Router
-from pysmtpd.ruleset import decide, rematch
-from pysmtpd.ruleset.analysis import postmasters
+from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.gate import ActionGate
+from pysmtpd.settings import PARTS, Settings
 from pysmtpd.table.keeper import Keeper
-from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 from pysmtpd.tls.generations import CertificateGenerations
 from pysmtpd.tls.renewal import Renewal
 
-PARTS = ("mta", "mda", "smtp")
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
 
-# Seconds that running transactions and deliveries have to end.
-GRACE = 10.0
-# Seconds beyond it after which the rest of the end goes on without a part that does not end.
+# Seconds beyond the grace after which the rest of the end goes on without a part that does not end.
 PATIENCE = 10.0
 
 # Why a daemon may not start though it is in order.
@@ -101,61 +86,6 @@ _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
 CONTROL_SOCKET = "control.sock"
 LOCAL_SOCKET = "smtp.sock"
-
-
-RELOAD_LANE = "reload"
-
-# More than any hold queue holds.
-_ALL = 1 << 30
-# Ports from here on are for everybody.
-_UNPRIVILEGED = 1024
-
-
-def _placed(where: Where, text: str) -> str:
-    return f"{where.file}:{where.line}:{where.column}: {text}" if where.line else text
-
-
-def _noFiles(path: str) -> bytes:
-    raise FileNotFoundError(f"{path} is not there")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is not in the configuration file.
-
-    @ivar spool: absolute path of the directory that holds the queue and the control socket.
-    @ivar paused: parts that start paused: mta, mda, smtp.
-    @ivar maxSessions: what the descriptors allow; the configuration may say less.
-    @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
-    @ivar observers: who hears of every event, before anything happens.
-    @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
-    @ivar opened: called once every port is open.
-    @ivar setVerbose: makes the logs verbose or brief.
-    @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
-    @ivar hosts: text of the system's hosts file.
-    @ivar filter: asked at each phase of every session.
-    @ivar codec: how queued content is stored.
-    @ivar load: reads the configuration again, for a reload; raises L{ConfigErrors}. It runs in a lane. None: it cannot be reloaded.
-    @ivar authorities: certificates in PEM form that vouch for other hosts; empty: the system's.
-    @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
-    """
-
-    spool: str
-    paused: tuple[str, ...] = ()
-    maxSessions: int = 1000
-    descriptors: int = 0
-    grace: float = GRACE
-    observers: tuple[Callable[[float, Event], None], ...] = ()
-    ended: Callable[[str], None] = lambda why: None
-    opened: Callable[[], None] = lambda: None
-    setVerbose: Callable[[bool], None] = lambda verbose: None
-    readFile: Callable[[str], bytes] = _noFiles
-    hosts: str = ""
-    filter: IFilter | None = None
-    codec: IContentCodec | None = None
-    helper: IHelper | None = None
-    load: Callable[[], Config] | None = None
-    authorities: bytes = b""
 
 
 def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
@@ -193,13 +123,11 @@ class Daemon(Service):
 
         self.generations = Generations(
             config,
-            self._makeTables(config),
+            makeTables(platform, config),
             platform.wallTime,
             lambda config: self.listeners.sessionsOf(config),
             lambda config: self.listeners.retire(config),
         )
-        self._reloading = DeferredLock()
-        self._analysis: Analysis | None = None
         self.keeper = Keeper(platform)
         self.keeper.take(config.tables, self.tables)
         self.scheduler: IScheduler = makeBackend(
@@ -219,7 +147,15 @@ class Daemon(Service):
 
         self.bouncer = Bouncer(platform, self.queue, self.queue, self.router, self._config, self.report)
         agents: dict[Kind, IAgent] = {}
-        self.dispatcher = Dispatcher(platform, self.scheduler, self.queue, agents, self.bouncer, self.report)
+        self.dispatcher = Dispatcher(
+            platform,
+            self.scheduler,
+            self.queue,
+            agents,
+            self.bouncer,
+            self.report,
+            warnAfter=lambda: self.config.bounceWarn,
+        )
         tls = ClientContexts(settings.authorities, self.certificates, platform.clock.seconds)
         sts = StsPolicies(
             platform,
@@ -237,6 +173,7 @@ class Daemon(Service):
             self.report,
         )
         self.policies = Policies(platform, sts, reports, self.report, settings.spool)
+        self.shaper = Shaper(platform, self._config, self.dispatcher, f"{settings.spool}/mta-limits.json")
         self.mta = MtaAgent(
             platform,
             self.resolver,
@@ -249,6 +186,7 @@ class Daemon(Service):
             tls,
             grace=settings.grace,
             policies=self.policies,
+            shaper=self.shaper,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -276,6 +214,23 @@ class Daemon(Service):
             self.generations.tables,
             f"{settings.spool}/{LOCAL_SOCKET}",
         )
+        self.analyst = Analyst(platform, self.generations, forwards, self.certificates, self.report)
+        self.rematcher = Rematcher(platform, self.generations.tables, forwards, self.dispatcher)
+        self.reloader = Reloader(
+            platform,
+            settings.load,
+            lambda: self._ready and self._stopping is None,
+            settings.helper is not None,
+            self._makeCertificates,
+            self.generations,
+            self.analyst,
+            self.keeper,
+            self.certificates,
+            self.queue,
+            self.listeners,
+            self.dispatcher,
+            self.report,
+        )
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
 
@@ -291,29 +246,6 @@ class Daemon(Service):
 
     def _config(self) -> Config:
         return self.generations.newest.config
-
-    def _makeTables(self, config: Config, before: Generation | None = None) -> dict[str, ITable]:
-        """
-        @param before: a table that says the same there is the same.
-        @raise NoSuchBackend: of one of them.
-        """
-        services = servicesOf(config)
-        if before is None:
-            same: dict[str, ITable] = {}
-        else:
-            asked = servicesOf(before.config)
-            same = {
-                name: before.tables[name]
-                for name, spec in config.tables.items()
-                if name in before.tables
-                and isSameTable(before.config.tables[name], spec)
-                and asked.get(name) == services.get(name)
-            }
-        return {
-            name: same.get(name)
-            or makeBackend("table", spec.backend, self._platform, {"spec": spec, "services": services.get(name, ())})
-            for name, spec in config.tables.items()
-        }
 
     def _makeCertificates(self, config: Config) -> Certificates:
         """Reads their files."""
@@ -354,11 +286,14 @@ class Daemon(Service):
         for part in self._settings.paused:
             self.pause(part)
         self.policies.start()
+        limits = self.shaper.load()
         self.listeners.start()
         self.renewal.start()
         self.controlServer.start()
         self._settings.opened()
         self._ready = True
+        # What is suspended must not leave meanwhile.
+        await limits
         self.dispatcher.start()
         # Nobody waits for it.
         Deferred.fromCoroutine(self._examine()).addErrback(
@@ -368,10 +303,9 @@ class Daemon(Service):
 
     async def _examine(self) -> None:
         config = self.config
-        analysis = await self._analyse(config)
+        await self.analyst.look(config)
         if config is self.config:
-            self._analysis = analysis
-            self._warn()
+            self.analyst.warn()
 
     def stopService(self) -> Deferred[None]:
         """No new sessions; running transactions finish or read 421; deliveries under way are recorded; then the queue closes."""
@@ -397,7 +331,7 @@ class Daemon(Service):
                 "the mta": self.mta.stop,
                 "the mda": self.mda.stop,
             },
-            {"delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
+            {"limits": self.shaper.stop, "delivery hosts": self.hosts.close, "control socket": self.controlServer.stop},
             {
                 "certificates": self.renewal.stop,
                 "TLS policies": lambda: Deferred.fromCoroutine(self.policies.stop()),
@@ -414,8 +348,8 @@ class Daemon(Service):
     # --- reload
 
     def reload(self) -> Deferred[ReloadDone]:
-        """See L{IOperator.reload}. Calls that come together are served one after the other."""
-        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+        """See L{IOperator.reload}."""
+        return self.reloader.run()
 
     def hangUp(self) -> None:
         """SIGHUP: reload, and tell the log how it went."""
@@ -428,93 +362,11 @@ class Daemon(Service):
 
         self.reload().addErrback(failed)
 
-    async def _reload(self) -> ReloadDone:
-        try:
-            generation, changed = await self._takeNew(self.generations.newest)
-        except ReloadRefused as refused:
-            self.report.happened(ReloadFailed(len(refused.messages), refused.messages[0].partition("\n")[0]))
-            raise
-        self.report.happened(Reloaded(generation.number, "; ".join(changed) or "nothing"))
-        for name in generation.config.actions:
-            # What waited for the action to come back.
-            for key in (VANISHED, CHANGED):
-                self.dispatcher.release(f"{key}{name}", _ALL)
-        return ReloadDone(generation.number, tuple(changed), self._warn())
-
-    async def _takeNew(self, before: Generation) -> tuple[Generation, list[str]]:
-        """All that may fail comes first, and changes nothing; then the step that nobody sees half done.
-
-        @raise ReloadRefused: it cannot be taken.
-        """
-        load = self._settings.load
-        if load is None or not self._ready or self._stopping is not None:
-            raise ReloadRefused(["the daemon cannot reload now: it is starting or stopping, or has no file to read"])
-        run = self._platform.workers.run
-        try:
-            config = await run(RELOAD_LANE, load)
-            fixed = unchangeable(before.config, config)
-            if fixed:
-                raise ReloadRefused([_placed(where, f"{what}; that needs a restart") for where, what in fixed])
-            tables = self._makeTables(config, before)
-        except ConfigErrors as error:
-            raise ReloadRefused([str(problem) for problem in error.problems]) from error
-        except NoSuchBackend as error:
-            raise ReloadRefused([str(error)]) from error
-        problems: list[str] = []
-        read: dict[str, TableUpdate] = {}
-        for name, table in tables.items():
-            if table is not before.tables.get(name):
-                try:
-                    read[name] = await table.update()
-                except TableError as error:
-                    problems.append(_placed(config.tables[name].where, str(error)))
-        certificates = await run(RELOAD_LANE, self._makeCertificates, config)
-        problems += certificates.faults or certificates.faultsOf(config)
-        if problems:
-            raise ReloadRefused(problems)
-        try:
-            await self.listeners.adopt(config)
-        except CannotAdopt as error:
-            raise ReloadRefused([self._cannotListen(error)]) from error
-        self.certificates.adopt(certificates)
-        self.queue.adopt(config.queue)
-        self.keeper.take(config.tables, tables, read)
-        generation = self.generations.add(config, tables)
-        self._analysis = await self._analyse(config)
-        return generation, changes(before.config, config)
-
-    async def _analyse(self, config: Config) -> Analysis:
-        """Of a generation that is in use."""
-        analysis = await self._platform.workers.run(RELOAD_LANE, analyse, config)
-        # This one tells nobody what it finds.
-        router = Router(self._platform, decide, self.generations.tables, forwards=self._forwards)
-        lost: list[str] = []
-        for path, transaction, where in postmasters(config):
-            decision = await asDeferred(router.expand(config, path, transaction))
-            if decision.refusal is not None and decision.refusal.isPermanent:
-                lost.append(f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}")
-        return replace(analysis, warnings=(*analysis.warnings, *lost))
-
-    def _cannotListen(self, error: CannotAdopt) -> str:
-        text = _placed(error.spec.where, str(error))
-        if self._settings.helper is not None and error.spec.port < _UNPRIVILEGED:
-            text += (
-                "; the root helper binds only what the daemon was started with: a new port below 1024 needs a restart"
-            )
-        return text
-
-    def _warn(self) -> tuple[str, ...]:
-        """Tell the log what an operator should know of the configuration in use."""
-        found = self._analysis.warnings if self._analysis is not None else ()
-        warnings = (*self.config.warnings, *found, *self.certificates.check())
-        for warning in warnings:
-            self.report.happened(ConfigurationWarned(warning))
-        return warnings
-
     # --- IOperator
 
     def status(self) -> Mapping[str, object]:
         """See L{IOperator.status}."""
+        found = self.analyst.found
         return {
             "version": __version__,
             "configuration": self.config.file,
@@ -525,8 +377,8 @@ class Daemon(Service):
             "listeners": list(self.listeners.names),
             "sessions": self.listeners.sessions,
             "paused": [part for part, isPaused in self._paused.items() if isPaused],
-            "relaying": str(self._analysis.relaying) if self._analysis is not None else "",
-            "trusted": list(self._analysis.relaying.trusted) if self._analysis is not None else [],
+            "relaying": str(found.relaying) if found is not None else "",
+            "trusted": list(found.relaying.trusted) if found is not None else [],
             "generations": [
                 {"number": each.number, "since": round(each.since, 1), "sessions": sessions}
                 for each, sessions in self.generations
@@ -562,48 +414,7 @@ class Daemon(Service):
 
     def rematch(self, message: Message, envelopes: Sequence[Envelope], dryRun: bool) -> Deferred[Sequence[Rematched]]:
         """See L{IOperator.rematch}."""
-        return Deferred.fromCoroutine(self._rematch(self.config, message, envelopes, dryRun))
-
-    async def _rematch(
-        self, config: Config, message: Message, envelopes: Sequence[Envelope], dryRun: bool
-    ) -> Sequence[Rematched]:
-        found: list[Rematched] = []
-        changes: dict[EnvelopeId, tuple[Route | None, str]] = {}
-        taken: dict[Route, None] = {}
-        for envelope in envelopes:
-            if envelope.state.failed:
-                continue
-            before = envelope.destination
-            after, hold = await self._matchAgain(config, before, message.transaction)
-            if not hold and after in taken:
-                # Several local deliveries of one address that is relayed now: one copy goes.
-                hold = f"{before.recipient} goes there already, as another envelope of this message"
-            taken[after] = None
-            if hold == envelope.state.hold and (hold or after._replace(rule="") == routeOf(before)._replace(rule="")):
-                continue
-            changes[envelope.id] = (after, hold)
-            action, rule = ("", "") if hold else (after.action, after.rule)
-            address = str(before.recipient)
-            found.append(Rematched(envelope.id, address, before.action, before.rule, action, rule, hold))
-        if changes and not dryRun:
-            busy = await self.dispatcher.reroute(message.id, changes)
-            found = [replace(one, isBusy=one.envelope in busy) for one in found]
-        return found
-
-    async def _matchAgain(
-        self, config: Config, destination: Destination, transaction: Transaction
-    ) -> tuple[Route, str]:
-        """Where it goes today, or why it is held. What cannot be told now changes nothing."""
-
-        def deciding(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:
-            return rematch(config, destination, transaction)
-
-        router = Router(self._platform, deciding, self.generations.tables, forwards=self._forwards)
-        decision = await asDeferred(router.expand(config, destination.recipient, transaction))
-        refusal = decision.refusal
-        if refusal is None:
-            return routeOf(decision.destinations[0]), ""
-        return routeOf(destination), "" if refusal.isTemporary else f"rematch: {decision.reason}"
+        return Deferred.fromCoroutine(self.rematcher.run(self.config, message, envelopes, dryRun))
 
     def explain(
         self, supposed: Supposed, asksDns: bool = True

@@ -79,7 +79,7 @@ class CheckTests(ProcessTestCase):
             check=False,
         )
         self.assertEqual(refused.returncode, 78, refused.stderr)
-        self.assertRegex(refused.stderr, r'pysmtpd: .*smtpd\.conf:3: "proc" is not built yet')
+        self.assertRegex(refused.stderr, r'pysmtpd: .*smtpd\.conf:3:1: "proc" is not built yet')
         self.assertFalse(self.spool.exists())
 
     def test_syntaxAlone(self) -> None:

@@ -1,4 +1,4 @@
-"""Reports of failed delivery: RFC 3464 in a multipart/report (RFC 6522), internationalised after RFC 6533. Pure.
+"""Reports of delivery, failed, late or done: RFC 3464 in a multipart/report (RFC 6522), internationalised after RFC 6533. Pure.
 
 Words of peers and senders never reach a field as they are: controls become spaces, so that nothing can end a field and begin another.
 """
@@ -31,10 +31,25 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 # RFC 3463: what may stand in Status.
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 
+# In the order in which they are told; the first one in a report gives it its name.
+_SUBJECTS = {
+    "failed": "Mail could not be delivered",
+    "delayed": "Mail is delayed",
+    "relayed": "Mail was relayed",
+    "delivered": "Mail was delivered",
+}
+_SENTENCES = {
+    "failed": "Your message could not be delivered to {who},\nand no further attempt will be made:",
+    "delayed": "Your message could not be delivered to {who} yet. You need not do anything:\nwe go on trying. What was in the way last:",
+    "relayed": "Your message was handed on for {who}, to a system that sends no\nnotice of delivery:",
+    "delivered": "Your message was delivered to {who}:",
+}
+_CLASSES = {"failed": "5", "delayed": "4", "relayed": "2", "delivered": "2"}
+
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """One recipient that was not reached. Times are wall-clock seconds.
+class Fate:
+    """What became of one recipient. Times are wall-clock seconds.
 
     @ivar recipient: the address that was tried last (Final-Recipient).
     @ivar address: the address that the sender used.
@@ -43,6 +58,8 @@ class Failure:
     @ivar words: the reply, one line.
     @ivar remote: who said it: C{"mx.example.org [192.0.2.1]"}; empty: we.
     @ivar attempted: when it was tried last; 0: never.
+    @ivar action: RFC 3464 2.3.3: failed, delayed, relayed or delivered.
+    @ivar retryUntil: of a delayed one: when it fails at the latest; 0: not told.
     @ivar attempts: how it was tried, oldest first, where that says more than the reply does.
     """
 
@@ -53,6 +70,8 @@ class Failure:
     orcpt: str = ""
     remote: str = ""
     attempted: float = 0.0
+    action: str = "failed"
+    retryUntil: float = 0.0
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -75,7 +94,7 @@ class Report:
     sender: Path
     now: float
     arrived: float
-    failures: tuple[Failure, ...]
+    fates: tuple[Fate, ...]
     messageId: str
     boundary: str
     original: bytes
@@ -108,7 +127,7 @@ def build(report: Report) -> bytes:
     parts = (
         (f"text/plain; charset={charset}", "Notification", notice),
         (statusType, "Delivery report", status),
-        (originalType, "Undelivered message" if report.isFull else "Header of the undelivered message", original),
+        (originalType, "Your message" if report.isFull else "Header of your message", original),
     )
     body = b""
     for contentType, description, content in parts:
@@ -118,12 +137,16 @@ def build(report: Report) -> bytes:
     return _encoded(_header(report, boundary), report.utf8) + _encoding(body).encode() + b"\r\n" + body
 
 
+def _actions(report: Report) -> list[str]:
+    return [action for action in _SUBJECTS if any(fate.action == action for fate in report.fates)]
+
+
 def _header(report: Report, boundary: str) -> list[str]:
     host = _plain(report.hostname)
     return [
         f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
         _fold(f"To: <{_plain(str(report.sender))}>"),
-        "Subject: Mail could not be delivered",
+        f"Subject: {_SUBJECTS[_actions(report)[0]]}",
         f"Date: {formatdate(report.now)}",
         f"Message-ID: <{_plain(report.messageId)}>",
         "Auto-Submitted: auto-replied",
@@ -136,22 +159,19 @@ def _header(report: Report, boundary: str) -> list[str]:
 
 def _notice(report: Report) -> list[str]:
     """The part for people."""
-    several = len(report.failures) > 1
-    lines = [
-        f"This is the mail system at {_plain(report.hostname)}.",
-        "",
-        f"Your message could not be delivered to {'these recipients' if several else 'this recipient'},",
-        "and no further attempt will be made:",
-        "",
-    ]
-    for failure in report.failures:
-        address, recipient = _plain(str(failure.address)), _plain(str(failure.recipient))
-        lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
-        said = f"{_plain(failure.remote)} said: " if failure.remote else ""
-        lines.extend(f"    {line}" for line in _wrap(said + _plain(failure.words)))
-        for attempt in failure.attempts:
-            lines.extend(f"      {line}" for line in _wrap(_tried(attempt)))
+    lines = [f"This is the mail system at {_plain(report.hostname)}.", ""]
+    for action in _actions(report):
+        fates = [fate for fate in report.fates if fate.action == action]
+        lines += _SENTENCES[action].format(who="these recipients" if len(fates) > 1 else "this recipient").split("\n")
         lines.append("")
+        for fate in fates:
+            address, recipient = _plain(str(fate.address)), _plain(str(fate.recipient))
+            lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
+            said = f"{_plain(fate.remote)} said: " if fate.remote else ""
+            lines.extend(f"    {line}" for line in _wrap(said + _plain(fate.words)))
+            if fate.retryUntil:
+                lines.append(f"    We try until {formatdate(fate.retryUntil)}.")
+            lines.append("")
     what = "message" if report.isFull else "message's header"
     lines.append(f"A report for programs and your {what} follow.")
     return lines
@@ -172,22 +192,26 @@ def _status(report: Report) -> list[str]:
     if report.envid:
         lines.append(_fold(f"Original-Envelope-Id: {_plain(report.envid)}"))
     lines.append(f"Arrival-Date: {formatdate(report.arrived)}")
-    for failure in report.failures:
+    for fate in report.fates:
         lines.append("")
-        kind, semicolon, address = failure.orcpt.partition(";")
+        kind, semicolon, address = fate.orcpt.partition(";")
         if semicolon and _TYPE.match(kind):
             lines.append(_fold(f"Original-Recipient: {_typed(kind, address, report.utf8)}"))
-        lines.append(_fold(f"Final-Recipient: {_typed('rfc822', str(failure.recipient), report.utf8)}"))
-        lines.append("Action: failed")
-        lines.append(f"Status: {failure.status if _STATUS.match(failure.status) else '5.0.0'}")
-        name = failure.remote.partition(" ")[0]
+        lines.append(_fold(f"Final-Recipient: {_typed('rfc822', str(fate.recipient), report.utf8)}"))
+        lines.append(f"Action: {fate.action}")
+        status = fate.status if _STATUS.match(fate.status) else ".0.0"
+        # The class follows from the action (RFC 3464 2.3.4).
+        lines.append(f"Status: {_CLASSES[fate.action]}{status[status.index('.') :]}")
+        name = fate.remote.partition(" ")[0]
         if name:
             lines.append(_fold(f"Remote-MTA: dns; {_plain(name)}"))
-        if failure.words:
+        if fate.words:
             # RFC 3464 2.3.6: what is not an SMTP reply of a peer has another type.
-            lines.append(_fold(f"Diagnostic-Code: {'smtp' if name else 'x-pysmtpd'}; {_plain(failure.words)}"))
-        if failure.attempted:
-            lines.append(f"Last-Attempt-Date: {formatdate(failure.attempted)}")
+            lines.append(_fold(f"Diagnostic-Code: {'smtp' if name else 'x-pysmtpd'}; {_plain(fate.words)}"))
+        if fate.attempted:
+            lines.append(f"Last-Attempt-Date: {formatdate(fate.attempted)}")
+        if fate.retryUntil:
+            lines.append(f"Will-Retry-Until: {formatdate(fate.retryUntil)}")
     return lines
 
 

@@ -1,14 +1,15 @@
-"""Telling senders that their mail was not delivered, by the one door."""
+"""Telling senders what became of their mail, by the one door."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pysmtpd.bounce.dsn import MAX_CONTENT, MAX_HEADER, Failure, Report, build
+from pysmtpd.bounce.dsn import MAX_CONTENT, MAX_HEADER, Fate, Report, build
 from pysmtpd.interfaces.delivery import IBounce
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IBody, IQueue, ISubmission, ISubmit, NoSuchItem, QueueError
@@ -19,11 +20,13 @@ from pysmtpd.model.address import NULL_PATH
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.envelope import Envelope, Message, Notify
-from pysmtpd.model.events import EnvelopeBounced
+from pysmtpd.model.events import EnvelopeBounced, EnvelopeReported
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
 
 _CHUNK = 65_536
+# Code and RFC 3463 status of a reply.
+_STATUS = re.compile(r"\d{3} (\d\.\d{1,3}\.\d{1,3}) ")
 _HEADER_END = b"\r\n\r\n"
 # Bounces come from no session.
 _NO_SESSION = SessionId(0)
@@ -31,7 +34,10 @@ _NO_SESSION = SessionId(0)
 
 @implementer(IBounce)
 class Bouncer:
-    """One report for all envelopes of a message that failed together. It takes their place in the queue in one atomic step."""
+    """One report for all envelopes of a message that ended together. It takes their place in the queue in one atomic step.
+
+    A warning about envelopes that are late takes nobody's place.
+    """
 
     _log = Logger()
 
@@ -57,6 +63,35 @@ class Bouncer:
     def bounce(self, message: Message, failed: Sequence[Envelope]) -> Deferred[None]:
         return Deferred.fromCoroutine(self._bounce(message, failed))
 
+    def warn(self, message: Message, late: Sequence[Envelope]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._warn(message, late))
+
+    async def _warn(self, message: Message, late: Sequence[Envelope]) -> None:
+        told = [envelope for envelope in late if mayWarn(message, envelope)]
+        if not told:
+            return
+        config = self._config()
+        transaction = _transaction(config, message)
+        decision = await self._resolve(config, message, transaction)
+        if decision.refusal is not None or not decision.destinations:
+            # Its bounce will find out, and say so.
+            return
+        content = await self._build(config, message, [_lateFate(each) for each in told], transaction.smtputf8)
+        reported = await self._enter(transaction, decision, content, ())
+        sender = str(message.transaction.sender)
+        for envelope in told:
+            self._reported(envelope, sender, "delayed", reported, envelope.state.lastReply)
+
+    async def _resolve(self, config: Config, message: Message, transaction: Transaction) -> Decision:
+        """
+        @raise QueueError: it cannot be told now where the sender's mail goes.
+        """
+        decision = await asDeferred(self._router.expand(config, message.transaction.sender, transaction))
+        refusal = decision.refusal
+        if refusal is not None and refusal.isTemporary:
+            raise QueueError(refusal, f"the sender cannot be resolved now: {decision.reason}")
+        return decision
+
     async def _bounce(self, message: Message, failed: Sequence[Envelope]) -> None:
         told = [envelope for envelope in failed if not _silence(message, envelope)]
         untold = [(envelope, why) for envelope in failed if (why := _silence(message, envelope))]
@@ -64,12 +99,11 @@ class Bouncer:
         if told:
             config = self._config()
             transaction = _transaction(config, message)
-            decision = await asDeferred(self._router.expand(config, message.transaction.sender, transaction))
+            decision = await self._resolve(config, message, transaction)
             refusal = decision.refusal
-            if refusal is not None and refusal.isTemporary:
-                raise QueueError(refusal, f"the sender cannot be resolved now: {decision.reason}")
             if refusal is None and decision.destinations:
-                content = await self._build(config, message, told, transaction.smtputf8)
+                fates = [_fate(envelope) for envelope in told]
+                content = await self._build(config, message, fates, transaction.smtputf8)
                 # What nobody is told goes in the same step, so that nothing is half done.
                 gone = [envelope.id for envelope in failed]
                 reported = await self._enter(transaction, decision, content, gone)
@@ -85,10 +119,12 @@ class Bouncer:
         for envelope, why in untold:
             self._happened(envelope, sender, MessageId(0), f"{envelope.state.failed} ({why})")
 
-    async def _build(self, config: Config, message: Message, failed: Sequence[Envelope], utf8: bool) -> bytes:
+    async def _build(self, config: Config, message: Message, fates: Sequence[Fate], utf8: bool) -> bytes:
         transaction = message.transaction
-        # RFC 8689 5: what was to be protected is not sent about as a whole.
-        isFull = transaction.ret == "FULL" and message.body.size <= MAX_CONTENT and not transaction.requireTls
+        # RFC 3461 4.3: RET is about failures only. RFC 8689 5: what was to be protected is not sent about as a whole.
+        hasFailed = any(fate.action == "failed" for fate in fates)
+        isWanted = hasFailed and transaction.ret == "FULL" and not transaction.requireTls
+        isFull = isWanted and message.body.size <= MAX_CONTENT
         original = await self._original(message, isFull)
         now = self._platform.wallTime()
         token = self._platform.secret(16).hex()
@@ -98,7 +134,7 @@ class Bouncer:
                 sender=message.transaction.sender,
                 now=now,
                 arrived=message.created,
-                failures=tuple(_failure(envelope) for envelope in failed),
+                fates=tuple(fates),
                 messageId=f"{token}@{config.serverName}",
                 boundary=f"report-{self._platform.secret(16).hex()}",
                 original=original,
@@ -150,19 +186,36 @@ class Bouncer:
         except Exception:
             await submission.rollback()
             raise
-        message = await submission.commit(b"", supersedes)
-        return message.id
+        committed = await submission.commit(b"", supersedes)
+        return committed.id
 
     def _happened(self, envelope: Envelope, sender: str, bounce: MessageId, stat: str) -> None:
+        if envelope.state.succeeded:
+            # Its delivery was its last word.
+            self._reported(envelope, sender, envelope.state.succeeded, bounce, stat)
+            return
         to = str(envelope.destination.recipient)
         self._report.happened(EnvelopeBounced(envelope.id, sender, to, bounce, stat))
 
+    def _reported(self, envelope: Envelope, sender: str, action: str, report: MessageId, stat: str) -> None:
+        to = str(envelope.destination.recipient)
+        self._report.happened(EnvelopeReported(envelope.id, sender, to, action, report, stat))
+
+
+def mayWarn(message: Message, envelope: Envelope) -> bool:
+    """May the sender be told that an envelope is late (RFC 3461 4.1)?"""
+    notify = envelope.destination.notify
+    wanted = not notify or bool(notify & Notify.DELAY)
+    return wanted and not (message.transaction.sender.isNull or message.isBounce)
+
 
 def _silence(message: Message, envelope: Envelope) -> str:
-    """Why nobody may be told of this failure; empty: the sender is to be told."""
+    """Why nobody may be told of this end; empty: the sender is to be told."""
     if message.transaction.sender.isNull or message.isBounce:
         return "no report, the sender is <>"
     notify = envelope.destination.notify
+    if envelope.state.succeeded:
+        return "" if notify & Notify.SUCCESS else "no report, by NOTIFY"
     if notify & Notify.NEVER or (notify and not notify & Notify.FAILURE):
         return "no report, by NOTIFY"
     return ""
@@ -185,12 +238,12 @@ def _transaction(config: Config, message: Message) -> Transaction:
     return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=utf8, requireTls=original.requireTls)
 
 
-def _failure(envelope: Envelope) -> Failure:
+def _fate(envelope: Envelope) -> Fate:
     state, destination = envelope.state, envelope.destination
     last = state.attempts[-1] if state.attempts else None
     # An expired envelope's failure is in our words, even if the attempt before was answered by a peer.
     remote = last.host if last is not None and last.reply == state.failed else ""
-    return Failure(
+    return Fate(
         recipient=destination.recipient,
         address=destination.original,
         status=state.failedStatus,
@@ -198,5 +251,23 @@ def _failure(envelope: Envelope) -> Failure:
         orcpt=destination.orcpt,
         remote=remote,
         attempted=state.lastTry,
+        action=state.succeeded or "failed",
         attempts=state.attempts if len(state.attempts) > 1 or (last is not None and last.times > 1) else (),
+    )
+
+
+def _lateFate(envelope: Envelope) -> Fate:
+    state, destination = envelope.state, envelope.destination
+    last = state.attempts[-1] if state.attempts else None
+    status = _STATUS.match(state.lastReply)
+    return Fate(
+        recipient=destination.recipient,
+        address=destination.original,
+        status=status[1] if status else "4.0.0",
+        words=state.lastReply,
+        orcpt=destination.orcpt,
+        remote=last.host if last is not None else "",
+        attempted=state.lastTry,
+        action="delayed",
+        retryUntil=envelope.expires,
     )

@@ -16,6 +16,7 @@ from pysmtpd.config.limits import withLimits
 from pysmtpd.config.listener import addListener, addSocket
 from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding
+from pysmtpd.config.rate import addProvider, addRate
 from pysmtpd.config.rule import addRule
 from pysmtpd.config.values import isAddress, isPkiName, parseDelay, parsePort, parseSize
 from pysmtpd.model.config import BackendSpec, CaSpec, PkiSpec, ResolverSpec, TableSpec
@@ -271,6 +272,10 @@ def _allowLocalMx(draft: Draft, directive: Directive) -> None:
     draft.allowLocalMx = True
 
 
+def _bounceSigned8bit(draft: Draft, directive: Directive) -> None:
+    draft.bounceSigned8bit = True
+
+
 def _ciphers(draft: Draft, directive: Directive) -> None:
     draft.ciphers = text(directive.tree)
 
@@ -309,8 +314,11 @@ _HANDLERS: dict[str, Callable[[Draft, Directive], None]] = {
     "mda_limit": _mdaLimit,
     "mda_wrapper": _wrapper,
     "mta_allow_local_mx": _allowLocalMx,
+    "mta_bounce_signed_8bit": _bounceSigned8bit,
     "mta_limit": _mtaLimit,
     "mta_max_deferred": _maxDeferred,
+    "mta_provider": addProvider,
+    "mta_rate": addRate,
     "pki": _pki,
     "proc": addProc,
     "queue_backend": _backend,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pysmtpd.config.draft import Draft
+from pysmtpd.config.problem import Finding, didYouMean
 from pysmtpd.model.config import NOWHERE
 from pysmtpd.model.decision import Where
+from pysmtpd.model.providers import PROVIDERS
 
 
 def check(draft: Draft, file: str) -> None:
@@ -19,6 +21,12 @@ def check(draft: Draft, file: str) -> None:
         draft.problems.add(Where(file, 1), 'there is no "match" rule: no mail could be accepted')
     if draft.places.get("srs") and not draft.srs.key:
         draft.problems.warn(draft.places["srs"], 'nothing is rewritten without a key: srs key "..."')
+    known = {*draft.mtaProviders, *(provider.name for provider in PROVIDERS)}
+    for rule in draft.mtaRates:
+        if rule.kind == "provider" and rule.name not in known:
+            draft.problems.add(
+                rule.where, f'there is no provider "{rule.name}"{didYouMean(rule.name, sorted(known))}', Finding.CHECK
+            )
     for kind, declared in _declared(draft):
         for name, where in declared.items():
             if where is not NOWHERE and not name.startswith("<") and (kind, name) not in draft.used:

@@ -24,6 +24,7 @@ from pysmtpd.model.config import (
     PkiSpec,
     ProcSpec,
     QueueLimits,
+    RateRule,
     ResolverSpec,
     Rule,
     SchedulerLimits,
@@ -78,6 +79,8 @@ class Draft:
         self.smtp = SmtpLimits()
         self.mta = MtaLimits()
         self.mtaDomains: dict[str, MtaLimits] = {}
+        self.mtaRates: list[RateRule] = []
+        self.mtaProviders: dict[str, tuple[str, ...]] = {}
         self.mda = MdaLimits()
         self.scheduler = SchedulerLimits()
         self.queue = QueueLimits()
@@ -91,6 +94,7 @@ class Draft:
         self.queueCompression = False
         self.queueEncryption = ""
         self.allowLocalMx = False
+        self.bounceSigned8bit = False
         self.subAddressDelimiter = "+"
         self._once: dict[str, Where] = {}
 

@@ -27,6 +27,7 @@ from pysmtpd.model.config import (
     Predicate,
     ProcSpec,
     QueueLimits,
+    RateRule,
     RelayHost,
     SchedulerLimits,
     SmtpLimits,
@@ -90,9 +91,15 @@ class _Printer:
         for domain, bounds in config.mtaDomains.items():
             yield from _limits(f"mta limit for domain {quoted(domain)}", bounds, MtaLimits())
         yield from _limits("mta limit", config.mta, None)
+        for name, patterns in config.mtaProviders.items():
+            yield f"mta provider {quoted(name)} {_braces(quoted(pattern) for pattern in patterns)}"
+        for rule in config.mtaRates:
+            yield _rate(rule)
         yield f"mta max-deferred {config.maxDeferred}"
         if config.allowLocalMx:
             yield "mta allow-local-mx"
+        if config.bounceSigned8bit:
+            yield "mta bounce-signed-8bit"
         yield from _limits("mda limit", config.mda, None)
         yield from _limits("scheduler limit", config.scheduler, None)
         yield f"queue ttl {_delay(config.queue.ttl)}"
@@ -348,6 +355,11 @@ def _delay(seconds: float) -> str:
     whole = round(seconds)
     size, unit = next((size, unit) for size, unit in _UNITS if whole % size == 0)
     return f"{whole // size}{unit}"
+
+
+def _rate(rule: RateRule) -> str:
+    key = [f"for {rule.kind} {quoted(rule.name)}"] if rule.kind else []
+    return _joined("mta rate", key, map(str, rule.rates) if rule.rates else ["unlimited"])
 
 
 def _limits(words: str, limits: Limits, default: Limits | None) -> Iterator[str]:

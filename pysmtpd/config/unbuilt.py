@@ -25,7 +25,6 @@ UNBUILT: Mapping[str, Finder] = {
     "queue compression": _said("queue compression"),
     "queue encryption": _said("queue encryption"),
     "admd": _said("admd"),
-    "bounce": _said("bounce"),
     "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
 }
 

@@ -86,6 +86,16 @@ def _selection(command: str, done: str) -> Action:
     return act
 
 
+def _destination(command: str, done: str) -> Action:
+    def act(client: Client, options: argparse.Namespace) -> int:
+        changed = client.call(command, destination=options.id)["changed"]
+        word = done if changed else f"was {'paused already' if done == 'paused' else 'not paused'}"
+        _print(options, {"changed": changed}, lambda _: f"{options.id} {word}")
+        return EX_OK
+
+    return act
+
+
 def _explain(client: Client, options: argparse.Namespace) -> int:
     explained = client.whole("Explain", supposed=supposition.values(options))
     _print(options, explained, lambda value: Tree(value, options.verbose).text())
@@ -229,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         leaf(show, name, help, _list(command, lambda row, text=text: text(row, time.time())))  # type: ignore[misc]
     leaf(show, "tls", "a domain's hosts: what their TLS has to show, and what is remembered of it", _showTls, "DOMAIN")
+    leaf(show, "limits", "limits: what is paused or slowed down, why, and how much waits", _list("Limits", render.line))
     leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
 
@@ -246,6 +257,10 @@ def _parser() -> argparse.ArgumentParser:
         for part, meaning in (("mda", "local delivery"), ("mta", "remote delivery"), ("smtp", "accepting connections")):
             leaf(parts, part, f"{verb} {meaning}", _simple(command, f"{part} {past}", part=part))
         leaf(parts, "envelope", f"{verb} envelopes", _selection(f"{command}Envelope", past), what)
+        destination = "SuspendDestination" if verb == "pause" else "ResumeDestination"
+        leaf(
+            parts, "destination", f"{verb} mail for a domain, host or provider", _destination(destination, past), "NAME"
+        )
     leaf(
         group("update", "read something again"),
         "table",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from pysmtpd.control.amp import BadArgument
+from twisted.internet.defer import Deferred
+
+from pysmtpd.control.amp import BadArgument, Unavailable
 from pysmtpd.control.page import sliceOf
 from pysmtpd.control.pieces import Pieces
 from pysmtpd.interfaces import IReport, IRoutes
@@ -46,6 +49,25 @@ class RouteCommands:
 
     async def relays(self, cursor: str) -> dict[str, Any]:
         return sliceOf(self._routes.showRelays(), cursor)
+
+    async def limits(self, cursor: str) -> dict[str, Any]:
+        return sliceOf(self._routes.showLimits(), cursor)
+
+    async def suspendDestination(self, destination: str) -> dict[str, Any]:
+        return await self._destination("pause destination", destination, self._routes.suspendDestination)
+
+    async def resumeDestination(self, destination: str) -> dict[str, Any]:
+        return await self._destination("resume destination", destination, self._routes.resumeDestination)
+
+    async def _destination(self, word: str, name: str, act: Callable[[str], Deferred[bool]]) -> dict[str, Any]:
+        try:
+            changed = await act(name)
+        except ValueError as error:
+            raise BadArgument(str(error)) from error
+        except OSError as error:
+            raise Unavailable(f"it would not outlast a restart: {error}") from error
+        self._report.happened(Commanded(command=word, detail=name))
+        return {"changed": changed}
 
     async def tls(self, domain: str) -> dict[str, Any]:
         return {"rows": self._routes.showTls(_name(domain))}

@@ -39,6 +39,7 @@ def relay(row: Row, now: float) -> str:
     ]
     if row["hosts"]:
         lines.append(f"hosts: {', '.join(row['hosts'])}")
+    lines += [f"source skipped: {source}" for source in row["sources_skipped"]]
     if row["error"]:
         lines.append(f"last error: {row['error']}")
     return _text(lines)

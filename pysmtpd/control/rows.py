@@ -7,7 +7,7 @@ from typing import Any
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
-from pysmtpd.model.schedule import CHANGED, VANISHED, Condition, Status
+from pysmtpd.model.schedule import CHANGED, SHAPED, VANISHED, Condition, Status
 
 _WHY = {
     Condition.UNCOMMITTED: "being received",
@@ -26,12 +26,14 @@ def _why(envelope: Envelope, status: Status | None) -> str:
     why = _WHY[status.condition]
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
-    if status.condition is Condition.QUEUED:
+    if status.condition is Condition.HELD:
         action = envelope.destination.action
         if status.holdKey.startswith(VANISHED):
             why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
         elif status.holdKey.startswith(CHANGED):
             why = f'held: the action "{action}" delivers in another way than when it was chosen; rematch decides again'
+        elif status.holdKey.startswith(SHAPED):
+            why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}"
     if envelope.state.hold:
         why = f"held: {envelope.state.hold}"
     if envelope.state.failed:

@@ -110,6 +110,21 @@ COMMANDS = {
             (("count", "integer"),),
         ),
         Command(
+            "Limits", "What is suspended or slowed down, why, and how much waits for it.", (("cursor", "text"),), _ROWS
+        ),
+        Command(
+            "SuspendDestination",
+            "Start nothing more for a domain, a mail host or a provider; it outlasts a restart.",
+            (("destination", "text"),),
+            (("changed", "boolean"),),
+        ),
+        Command(
+            "ResumeDestination",
+            "Let mail for it leave again, and forget that it asked for patience.",
+            (("destination", "text"),),
+            (("changed", "boolean"),),
+        ),
+        Command(
             "Tls",
             "What is known about the TLS of a domain's hosts (MTA-STS, what is remembered), and what they have to show.",
             (("domain", "text"),),

@@ -62,14 +62,21 @@ class IAgent(Interface):
 
 
 class IBounce(Interface):
-    """Tells senders that delivery has failed, by the one door."""
+    """Tells senders what became of their mail, by the one door."""
 
     def bounce(message: Message, failed: Sequence[Envelope]) -> Deferred[None]:
         """Submit one report about envelopes whose state says C{failed}; it supersedes them in the queue in one atomic step.
 
-        Where nobody may be told (null sender, NOTIFY without FAILURE) they are only deleted, and that is reported.
+        Those that also say C{succeeded} were reached, and their sender has asked to hear of it (RFC 3461 NOTIFY=SUCCESS). Where nobody may
+        be told (null sender, NOTIFY without FAILURE) they are only deleted, and that is reported.
 
         @raise QueueError: not now; nothing has changed.
+        """
+
+    def warn(message: Message, late: Sequence[Envelope]) -> Deferred[None]:
+        """Submit one report about envelopes that are late and are still tried. Where nobody may be told, there is none.
+
+        @raise QueueError: not now; nothing was sent.
         """
 
 
@@ -81,6 +88,19 @@ class IRoutes(Interface):
     def showHosts() -> Sequence[Mapping[str, object]]: ...
 
     def showRelays() -> Sequence[Mapping[str, object]]: ...
+
+    def showLimits() -> Sequence[Mapping[str, object]]:
+        """Who is suspended, who has asked for patience, and which rates bind; each with how many envelopes wait for it."""
+
+    def suspendDestination(name: str) -> Deferred[bool]:
+        """Start nothing more for a domain, a mail host or a provider, over restarts. Its mail waits, and costs no try.
+
+        @return: fires with whether that changed anything, once it would outlast a restart; fails with L{OSError} if it would not.
+        @raise ValueError: it is no name, or there are too many.
+        """
+
+    def resumeDestination(name: str) -> Deferred[bool]:
+        """The reverse. A host's or provider's wish for patience is forgotten, too."""
 
     def foresee(
         config: Config, destination: Destination, sender: Path, asksDns: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import Attribute, Interface
@@ -62,10 +63,11 @@ class IClientHandshake(IOpenSSLClientConnectionCreator):
 class IClientCertificates(Interface):
     """What we show to other hosts, and hold against them."""
 
-    def clientContext(kind: ClientKind) -> SSL.Context:
+    def clientContext(kind: ClientKind, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
         """For connections to other hosts; equal kinds get the same one until certificates were read again. Who verifies, sets a
         callback on each connection.
 
+        @param authorities: those that vouch for hosts where C{kind} names no ca; always the same; empty: the system's.
         @raise LookupError: no such pki or ca, or it cannot be used as it is said; the text says why.
         """
 

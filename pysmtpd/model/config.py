@@ -14,6 +14,7 @@ from pysmtpd.model.filters import FilterKind, FilterSpec, ProcSpec
 from pysmtpd.model.limits import MdaLimits, MtaLimits, QueueLimits, SchedulerLimits, SmtpLimits
 from pysmtpd.model.listener import AuthMode, BareNewline, ListenerSpec, ProxySpec, TlsMode
 from pysmtpd.model.rule import Condition, Predicate, Rule
+from pysmtpd.model.shaping import RateRule
 from pysmtpd.model.table import NOWHERE, BackendSpec, TableRef, TableSpec
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ProcSpec",
     "ProxySpec",
     "QueueLimits",
+    "RateRule",
     "RelayHost",
     "ResolverSpec",
     "Rule",
@@ -107,6 +109,7 @@ class Config:
     @ivar localAddresses: addresses of this machine, as they were when the file was read.
     @ivar tables: by name, the implicit ones included: C{<localnames>}, C{<localhost>}, C{<anyhost>}, C{<anydestination>}.
     @ivar resolver: None: the system's.
+    @ivar bounceSigned8bit: signed content with octets above 127 bounces where it would have to be converted; else it goes as it is.
     @ivar allowLocalMx: MX records may name loopback addresses (C{mta allow-local-mx}).
     @ivar socket: what C{listen on socket} says; None: nothing, it is there with the defaults.
     @ivar wrappers: commands around C{mda} commands, by name.
@@ -115,6 +118,7 @@ class Config:
     @ivar admd: our administrative domain; empty: the server's name.
     @ivar ciphers: default of listeners and relays; empty: the library's.
     @ivar mtaDomains: C{mta limit for domain}: the bounds towards one domain.
+    @ivar mtaRates: C{mta rate}, in their order; C{mtaProviders}: patterns of mail hosts by the provider's name.
     @ivar maxDeferred: envelopes that are kept at hand for a host that does not answer.
     @ivar queueCompression: content is stored compressed.
     @ivar places: where settings were said that have no C{where} of their own, by their words.
@@ -154,4 +158,7 @@ class Config:
     queueEncryption: str = ""
     procs: Mapping[str, ProcSpec] = field(default_factory=dict)
     filters: Mapping[str, FilterSpec] = field(default_factory=dict)
+    mtaRates: tuple[RateRule, ...] = ()
+    mtaProviders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bounceSigned8bit: bool = False
     places: Mapping[str, Where] = field(default_factory=dict, compare=False)

@@ -138,8 +138,9 @@ class EnvelopeState:
     """The part of an envelope that changes. The queue stores it and never interprets it. Times are wall-clock seconds.
 
     @ivar hold: why it waits for an operator; empty: it does not.
-    @ivar failed: set once delivery has failed for good and a bounce is owed: the reply to cite.
-    @ivar failedStatus: RFC 3463 status of that failure.
+    @ivar failed: set once delivery is over and the sender is to be told: the reply to cite.
+    @ivar failedStatus: RFC 3463 status of that.
+    @ivar succeeded: RFC 3464 action (delivered or relayed) of a success that is to be told; empty: it has failed.
     @ivar warned: how many delay warnings were sent.
     @ivar attempts: the latest, oldest first, at most L{MAX_ATTEMPTS}. Neighbours that ended alike are one.
     @ivar route: None: it goes as its expansion said.
@@ -156,6 +157,7 @@ class EnvelopeState:
     warned: int = 0
     attempts: tuple[Attempt, ...] = ()
     route: Route | None = None
+    succeeded: str = ""
 
 
 MAX_ATTEMPTS = 8

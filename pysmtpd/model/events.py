@@ -186,6 +186,24 @@ class EnvelopeBounced(Event):
 
 
 @value
+class EnvelopeReported(Event):
+    """The sender was told of an envelope that has not failed: it is late, or was delivered and the sender had asked to hear of that.
+
+    @ivar action: delayed, relayed or delivered.
+    @ivar report: the report's message; 0: there was nobody to tell.
+    """
+
+    room: ClassVar[str] = "bounce"
+    word: ClassVar[str] = "reported"
+    evpid: EnvelopeId
+    sender: str
+    to: str
+    action: str
+    report: MessageId
+    stat: str
+
+
+@value
 class EnvelopeRemoved(Event):
     """The last fate of an envelope: an operator removed it."""
 

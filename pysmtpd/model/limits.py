@@ -43,7 +43,7 @@ class SmtpLimits:
 
 @dataclass(frozen=True, slots=True)
 class MtaLimits:
-    """Bounds of remote delivery, in OpenSMTPD's words. Delays are seconds; the C{*Delay} ones count only after a 421 or 4.7.x.
+    """Bounds of remote delivery, in OpenSMTPD's words. Delays are seconds.
 
     @ivar gather: how long the first transaction of a message waits for outstanding DNS answers.
     @ivar taskHiwat: messages waiting on a relay before the scheduler is asked to hold the rest.

@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     @ivar relay: where it went or should have gone, for the log: a host, or a path of a mailbox.
     @ivar source: local address of the connection, if there was one.
     @ivar tls: as in L{pysmtpd.model.envelope.Attempt}.
+    @ivar success: of a delivery by the mta: what we have to tell a sender who asks for it: delivered or relayed; empty: the peer tells.
     @ivar retryAt: wall-clock seconds before which another try is useless; 0: the scheduler decides.
     @ivar session: the id of the connection, if there was one.
     """
@@ -41,3 +42,4 @@ class Outcome(NamedTuple):
     retryAt: float = 0.0
     tls: str = ""
     session: SessionId = SessionId(0)
+    success: str = ""

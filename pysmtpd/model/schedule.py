@@ -78,7 +78,8 @@ class Condition(Enum):
 class Status(NamedTuple):
     """One envelope's place in the schedule, for people.
 
-    @ivar condition: QUEUED: waits in its agent's hold queue for room; HELD: for an operator.
+    @ivar condition: QUEUED: waits in its agent's hold queue for room; HELD: for an operator, or in a hold queue
+        that waits for the configuration.
     @ivar due: wall-clock seconds of the next event: next try or expiry.
     @ivar holdKey: the hold queue it waits in; empty: none.
     """
@@ -92,6 +93,9 @@ class Status(NamedTuple):
 # Hold queues whose envelopes wait for the configuration, with the action's name behind: it has no such action; it delivers in another way.
 VANISHED = "action:"
 CHANGED = "changed:"
+AWAIT_CONFIGURATION = (VANISHED, CHANGED)
+# Those whose envelopes wait for a limit of the mta or a suspension, with its text behind.
+SHAPED = "limit: "
 
 
 class Lease(NamedTuple):

@@ -37,6 +37,8 @@ from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.policy import Foreseen, IPolicies, NoPolicies
 from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.relay import FOLLOW, Down, Relay
+from pysmtpd.mta.shaping.entry import Waiting, countRest, enter, nextHop
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
@@ -80,6 +82,7 @@ class MtaAgent:
         tls: IClientTls,
         grace: float = GRACE,
         policies: IPolicies | None = None,
+        shaper: Shaper | None = None,
     ) -> None:
         self._platform = platform
         self._clock = platform.clock
@@ -87,6 +90,7 @@ class MtaAgent:
         self._stat = stat
         self._releases = release
         self._grace = grace
+        self._shaper = shaper or Shaper(platform, config, release)
         self._policies = policies or NoPolicies()
         self._sources = Sources(platform, tables)
         self._board = Board(
@@ -96,6 +100,7 @@ class MtaAgent:
             tables,
             report,
             tls,
+            self._shaper,
             self._decided,
             self._homeless,
             self._checkStopped,
@@ -190,7 +195,12 @@ class MtaAgent:
         for part in parts.values():
             relay = part.relay
             down = relay.isDown(now) if part.isUsual else None
-            if down is not None:
+            suspension = self._shaper.suspension(nextHop(part))
+            if suspension is not None:
+                self._shaper.held(suspension, message.id, len(part.envelopes), now)
+                relay.limit = suspension.key
+                self._hold(outcomes, part.envelopes, suspension.key)
+            elif down is not None:
                 self._fail(part, Result.TEMPORARY, down.reply, down.retryAt)
             elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
                 relay.held += len(part.envelopes)
@@ -220,7 +230,7 @@ class MtaAgent:
         self._abandonGatherings()
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._giveBack(pool.waiting.popleft().parts)
+                self._giveBack(pool.waiting.pop(0).parts)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -233,7 +243,7 @@ class MtaAgent:
         self._graceTimer = None
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._giveBack(pool.waiting.popleft().parts)
+                self._giveBack(pool.waiting.pop(0).parts)
         self._abandonGatherings()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)
@@ -313,8 +323,19 @@ class MtaAgent:
             work = Deferred.fromCoroutine(self._fromSources(some, self._sources.turn(table, heloTable)))
             work.addErrback(lambda failure: self._board.fault("choosing a source address", failure))
 
+    def _wait(self, waiting: Waiting) -> None:
+        """A limit binds these: they wait alone, and it costs them no try."""
+        part = waiting.part
+        part.relay.limit = waiting.binding.key
+        self._hold(part.outcomes, waiting.envelopes, waiting.binding.key)
+        if waiting.isWhole:
+            part.end()
+        else:
+            part.relay.envelopes -= len(waiting.envelopes)
+
     async def _fromSources(self, left: list[tuple[Part, Resolution]], turn: Turn) -> None:
         """Give each part the first source address in turn that can reach one of its hosts; parts of one message share it."""
+        tried: dict[Part, list[Target]] = {}
         while left:
             try:
                 source = await turn.next()
@@ -327,7 +348,7 @@ class MtaAgent:
             now = self._clock.seconds()
             if source is None:
                 for part, resolution in left:
-                    self._unreachable(part, resolution, now, turn.skipped)
+                    self._unreachable(part, resolution, now, turn.skipped, tried.get(part, ()))
                 return
             usable: list[tuple[Part, Sequence[Target]]] = []
             rest: list[tuple[Part, Resolution]] = []
@@ -340,6 +361,7 @@ class MtaAgent:
                     continue
                 rest.append((part, resolution))
                 hosts = [target for level in levels for target in level]
+                tried.setdefault(part, []).extend(hosts)
                 why = why or (self._problems(part, hosts, now) if hosts else "no host is of its family")
             if usable:
                 self._submit(usable, now)
@@ -350,7 +372,12 @@ class MtaAgent:
     def _submit(self, usable: Sequence[tuple[Part, Sequence[Target]]], now: float) -> None:
         for key, parts, targets in group(usable):
             target = self._pick(targets, now)
-            task = Task(key, parts, target, now)
+            entered = enter(self._shaper, parts, target, now, self._wait)
+            if not entered:
+                continue
+            for part in entered:
+                part.relay.limit = ""
+            task = Task(key, entered, target, now)
             if len(targets) > 1:
                 task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
             self._board.pool(target).submit(task)
@@ -393,25 +420,37 @@ class MtaAgent:
             errors.append(f"{target.label}: {error}")
         return "; ".join(errors)
 
-    def _unreachable(self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str] = ()) -> None:
+    def _unreachable(
+        self,
+        part: Part,
+        resolution: Resolution,
+        now: float,
+        skipped: Sequence[str] = (),
+        tried: Sequence[Target] = (),
+    ) -> None:
         """Name each host with its error; a try before the first of them is worth another is useless.
 
         This part's next try comes then and finds out for all others, which come a little later.
 
         @param skipped: source addresses that were of no use; empty: the system chooses the address.
+        @param tried: the hosts, as targets from these.
         """
         if part.refused:
             self._exhausted(part, resolution, now, skipped)
             return
+        targets = tried or [target for level in part.levels(resolution) for target in level]
         if skipped:
-            reply = Reply(451, f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS], "4.4.1")
-            part.relay.lastError = reply.text
-            self._refuse([part], Result.TEMPORARY, reply)
-            return
-        targets = [target for level in part.levels(resolution) for target in level]
+            text = f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS]
+            part.relay.lastError = text
+            if lacksRequireTls([(target, self._board.problem(target, now)) for target in targets]):
+                self._refuse([part], Result.PERMANENT, Reply(550, text, "5.7.30"))
+                return
         if targets and all(self._board.takesNoMail(target, now) for target in targets):
             text = f"No host takes mail: {self._problems(part, targets, now)}"
             self._refuse([part], Result.PERMANENT, Reply(521, text[:_MAX_ERRORS], "5.3.2"))
+            return
+        if skipped:
+            self._refuse([part], Result.TEMPORARY, Reply(451, part.relay.lastError, "4.4.1"))
             return
         errors: list[tuple[Target, str]] = []
         until = now + 3600.0
@@ -424,7 +463,7 @@ class MtaAgent:
                     until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
                 )
         text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
-        if lacksRequireTls(errors):
+        if resolution.isComplete and lacksRequireTls(errors):
             reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
             self._refuse([part], Result.PERMANENT, reply)
             return
@@ -444,7 +483,7 @@ class MtaAgent:
         """Some hosts were talked to, and none is left. What all of those lack is not there for good; the rest may be tomorrow."""
         refused = list(part.refused.values())
         last = refused[-1]
-        if all(each.isLacking for each in refused):
+        if resolution.isComplete and all(each.isLacking for each in refused):
             self._refuse([part], Result.PERMANENT, last.reply, remote=last)
             return
         targets = [target for level in part.levels(resolution) for target in level]
@@ -532,7 +571,9 @@ class MtaAgent:
         replies: Sequence[Reply],
     ) -> None:
         self._stat.increment("mta.transaction")
+        countRest(self._shaper, task, self._clock.seconds())
         label, source, tls = connection.label, connection.source, connection.tls
+        success = connection.success
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
@@ -541,7 +582,9 @@ class MtaAgent:
             domain = envelope.destination.recipient.domain.lower()
             again += self._hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
-            results.append(Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session))
+            results.append(
+                Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session, success)
+            )
         parts = task.parts
         self._tell(parts[0].outcomes, results)
         for part in parts:
@@ -622,9 +665,21 @@ class MtaAgent:
             )
         )
 
+    def suspendDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.suspendDestination}."""
+        return self._shaper.suspend(name)
+
+    def resumeDestination(self, name: str) -> Deferred[bool]:
+        """See L{IRoutes.resumeDestination}."""
+        return self._shaper.resume(name)
+
+    def showLimits(self) -> Sequence[Mapping[str, object]]:
+        return self._shaper.show()
+
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
-        return Shown(self._platform, self._board, relays, self._paused and not self._board.stopping)
+        isPaused = self._paused and not self._board.stopping
+        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

@@ -27,6 +27,8 @@ from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.host import CAUTION_DELAY, NEVER, Host, Route
 from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
 from pysmtpd.mta.pool import IMPATIENCE, Pool
+from pysmtpd.mta.shaping.keys import Facts
+from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Credentials
 
@@ -46,16 +48,18 @@ LAST = 5
 class Binding(NamedTuple):
     """A limit that binds.
 
-    @ivar kind: route, host or source: an idle connection may make room; else empty, or delay.
+    @ivar kind: route, host, source or shaped: an idle connection may make room; else empty, or delay.
     @ivar text: in the words of the configuration.
     @ivar until: monotonic seconds; 0: until something ends.
     @ivar charge: what has no room.
+    @ivar place: of idle connections that may make room for one under a limit that they share.
     """
 
     kind: str
     text: str
     until: float = 0.0
     charge: Charge | None = None
+    place: str = ""
 
 
 Decided = Callable[[Connection, Task, "Sequence[tuple[Part, Envelope]]", "Sequence[Reply]"], None]
@@ -85,6 +89,7 @@ class Board:
         tables: Callable[[], Mapping[str, ITable]],
         report: IReport,
         tls: IClientTls,
+        shaper: Shaper,
         decided: Decided,
         homeless: Callable[[Sequence[Task]], None],
         emptied: Callable[[], None],
@@ -99,6 +104,7 @@ class Board:
         self.config = config
         self.report = report
         self.tls = tls
+        self.shaper = shaper
         self.decided = decided
         self.homeless = homeless
         self.emptied = emptied
@@ -228,6 +234,8 @@ class Board:
             resting = self._resting.get(route.host.address, {})
         elif binding.kind == "source":
             resting = self._resting.get(_fromSource(pool.key.source), {})
+        elif binding.place:
+            resting = self._resting.get(binding.place, {})
         else:
             return False
         for connection in resting:
@@ -265,6 +273,10 @@ class Board:
                 until, delay = at + seconds, name
         if delay:
             return Binding("delay", delay, until)
+        limit = self.shaper.connectionLimit(_factsOf(pool, task), now)
+        if limit is not None:
+            wait = self.shaper.wait(limit, now)
+            return Binding("shaped", limit.text, now + wait if wait else 0.0, None, "" if wait else _limited(limit.key))
         early = self.load.early(config, charges, now)
         if early is not None:
             return Binding("delay", f"conn-delay-{early[0].kind}", early[1], early[0])
@@ -315,6 +327,7 @@ class Board:
 
     def opened(self, pool: Pool, connection: Connection, task: Task, now: float) -> None:
         route = pool.route
+        connection.counted = self.shaper.connected(_factsOf(pool, task), now)
         self.charge(connection, task)
         self.load.opened(self.config(), connection.charges, now)
         route.opened = route.host.opened = now
@@ -336,6 +349,7 @@ class Board:
         """Its place is free."""
         self.discharge(connection)
         route = pool.route
+        self.shaper.disconnected(connection.counted)
         route.closed = self.clock.seconds()
         route.connections -= 1
         route.host.connections -= 1
@@ -390,14 +404,25 @@ class Board:
             self._timer = None
 
 
+def _factsOf(pool: Pool, task: Task) -> Facts:
+    """Of a connection that is to be opened."""
+    return Facts("", task.target.host.lower(), pool.key.source, isOurs=not task.parts[0].relay.key.domain)
+
+
 def _fromSource(source: str) -> str:
     """Told from the address of a host."""
     return f"from {source}"
 
 
-def _places(connection: Connection) -> tuple[str, str]:
+def _limited(key: str) -> str:
+    """Told from both."""
+    return f"under {key}"
+
+
+def _places(connection: Connection) -> Sequence[str]:
     key = connection.pool.key
-    return key.address, _fromSource(key.source)
+    places = (key.address, _fromSource(key.source))
+    return (*places, *map(_limited, connection.counted)) if connection.counted else places
 
 
 def _credentials(value: str | None) -> Credentials | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces import direct
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
+from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import (
@@ -31,6 +33,7 @@ from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
 from pysmtpd.mta.bounds import Charge, strictest
+from pysmtpd.mta.downgrade import SevenBitBody, Verdict
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.relay import Relay
@@ -38,6 +41,7 @@ from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.upload import Upload
 from pysmtpd.smtp.client import ClientCore
+from pysmtpd.smtp.client_commands import NEEDS_8BITMIME, NEEDS_BINARYMIME
 from pysmtpd.smtp.client_events import (
     ClientEvent,
     ClientSettings,
@@ -46,6 +50,7 @@ from pysmtpd.smtp.client_events import (
     Ended,
     Established,
     Finished,
+    OutgoingMail,
     Stage,
     StartTls,
     TlsWanted,
@@ -111,6 +116,7 @@ class Connection(Protocol):
     @ivar facts: what was established; None until transactions may start.
     @ivar task: the transaction under way, or None.
     @ivar deadline: monotonic seconds after which it has L{expired}.
+    @ivar counted: the bounds on connections that it counts against.
     @ivar transactions: finished ones.
     @ivar limits: the strictest of all for whom it was used.
     @ivar charges: what it counts against now.
@@ -125,6 +131,7 @@ class Connection(Protocol):
         self.tls = ""
         self.facts: Facts | None = None
         self.task: Task | None = None
+        self.counted: Sequence[str] = ()
         self.transactions = 0
         self.failures = 0
         self.maxMails = 0
@@ -235,6 +242,14 @@ class Connection(Protocol):
             self._flush()
             self._rest()
 
+    @property
+    def success(self) -> str:
+        """What senders who ask for it have to be told of what is delivered here (RFC 3461 5.2.2); empty: the host tells them."""
+        core = self._core
+        if core is None or core.extensions.dsn:
+            return ""
+        return "delivered" if self.target.key.protocol == "lmtp" else "relayed"
+
     def _established(self) -> None:
         core = self._core
         assert core is not None
@@ -286,7 +301,7 @@ class Connection(Protocol):
         self.deadline = _NEVER
         for part in task.parts:
             if part.relay not in self._met:
-                self._meet(part)
+                self._meet(task, part)
         offered = cast(ClientCore, self._core).extensions
         limit = self.pool.route.host.most(self._clock.seconds(), offered.rcptMax or RCPT_DEFAULT)
         envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
@@ -305,7 +320,7 @@ class Connection(Protocol):
         opening.addCallbacks(self._opened, self._unreadable)
         opening.addErrback(self._broken)
 
-    def _meet(self, part: Part, problem: str = "") -> None:
+    def _meet(self, task: Task, part: Part, problem: str = "") -> None:
         """Tell of this session, once for each domain."""
         self._met[part.relay] = None
         if self._plain:
@@ -314,7 +329,7 @@ class Connection(Protocol):
         certificate = self._handshake.error if self._handshake is not None else ""
         target = part.seen(self.target.key) if part.isUsual or not problem else None
         self.pool.board.met(
-            Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
+            Encounter(target or task.target, self.source, self.facts, certificate, problem, part.isUsual)
         )
 
     @property
@@ -327,7 +342,7 @@ class Connection(Protocol):
         for task in islice(tasks, MOST_TOLD):
             for part in task.parts:
                 if task.policy == self.target.policy and part.relay not in self._met:
-                    self._meet(part, str(reply))
+                    self._meet(task, part, str(reply))
 
     def _opened(self, body: IBody) -> None:
         if self.task is None:
@@ -354,6 +369,45 @@ class Connection(Protocol):
             end = chunk.find(b"\r\n\r\n")
             headerNeedsUtf8 = not (chunk if end < 0 else chunk[:end]).isascii()
         mail = outgoing(task, self._envelopes, headerNeedsUtf8)
+        if self._mustConvert(mail, task.message.eightBit):
+            converting = Deferred.fromCoroutine(self._convert(SevenBitBody(body, self._clock), mail))
+            converting.addErrback(self._unreadable).addErrback(self._broken)
+        else:
+            self._begin(mail, chunk)
+
+    def _mustConvert(self, mail: OutgoingMail, isEightBit: bool) -> bool:
+        """Is the content of a kind that the peer does not take (RFC 6152 3, RFC 3030 3)?"""
+        offered = cast(ClientCore, self._core).extensions
+        if mail.smtputf8:
+            # Nothing can be done about addresses and header fields.
+            return False
+        if mail.body == "BINARYMIME" and not (offered.chunking and offered.binaryMime):
+            return True
+        # RFC 6531 3.1 (8): whoever offers SMTPUTF8 takes 8-bit content.
+        return isEightBit and not (offered.eightBit or offered.smtputf8)
+
+    async def _convert(self, body: SevenBitBody, mail: OutgoingMail) -> None:
+        """Send 7-bit content in place of the message's own."""
+        self._body = body
+        mayBounce = self.pool.board.config().bounceSigned8bit
+        verdict = await body.prepare(breaksDkim=mayBounce or mail.body == "BINARYMIME")
+        if verdict is None or self._body is not body:
+            return
+        if verdict is Verdict.CLEAN:
+            mail = replace(mail, size=body.size, body="")
+        elif mayBounce or mail.body == "BINARYMIME":
+            reply = NEEDS_BINARYMIME if mail.body == "BINARYMIME" else NEEDS_8BITMIME
+            self._lacking(Finished((reply,) * len(self._envelopes), False, isLacking=True))
+            return
+        else:
+            self._body = body.original
+            self._body.rewind()
+        chunk = await asDeferred(self._body.read())
+        if self._body is not None:
+            self._begin(mail, chunk)
+
+    def _begin(self, mail: OutgoingMail, chunk: bytes) -> None:
+        core = cast(ClientCore, self._core)
         length = TRANSACTION_TIME + RECIPIENT_TIME * len(self._envelopes) + mail.size / TRANSACTION_RATE
         self._until = self._clock.seconds() + length
         self._remaining = mail.size - len(chunk)

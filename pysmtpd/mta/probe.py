@@ -93,7 +93,7 @@ class Visit:
                 "preference": self._level,
                 "source": connection.source,
                 "result": "ok" if not error else "failed",
-                "stage": "" if not error else stage.value,
+                "stage": "" if not error else stage.value if connection.isConnected else "connect",
                 "error": error,
                 "greeting": connection.greeting,
                 "extensions": _offered(connection),

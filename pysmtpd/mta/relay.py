@@ -36,6 +36,7 @@ class Relay:
     @ivar backlog: messages that were taken and have no outcome yet.
     @ivar envelopes: those of them.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
+    @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
@@ -47,6 +48,7 @@ class Relay:
         "held",
         "key",
         "lastError",
+        "limit",
         "name",
         "release",
         "resolution",
@@ -62,6 +64,7 @@ class Relay:
         self.resolution: Resolution | None = None
         self.waiting: list[Callable[[Resolution], None]] = []
         self.lastError = ""
+        self.limit = ""
         self.down: Down | None = None
         self.release = release
         self._charges: dict[str, tuple[Charge, ...]] = {}

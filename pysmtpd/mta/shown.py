@@ -44,11 +44,17 @@ FREE = Constraint("none")
 class Shown:
     """One look: everything is of the same moment."""
 
-    def __init__(self, platform: IPlatform, board: Board, relays: Sequence[Relay], isPaused: bool) -> None:
+    def __init__(
+        self, platform: IPlatform, board: Board, relays: Sequence[Relay], lacking: Sequence[str], isPaused: bool
+    ) -> None:
+        """
+        @param lacking: source addresses that this machine does not have, with the reason.
+        """
         self._now = platform.clock.seconds()
         self._wallTime = platform.wallTime()
         self._board = board
         self._relays = relays
+        self._lacking = list(lacking)
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
@@ -88,7 +94,7 @@ class Shown:
         elif down is not None:
             state = "down"
         else:
-            state = "waiting" if relay.backlog or relay.held else "idle"
+            state = "waiting" if relay.backlog or relay.held or constraint is not NOTHING else "idle"
         return {
             "relay": relay.name,
             "state": state,
@@ -97,6 +103,7 @@ class Shown:
             "envelopes": relay.envelopes,
             "held": relay.held,
             "hosts": relay.labels(MAX_SHOWN),
+            "sources_skipped": self._lacking if relay.key.source else [],
             "error": relay.lastError,
             "next_try": self._wall(down.until) if down is not None else 0.0,
         }
@@ -110,6 +117,10 @@ class Shown:
         if found is not None:
             pool, task = found
             return self._waitingConstraint(pool, task)
+        shaped = self._board.shaper.constraint(relay.limit, self._now) if relay.limit else None
+        if shaped is not None:
+            kind, text, wait = shaped
+            return Constraint(kind, text, self._wall(self._now + wait) if wait else 0.0)
         if relay in self._running:
             return FREE
         down = relay.isDown(self._now)
@@ -191,6 +202,8 @@ class Shown:
             if pool.isCrowded(self._now):
                 text += ", and the host takes no more"
             return Constraint("concurrency", text)
+        if binding.kind == "shaped" and binding.until:
+            return Constraint("rate", binding.text, self._wall(binding.until))
         if binding.kind != "delay":
             return Constraint("concurrency", binding.text)
         if pool.route.cautiousUntil > self._now and binding.text.startswith("caution"):

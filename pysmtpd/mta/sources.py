@@ -38,6 +38,10 @@ class Sources:
         until, why = self.lacking.get(address, (0.0, ""))
         return why if until > self._clock.seconds() else ""
 
+    def show(self) -> list[str]:
+        """Addresses that are left out now, each with the reason."""
+        return [f"{address}: {why}" for address in self.lacking if (why := self.problem(address))]
+
     def turn(self, table: str, heloTable: str) -> Turn:
         """Go once around a table, from wherever it stands.
 

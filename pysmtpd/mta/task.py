@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from pysmtpd.interfaces.delivery import IOutcomes
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Action, Method
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge
-from pysmtpd.mta.keys import ConnectionKey, Target, TransactionKey
+from pysmtpd.mta.keys import BadDomain, ConnectionKey, Target, TransactionKey, domainOf
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.security import Policy
@@ -34,12 +35,24 @@ class Part:
     """The envelopes of one message that go to one relay by one action.
 
     @ivar sender: the MAIL FROM of all of them.
+    @ivar counted: the limits that it was counted against in this attempt; None: it has not begun.
     @ivar moves: hosts that turned out to be of no use in this attempt.
     @ivar isUsual: the message has no wishes of its own about TLS: what is known of the relay holds for it.
     @ivar refused: what hosts said to this part in this attempt that another may not say, by address and port.
     """
 
-    __slots__ = ("action", "envelopes", "isUsual", "message", "moves", "outcomes", "refused", "relay", "sender")
+    __slots__ = (
+        "action",
+        "counted",
+        "envelopes",
+        "isUsual",
+        "message",
+        "moves",
+        "outcomes",
+        "refused",
+        "relay",
+        "sender",
+    )
 
     def __init__(
         self,
@@ -57,6 +70,7 @@ class Part:
         self.outcomes = outcomes
         self.sender = sender
         self.moves = 0
+        self.counted: dict[str, None] | None = None
         self.refused: dict[tuple[str, int], Refused] = {}
         self.isUsual = not (message.transaction.requireTls or message.isTlsOptional)
 
@@ -186,21 +200,22 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
     """
     message = task.message
     transaction = message.transaction
-    utf8 = headerNeedsUtf8 or not task.key.sender.isascii()
+    sender = _aLabels(task.key.sender)
+    utf8 = headerNeedsUtf8 or not sender.isascii()
     recipients = []
     for part, envelope in envelopes:
         destination = envelope.destination
         if part.action.method is Method.LMTP and not part.action.lmtpRcptTo and destination.user:
             path = destination.user
         else:
-            path = str(destination.recipient)
+            path = _aLabels(str(destination.recipient))
         utf8 = utf8 or not path.isascii()
         recipients.append(OutgoingRcpt(path, destination.notify, destination.orcpt))
     body = transaction.body
     if body != "BINARYMIME":
         body = "8BITMIME" if message.eightBit or body == "8BITMIME" else ""
     return OutgoingMail(
-        task.key.sender,
+        sender,
         recipients,
         message.body.size,
         body,
@@ -209,6 +224,17 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
         transaction.envid,
         transaction.requireTls,
     )
+
+
+def _aLabels(path: str) -> str:
+    """With its domain in ASCII, so that it does not need SMTPUTF8 by that (RFC 6531 3.7.1); as it is, if it has no such name."""
+    if path.isascii():
+        return path
+    local, at, domain = path.rpartition("@")
+    try:
+        return f"{local}{at}{domainOf(Path(local, domain))}" if at else path
+    except BadDomain:
+        return path
 
 
 class _Group:

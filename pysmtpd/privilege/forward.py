@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from pysmtpd.privilege.children import Children
 from pysmtpd.privilege.drop import becomeUser
 
 # At one time, whatever the daemon asks for; one whose file system hangs stays until that answers.
@@ -28,22 +28,22 @@ MAX_SIZE = 4096
 # Directory, name, owners, octets at most; see IDisk.readTrusted.
 ReadTrusted = Callable[[str, str, Sequence[int], int], bytes]
 
-_DESCRIPTORS = 1024
 _MAX_ID = 2**32 - 2
 
 
 class ForwardVerb:
     """
-    @ivar children: process ids of those who read.
+    @ivar children: those who read.
     """
 
     def __init__(self, read: ReadTrusted) -> None:
         self._read = read
-        self.children: set[int] = set()
+        self.children = Children(MAX_READING, "too many .forward files are being read")
 
     def start(self, values: dict[str, Any]) -> socket.socket:
         """A connection to the child that reads.
 
+        @raise Refused: there are too many.
         @raise ValueError: this is refused; the text says why.
         """
         name, uid, gid, home = (values.get(word) for word in ("user", "uid", "gid", "home"))
@@ -51,40 +51,14 @@ class ForwardVerb:
             raise ValueError("a user has a name and a home")
         if type(uid) is not int or type(gid) is not int or not 0 < uid <= _MAX_ID or not 0 <= gid <= _MAX_ID:
             raise ValueError("nothing is read as root")
-        if len(self.children) >= MAX_READING:
-            raise ValueError("too many .forward files are being read")
         groups = _groups(name, uid, gid)
-        ours, theirs = socket.socketpair()
-        # A child must not be reaped before it is counted.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        try:
-            child = os.fork()
-            if not child:
-                self._inChild(uid, gid, groups, home, theirs)
-            self.children.add(child)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            theirs.close()
-        return ours
+        return self.children.start(lambda connection: self._live(uid, gid, groups, home, connection))
 
-    def _inChild(self, uid: int, gid: int, groups: Sequence[int], home: str, connection: socket.socket) -> NoReturn:
-        """Never returns. From here on nothing is root's."""
-        status = 1
-        try:
-            os.closerange(3, connection.fileno())
-            os.closerange(connection.fileno() + 1, _DESCRIPTORS)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(PATIENCE)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            becomeUser(uid, gid, groups)
-            connection.sendall(json.dumps(self._answer(uid, home)).encode("ascii"))
-            status = 0
-        finally:
-            os._exit(status)
+    def _live(self, uid: int, gid: int, groups: Sequence[int], home: str, connection: socket.socket) -> None:
+        signal.alarm(PATIENCE)
+        becomeUser(uid, gid, groups)
+        # From here on nothing is root's.
+        connection.sendall(json.dumps(self._answer(uid, home)).encode("ascii"))
 
     def _answer(self, uid: int, home: str) -> dict[str, object]:
         try:

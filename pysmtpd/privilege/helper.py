@@ -15,9 +15,10 @@ import socket
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from pysmtpd.privilege import wire
+from pysmtpd.privilege.children import DESCRIPTORS, Children
 from pysmtpd.privilege.drop import becomeUser, hardenProcess
 from pysmtpd.privilege.forward import ForwardVerb, ReadTrusted
 from pysmtpd.privilege.mailbox import MAIL, makeMailbox
@@ -34,9 +35,6 @@ FIRST_GROUP = 100
 
 # Signals that end the daemon, and its helper by that.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE")
-
-# The helper never has more descriptors open.
-_DESCRIPTORS = 1024
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -97,7 +95,7 @@ class Helper:
         self._connection = connection
         self._terms = terms
         self._serve = serve
-        self._hosts = 0
+        self._hosts = Children(MAX_HOSTS, "too many delivery hosts")
         self._forward = ForwardVerb(read)
         self._password = PasswordVerb(terms.passwords)
         self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int | None]] = {
@@ -182,21 +180,7 @@ class Helper:
         return self._started(_named(values.get("user")))
 
     def _started(self, user: _Identity) -> socket.socket:
-        if self._hosts >= MAX_HOSTS:
-            raise Refused("too many delivery hosts")
-        ours, theirs = socket.socketpair()
-        self._hosts += 1
-        try:
-            child = os.fork()
-        except OSError:
-            self._hosts -= 1
-            ours.close()
-            theirs.close()
-            raise
-        if not child:
-            self._inChild(user, theirs)
-        theirs.close()
-        return ours
+        return self._hosts.start(lambda connection: self._live(user, connection))
 
     def _ids(self, values: dict[str, Any]) -> socket.socket:
         """The same for ids that a table gave."""
@@ -219,40 +203,26 @@ class Helper:
         user = _named(values.get("user"))
         makeMailbox(self._mail, user.name, user.uid, user.gid)
 
-    def _inChild(self, user: _Identity, connection: socket.socket) -> NoReturn:
-        """Never returns. From here on nothing is root's."""
-        status = 1
+    def _live(self, user: _Identity, connection: socket.socket) -> None:
+        """The life of a delivery host."""
+        for name in _SIGNALS:
+            # What is ignored would be ignored by the commands that it executes; what is handled is not.
+            signal.signal(getattr(signal, name), _pass)
+        becomeUser(user.uid, user.gid, user.groups)
+        # From here on nothing is root's.
+        os.environ.clear()
+        os.environ.update(HOME=user.home, USER=user.name, LOGNAME=user.name, PATH=PATH)
         try:
-            # With them the other end of its own connection: the daemon's hanging up must be noticed.
-            os.closerange(3, connection.fileno())
-            os.closerange(connection.fileno() + 1, _DESCRIPTORS)
-            os.setsid()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for name in _SIGNALS:
-                # What is ignored would be ignored by the commands that it executes; what is handled is not.
-                signal.signal(getattr(signal, name), _pass)
-            _bound(resource.RLIMIT_CORE, 0)
-            becomeUser(user.uid, user.gid, user.groups)
-            os.environ.clear()
-            os.environ.update(HOME=user.home, USER=user.name, LOGNAME=user.name, PATH=PATH)
-            try:
-                os.chdir(user.home)
-            except OSError:
-                os.chdir("/")
-            self._serve(connection, user.home)
-            status = 0
-        finally:
-            os._exit(status)
+            os.chdir(user.home)
+        except OSError:
+            os.chdir("/")
+        self._serve(connection, user.home)
 
     def _reap(self, *signalled: object) -> None:
         try:
             while child := os.waitpid(-1, os.WNOHANG)[0]:
-                if child in self._forward.children:
-                    self._forward.children.discard(child)
-                elif child in self._password.children:
-                    self._password.children.discard(child)
-                else:
-                    self._hosts -= 1
+                for kind in (self._forward.children, self._password.children, self._hosts):
+                    kind.ended(child)
         except ChildProcessError:
             return
 
@@ -290,7 +260,7 @@ def run(connection: socket.socket, serve: Callable[[socket.socket, str], object]
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.chdir("/")
     os.umask(0o077)
-    _bound(resource.RLIMIT_NOFILE, _DESCRIPTORS)
+    _bound(resource.RLIMIT_NOFILE, DESCRIPTORS)
     hardenProcess()
     first = wire.receive(connection, wire.MAX_TERMS)
     if first is None:

@@ -12,15 +12,14 @@ from __future__ import annotations
 import base64
 import binascii
 import ctypes
-import os
 import pwd
-import resource
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from pysmtpd.privilege import wire
+from pysmtpd.privilege.children import Children
 
 SERVICE: Final = b"pysmtpd"
 
@@ -30,8 +29,6 @@ LIFE: Final = 60
 
 MAX_USER: Final = 255
 MAX_PASSWORD: Final = 1024
-
-_DESCRIPTORS = 1024
 
 _SUCCESS = 0
 # Of pam_appl.h, as Linux has them: what can be no other than a wrong password or a user who may not.
@@ -78,54 +75,22 @@ class Trouble(Exception):
 class PasswordVerb:
     """The root helper's verb.
 
-    @ivar children: process ids of those who check.
+    @ivar children: those who check.
     """
 
     def __init__(self, isAllowed: bool) -> None:
         self._isAllowed = isAllowed
-        self.children: set[int] = set()
+        self.children = Children(MAX_CHECKS, "too many passwords are being checked")
 
     def start(self, values: dict[str, Any]) -> socket.socket:
         """A connection to a child that checks one password of the system, as root, and ends.
 
+        @raise Refused: there are too many.
         @raise ValueError: this is refused; the text says why.
         """
         if not self._isAllowed:
             raise ValueError("no listener of the configuration asks the system")
-        if len(self.children) >= MAX_CHECKS:
-            raise ValueError("too many passwords are being checked")
-        ours, theirs = socket.socketpair()
-        # A child must not be reaped before it is counted.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        try:
-            child = os.fork()
-            if not child:
-                _inChild(theirs)
-            self.children.add(child)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            theirs.close()
-        return ours
-
-
-def _inChild(connection: socket.socket) -> NoReturn:
-    """Never returns."""
-    status = 1
-    try:
-        # With them the other end of its own connection: the daemon's hanging up must be noticed.
-        os.closerange(3, connection.fileno())
-        os.closerange(connection.fileno() + 1, _DESCRIPTORS)
-        os.setsid()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        serve(connection)
-        status = 0
-    finally:
-        os._exit(status)
+        return self.children.start(serve)
 
 
 def missing() -> str:
@@ -142,7 +107,6 @@ def serve(connection: socket.socket, check: Callable[[str, bytes, str], bool] | 
 
     @param check: in place of L{isRight}.
     """
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(LIFE)
     question = wire.receive(connection)
     if question is None:

@@ -264,7 +264,7 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
                 for attempt in state.attempts
             ],
             # Few are asked about again.
-            *(() if route is None else (_routeValues(route),)),
+            *(() if route is None and not state.succeeded else (route and _routeValues(route), state.succeeded)),
         ),
     )
 
@@ -292,7 +292,8 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
             tuple(
                 Attempt(at, lastReply if reply == 0 else reply, host, *last[:4]) for at, reply, host, *last in attempts
             ),
-            _route(more[0]) if more else None,
+            _route(more[0]) if more and more[0] is not None else None,
+            *more[1:2],
         )
     except (TypeError, ValueError, KeyError) as error:
         raise Damaged(f"state record does not fit: {error}") from error

@@ -17,6 +17,7 @@ OTHER = "other"
 
 _isDomain = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z").match
 _RESULTS = {"Ok": "ok", "TempFail": "tempfail", "PermFail": "permfail", "Loop": "loop"}
+_ACTIONS = ("delayed", "relayed", "delivered")
 _AUTHENTICATION = {"ok": "ok", "permfail": "permfail", "tempfail": "tempfail"}
 
 
@@ -44,6 +45,7 @@ class Counting:
             events.ItemSetAside: self._itemSetAside,
             events.QueueFailed: self._queueFailed,
             events.EnvelopeBounced: self._envelopeBounced,
+            events.EnvelopeReported: self._envelopeReported,
             events.EnvelopeRemoved: self._envelopeRemoved,
             events.EnvelopeExpired: self._envelopeExpired,
             events.DeliveryAttempted: self._deliveryAttempted,
@@ -119,6 +121,10 @@ class Counting:
 
     def _envelopeBounced(self, when: float, event: events.EnvelopeBounced) -> None:
         self._increment("bounce.envelope" if event.bounce else "bounce.unreported")
+
+    def _envelopeReported(self, when: float, event: events.EnvelopeReported) -> None:
+        if event.report and event.action in _ACTIONS:
+            self._increment(f"bounce.{event.action}")
 
     def _envelopeRemoved(self, when: float, event: events.EnvelopeRemoved) -> None:
         self._increment("queue.removed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -27,6 +27,7 @@ from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.rerouting import Rerouting
 from pysmtpd.scheduler.suspension import Suspension
+from pysmtpd.scheduler.warnings import Warnings
 
 # Envelopes of each kind under way that no agent limits.
 _MAX_ENDS = 256
@@ -57,11 +58,13 @@ class Dispatcher:
         bounce: IBounce,
         report: IReport,
         worker: str = "main",
+        warnAfter: Callable[[], Sequence[float]] = tuple,
     ) -> None:
         """
         @param agents: for MTA and MDA. It is read whenever it is needed, so it may be filled after this (agents need
             the dispatcher, as their L{IRelease}), before C{start}.
         @param worker: our name towards the scheduler.
+        @param warnAfter: gives the ages in seconds at which a sender is told that mail is late, ascending.
         """
         self._clock = platform.clock
         self._wallTime = platform.wallTime
@@ -71,7 +74,10 @@ class Dispatcher:
         self._report = report
         self._worker = worker
         self._recorder = Recorder(platform, scheduler, queue, report, self._arm)
-        self._desk = Desk(platform.wallTime, scheduler, self._recorder, report, self._landed)
+        self._warnings = Warnings(platform.clock, bounce, report, self.wake)
+        self._desk = Desk(
+            platform.wallTime, scheduler, self._recorder, report, self._landed, warnAfter, self._warnings.add
+        )
         self._ends = Ends(platform.wallTime, scheduler, self._recorder, bounce, report, self._over)
         self._loader = Loader(platform, scheduler, queue, report)
         self._timer: IDelayedCall | None = None
@@ -204,7 +210,9 @@ class Dispatcher:
     def _turn(self) -> None:
         self._timer = None
         if self._stopping and not (self._leases or self._asking):
-            self._finish()
+            self._warnings.flush()
+            if not self._warnings.isBusy:
+                self._finish()
             return
         self._recorder.flush()
         if self._running:

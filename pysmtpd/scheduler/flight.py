@@ -12,14 +12,14 @@ from pysmtpd.interfaces.delivery import IOutcomes
 from pysmtpd.interfaces.ready import unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
-from pysmtpd.model.envelope import Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import Envelope, EnvelopeState, Message, Notify
 from pysmtpd.model.events import DeliveryAttempted
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Entry, Kind, Lease, entryOf
 from pysmtpd.scheduler.recorder import Recorder
-from pysmtpd.scheduler.verdict import failed, suspendedState, tempfailed
+from pysmtpd.scheduler.verdict import failed, lateness, succeeded, suspendedState, tempfailed
 
 # Enum's value is a Python call.
 _WORDS = {(kind, result): (kind.value, result.value) for kind in (Kind.MTA, Kind.MDA) for result in Result}
@@ -30,11 +30,13 @@ _NO_OUTCOME = Reply(451, "Internal error", "4.3.0")
 class Desk:
     """What all flights share.
 
+    @ivar warnAfter: gives the ages in seconds at which a sender is told that mail is late, ascending.
+    @ivar warn: tells the sender of one envelope that it is; False: not now.
     @ivar landed: called with a flight that has no envelope left, and after any outcome.
     @ivar isStopping: nobody will release what is held.
     """
 
-    __slots__ = ("isStopping", "landed", "now", "recorder", "report", "scheduler")
+    __slots__ = ("isStopping", "landed", "now", "recorder", "report", "scheduler", "warn", "warnAfter")
 
     def __init__(
         self,
@@ -43,12 +45,16 @@ class Desk:
         recorder: Recorder,
         report: IReport,
         landed: Callable[[Flight], None],
+        warnAfter: Callable[[], Sequence[float]],
+        warn: Callable[[Message, Envelope], bool],
     ) -> None:
         self.now = now
         self.scheduler = scheduler
         self.recorder = recorder
         self.report = report
         self.landed = landed
+        self.warnAfter = warnAfter
+        self.warn = warn
         self.isStopping = False
 
 
@@ -106,9 +112,14 @@ class Flight:
         desk, lease, result = self._desk, self.lease, outcome.result
         reply = str(outcome.reply)
         if result is Result.DELIVERED:
-            desk.recorder.finished(lease, envelope.id)
+            if envelope.destination.notify is Notify.UNSET or not self._owesReport(envelope, outcome, reply, now):
+                desk.recorder.finished(lease, envelope.id)
         elif result is Result.TEMPORARY:
-            self._keep(envelope, tempfailed(lease.kind, envelope, outcome, reply, now), lease.kind)
+            state = tempfailed(lease.kind, envelope, outcome, reply, now)
+            thresholds = desk.warnAfter()
+            if state.warned < len(thresholds) and now - envelope.created >= thresholds[state.warned]:
+                state = self._warn(envelope, state, thresholds, now)
+            self._keep(envelope, state, lease.kind)
         else:
             self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         destination = envelope.destination
@@ -129,6 +140,20 @@ class Flight:
                 outcome.session,
             )
         )
+
+    def _owesReport(self, envelope: Envelope, outcome: Outcome, reply: str, now: float) -> bool:
+        """Is there to be a report of this success (RFC 3461 5.2)? Then it takes the envelope's place."""
+        action = "delivered" if self.lease.kind is Kind.MDA else outcome.success
+        if not (action and envelope.destination.notify & Notify.SUCCESS) or self._message.isBounce or not self._sender:
+            return False
+        self._keep(envelope, succeeded(envelope, outcome, action, reply, now), Kind.BOUNCE)
+        return True
+
+    def _warn(self, envelope: Envelope, state: EnvelopeState, thresholds: Sequence[float], now: float) -> EnvelopeState:
+        """At most one warning for each threshold: what has been passed since the last one counts as one."""
+        late = replace(state, warned=lateness(envelope, thresholds, now))
+        taken = self._desk.warn(self._message, replace(envelope, state=late))
+        return late if taken else state
 
     def _keep(self, envelope: Envelope, state: EnvelopeState, kind: Kind) -> None:
         entry = Entry(envelope.id, kind, envelope.created, envelope.expires, state.tries, state.nextTry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -57,6 +59,22 @@ def failed(envelope: Envelope, outcome: Outcome, reply: str, now: float) -> Enve
         failedStatus="5" + status[1:],
         attempts=_attempts(state, outcome, reply, now),
     )
+
+
+def succeeded(envelope: Envelope, outcome: Outcome, action: str, reply: str, now: float) -> EnvelopeState:
+    """It was reached, and its sender is to be told.
+
+    @param action: RFC 3464 2.3.3: delivered or relayed.
+    """
+    return replace(failed(envelope, outcome, reply, now), failedStatus="2.0.0", succeeded=action)
+
+
+def lateness(envelope: Envelope, thresholds: Sequence[float], now: float) -> int:
+    """How many warnings its sender should have had by now.
+
+    @param thresholds: ages in seconds, ascending.
+    """
+    return bisect_right(thresholds, now - envelope.created)
 
 
 def expired(envelope: Envelope, now: float) -> EnvelopeState:

@@ -383,9 +383,9 @@ class ClientCore:
             self.stage = Stage.CONTENT
             if self._content is None:
                 self._events.append(ContentWanted())
-            else:
-                self._checkQuiet()
+            elif self._reader.isEmpty:
                 self.content(self._content, last=True)
+            # Else it goes on speaking: what it says now ends the session, in whichever segments it comes.
         elif reply.isPositive:
             raise ReplyError(f"{reply.code} in answer to DATA")
         else:

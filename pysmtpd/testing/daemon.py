@@ -15,12 +15,13 @@ SPOOL = "/var/spool/pysmtpd"
 def buildDaemon(platform: SimulatedPlatform, observer: Callable[[float, Event], None], settings: dict[str, Any]) -> Any:
     """The daemon, unmodified, from the configuration that lies on the platform's disk.
 
-    @param settings: of L{pysmtpd.service.Settings}, in place of the usual.
+    @param settings: of L{pysmtpd.settings.Settings}, in place of the usual.
     @return: a service with C{startService} and C{stopService}.
     @raise ConfigErrors: with every problem of the configuration.
     """
     from pysmtpd.config import Environment, load  # type: ignore[attr-defined,unused-ignore]
-    from pysmtpd.service import Settings, build  # type: ignore[import-not-found,unused-ignore]
+    from pysmtpd.service import build  # type: ignore[import-not-found,unused-ignore]
+    from pysmtpd.settings import Settings  # type: ignore[import-not-found,unused-ignore]
 
     def read(path: str) -> str:
         return platform.disk.read(path).decode("utf-8")

@@ -81,7 +81,7 @@ class Certificates:
             context = self._contexts[kind] = self._make(kind)
         return context
 
-    def clientContext(self, kind: ClientKind) -> SSL.Context:
+    def clientContext(self, kind: ClientKind, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
         """See L{IClientCertificates.clientContext}."""
         context = self._clientContexts.get(kind)
         if context is None:
@@ -91,7 +91,8 @@ class Certificates:
             if kind.ca and kind.ca in self.ca and self.ca[kind.ca].cert != kind.anchors:
                 raise LookupError(f"ca {kind.ca} is another one now")
             try:
-                context = clientContext(pki, self._vouching(kind.ca), kind.ciphers, kind.protocols)
+                anchors = self._vouching(kind.ca) if kind.ca else authorities
+                context = clientContext(pki, anchors, kind.ciphers, kind.protocols)
             except ValueError as error:
                 raise LookupError(str(error)) from error
             self._clientContexts[kind] = context

@@ -89,7 +89,7 @@ class ClientContexts:
     def _contextOf(self, kind: ClientKind) -> SSL.Context:
         if self._certificates is None:
             raise LookupError("there are no certificates of our own")
-        return self._certificates.clientContext(kind)
+        return self._certificates.clientContext(kind, self._authorities)
 
     def handshake(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from zope.interface import implementer
 
@@ -46,15 +47,15 @@ class CertificateGenerations:
                     continue
             raise
 
-    def clientContext(self, kind: ClientKind) -> SSL.Context:
+    def clientContext(self, kind: ClientKind, authorities: tuple[x509.Certificate, ...]) -> SSL.Context:
         """See L{IClientCertificates.clientContext}."""
         first, *older = self._generations
         try:
-            return first.clientContext(kind)
+            return first.clientContext(kind, authorities)
         except LookupError:
             for each in older:
                 try:
-                    return each.clientContext(kind)
+                    return each.clientContext(kind, authorities)
                 except LookupError:
                     continue
             raise

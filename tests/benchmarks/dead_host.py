@@ -18,7 +18,7 @@ import time
 from collections import Counter
 
 from pysmtpd.model.events import DeliveryAttempted, EnvelopeBounced
-from pysmtpd.tap import COLLECT
+from pysmtpd.running import COLLECT
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
 

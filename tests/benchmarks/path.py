@@ -33,7 +33,8 @@ from pysmtpd.interfaces import ResolverSettings
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.platform.system import RealUsers
 from pysmtpd.report.maillog import MailLog
-from pysmtpd.service import Daemon, Settings, build
+from pysmtpd.service import Daemon, build
+from pysmtpd.settings import Settings
 
 T = TypeVar("T")
 

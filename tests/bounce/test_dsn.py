@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.bounce.dsn import Failure, Report, build
+from pysmtpd.bounce.dsn import Fate, Report, build
 from pysmtpd.model.address import Path
 
-FAILURE = Failure(
+FAILURE = Fate(
     Path("bob", "example.net"),
     Path("robert", "example.com"),
     "5.1.1",
@@ -101,7 +101,7 @@ class DsnTests(SynchronousTestCase):
         )
 
     def test_ourOwnWordsAreNotSmtp(self) -> None:
-        own = replace(REPORT, envid="", failures=(replace(FAILURE, remote="", orcpt="", attempted=0.0),))
+        own = replace(REPORT, envid="", fates=(replace(FAILURE, remote="", orcpt="", attempted=0.0),))
         self.assertEqual(
             groups(own)[1],
             {
@@ -114,16 +114,16 @@ class DsnTests(SynchronousTestCase):
 
     def test_noticeNamesEachRecipient(self) -> None:
         second = replace(FAILURE, address=Path("bob", "example.net"), words="552 5.2.2 Mailbox full")
-        text = parts(replace(REPORT, failures=(FAILURE, second)))[0].get_payload()
+        text = parts(replace(REPORT, fates=(FAILURE, second)))[0].get_payload()
         self.assertIn("<robert@example.com> (sent on as <bob@example.net>)", text)
         self.assertIn("No such user here", text)
         self.assertIn("Mailbox full", text)
-        self.assertEqual(len(groups(replace(REPORT, failures=(FAILURE, second)))), 3)
+        self.assertEqual(len(groups(replace(REPORT, fates=(FAILURE, second)))), 3)
 
     def test_hostileWordsForgeNothing(self) -> None:
         words = "550 no\r\nStatus: 2.0.0\r\n\r\nFinal-Recipient: rfc822; eve@example.org\x00\x85x"
         hostile = replace(FAILURE, words=words, orcpt="rfc822;a\r\nAction: delivered", status="2.0.0\r\nX: y")
-        found = groups(replace(REPORT, failures=(hostile,), envid="a\nSubject: b"))
+        found = groups(replace(REPORT, fates=(hostile,), envid="a\nSubject: b"))
         self.assertEqual(len(found), 2)
         self.assertEqual((found[1]["Status"], found[1]["Action"]), ("5.0.0", "failed"))
         self.assertNotIn("Subject", found[0])
@@ -137,14 +137,14 @@ class DsnTests(SynchronousTestCase):
     def test_internationalised(self) -> None:
         """RFC 6533: with SMTPUTF8 addresses stand as they are; without, they are written in ASCII."""
         failure = replace(FAILURE, recipient=Path("jörg", "example.net"), orcpt="")
-        report = replace(REPORT, failures=(failure,), sender=Path("änn", "example.org"), utf8=True)
+        report = replace(REPORT, fates=(failure,), sender=Path("änn", "example.org"), utf8=True)
         content = build(report)
         self.assertIn("To: <änn@example.org>".encode(), content)
         self.assertIn("Final-Recipient: utf-8; jörg@example.net".encode(), content)
         types = [part.get_content_type() for part in parts(report)]
         self.assertEqual(types, ["text/plain", "message/global-delivery-status", "message/global-headers"])
         self.assertEqual(
-            groups(replace(REPORT, failures=(failure,)))[1]["Final-Recipient"], r"utf-8; j\x{F6}rg@example.net"
+            groups(replace(REPORT, fates=(failure,)))[1]["Final-Recipient"], r"utf-8; j\x{F6}rg@example.net"
         )
 
     def test_boundaryIsNotInTheOriginal(self) -> None:
@@ -169,7 +169,7 @@ class DsnTests(SynchronousTestCase):
         self, words: str, envid: str, orcpt: str, remote: str, original: bytes, isFull: bool, utf8: bool
     ) -> None:
         failure = replace(FAILURE, words=words, orcpt=orcpt, remote=remote)
-        report = replace(REPORT, failures=(failure, failure), envid=envid, original=original, isFull=isFull, utf8=utf8)
+        report = replace(REPORT, fates=(failure, failure), envid=envid, original=original, isFull=isFull, utf8=utf8)
         content = build(report)
         self.assertNotIn(b"\r", content.replace(b"\r\n", b""))
         self.assertNotIn(b"\n", content.replace(b"\r\n", b""))

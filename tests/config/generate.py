@@ -319,7 +319,9 @@ class Generator:
         """What OpenSMTPD does not have."""
         if not self.ownWords:
             return
-        kind = self.random.choice(("resolver", "queue", "scheduler", "stat", "allow-local-mx", "limits"))
+        kind = self.random.choice(
+            ("resolver", "queue", "scheduler", "stat", "allow-local-mx", "bounce-signed-8bit", "limits", "rates")
+        )
         if kind in self.once:
             return
         self.once.add(kind)
@@ -329,15 +331,31 @@ class Generator:
                 self.lines.append("resolver 192.0.2.53" + self.random.choice(("", " port 53", " port 5353")))
             case "allow-local-mx":
                 self.lines.append("mta allow-local-mx")
+            case "bounce-signed-8bit":
+                self.lines.append("mta bounce-signed-8bit")
             case "limits":
                 self.lines += [
                     "queue limit min-free-space 7% file-threshold 64K",
                     "smtp limit command-timeout 2m max-sessions 9",
                     "mta limit gather 150ms conn-delay-host 1500ms",
                 ]
+            case "rates":
+                self.rates()
             case _:
                 backend = self.text(self.random.choice(("ram", "null", "fs:/var/x y")))
                 self.lines.append(f"{kind} backend {backend}")
+
+    def rates(self) -> None:
+        patterns = self.random.choice(('{ "*.big.test", mx.small.test }', "mx.big.test"))
+        self.lines.append(f"mta provider big {patterns}")
+        self.lines.append("mta rate for provider big connections 3 at-once connections 5 per 1m")
+        kinds = ("domain", "host", "src", "mail-from", "auth", "tag")
+        for kind in self.random.sample(kinds, self.random.randint(0, 3)):
+            name = self.text(self.random.choice(("*", "*.example.org", "news")))
+            rate = self.random.choice(("messages 10 per 1m", "recipients 100 per 1h messages 5 per 90s", "unlimited"))
+            self.lines.append(f"mta rate for {kind} {name} {rate}")
+        if self.chance(0.5):
+            self.lines.append("mta rate messages 100 per 1d")
 
     # --- processes and filters
 

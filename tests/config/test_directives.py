@@ -310,6 +310,7 @@ class SettingTests(SynchronousTestCase):
             smtp max-message-size 1.5M
             smtp sub-addr-delim "-"
             mta allow-local-mx
+            mta bounce-signed-8bit
             mta limit inet6 max-conn-per-host 3 gather 50ms conn-delay-host 2
             queue limit min-free-space 7% min-free-inodes 0 file-threshold 64K
             scheduler limit max-inflight 9 max-evp-batch-size 8
@@ -322,6 +323,7 @@ class SettingTests(SynchronousTestCase):
         self.assertEqual(config.resolver, ResolverSpec("192.0.2.53", 5353))
         self.assertEqual((config.smtp.maxMessageSize, config.subAddressDelimiter), (1_572_864, "-"))
         self.assertTrue(config.allowLocalMx)
+        self.assertTrue(config.bounceSigned8bit)
         self.assertEqual((config.mta.family, config.mta.maxConnPerHost), ("inet6", 3))
         self.assertEqual((config.mta.gather, config.mta.connDelayHost), (0.05, 2.0))
         self.assertEqual(config.queue, QueueLimits(43200.0, 65536, 0.07, 0.0))

@@ -137,13 +137,21 @@ class ContextualWordTests(SynchronousTestCase):
                 *(
                     "allow-commands",
                     "allow-local-mx",
+                    "at-once",
                     "auth-without-tls",
                     "backend",
                     "bare-newline",
+                    "bounce-signed-8bit",
+                    "connections",
+                    "messages",
+                    "per",
+                    "provider",
                     "proxy",
+                    "rate",
+                    "recipients",
                     "resolver",
                 ),
-                *("shell", "stat", "submission", "xclient", "xclient-login"),
+                *("shell", "stat", "submission", "unlimited", "xclient", "xclient-login"),
             ],
         )
 

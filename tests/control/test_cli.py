@@ -33,7 +33,8 @@ from pysmtpd.model.envelope import Agent, Destination, Message
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import SessionId
 from pysmtpd.platform.real import RealPlatform
-from pysmtpd.service import Daemon, Settings, build
+from pysmtpd.service import Daemon, build
+from pysmtpd.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

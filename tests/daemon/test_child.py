@@ -15,7 +15,8 @@ from pysmtpd.config import Environment, load
 from pysmtpd.control.wire import Client
 from pysmtpd.interfaces import asDeferred
 from pysmtpd.platform.real import RealPlatform
-from pysmtpd.service import Daemon, Settings, build
+from pysmtpd.service import Daemon, build
+from pysmtpd.settings import Settings
 from tests.daemon import plugins
 from tests.daemon.processes import freePort
 

@@ -176,7 +176,7 @@ class PageTests(StoryTestCase):
         world = self.begin(config, hostname="mx.example.org")
         world.user("daemon")
         for command, printed in examples:
-            options = parser("").parse_args(command.split())
+            options = parser().parse_args(command.split())
             asked = world.service.explain(supposedOf(supposition.values(options)), asksDns=False)
             world.run(10)
             explained = self.successResultOf(asked)

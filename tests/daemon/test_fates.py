@@ -121,7 +121,7 @@ class FateTests(StoryTestCase):
         self.assertNotIn("Ok", self.results(world)[:-1])
 
     def test_fourDaysIsTheDefault(self) -> None:
-        world = self.begin()
+        world = self.begin(rules("bounce warn-interval 30d"))
         self.remote(world).set(Condition.REFUSING)
         home = self.remote(world, "client.test")
         self.accepted(world, "ann@remote.test")

@@ -42,9 +42,14 @@ class OptionTests(StoryTestCase):
         world = self.begin(config, addresses=("192.0.2.25", "192.0.2.26"))
         remote = self.remote(world)
         remote.extensions = ("PIPELINING",)
+        skipped: list[str] = []
         for _ in range(6):
             self.accepted(world, "joe@remote.test")
+            world.run(5)
+            (row,) = self.operator(world).rows("Relays")
+            skipped += row["sources_skipped"]
             world.run(60)
+        self.assertEqual(set(skipped), {"192.0.2.99: Cannot assign requested address"})
         self.finish(world)
         opened = [event.source for event in world.eventsOf(ConnectionOpened)]
         self.assertEqual(set(opened), {"192.0.2.25", "192.0.2.26"})

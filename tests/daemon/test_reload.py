@@ -259,6 +259,9 @@ class ActionTests(ReloadTestCase):
         world.run(86400)
         (row,) = self.operator(world).queue()
         self.assertIn('held: the configuration has no action "out"', row["why"])
+        self.assertEqual(row["condition"], "held")
+        counts = self.operator(world).ask("Status")["status"]["envelopes"]
+        self.assertEqual((counts["held"], counts["queued"]), (1, 0))
         self.assertEqual(len(world.eventsOf(DeliveryAttempted)), tried)
         self.reload(world, rules())
         world.until(lambda: mx.messages, 60, "it is delivered")

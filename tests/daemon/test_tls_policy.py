@@ -125,6 +125,16 @@ class DaneTests(Case):
         self.delivered(world, other)
         self.assertEqual([], self.mx.messages)
 
+    def test_bogusAtTheFirstThatAnswers(self) -> None:
+        """A host that must not be used does not end the search for others."""
+        world = self.at()
+        other = self.host(world, "mx2.remote.test", starttls=True)
+        world.dns.mx("remote.test", (10, MX), (20, "mx2.remote.test"))
+        self.secure(world, "remote.test", "mx2.remote.test")
+        world.dns.fail(f"_25._tcp.{MX}")
+        world.dns.delay("mx2.remote.test", 1.0)
+        self.delivered(world, other)
+
     def test_insecureZoneIsNotAsked(self) -> None:
         """Where nothing is signed, name servers that fail for unknown types stop nobody."""
         world = self.at(isSecure=False)

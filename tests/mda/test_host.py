@@ -228,6 +228,7 @@ class HostTests(SynchronousTestCase):
                 "pysmtpd.platform.trusted",
                 "pysmtpd.privilege",
                 "pysmtpd.privilege.__main__",
+                "pysmtpd.privilege.children",
                 "pysmtpd.privilege.drop",
                 "pysmtpd.privilege.forward",
                 "pysmtpd.privilege.helper",

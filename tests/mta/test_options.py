@@ -188,6 +188,13 @@ class SourceTests(SynchronousTestCase):
         (envelope,) = world.send("b@y.test")
         self.assertEqual(world.told(envelope), "TempFail 451 4.3.0 Table src: the disk is gone")
 
+    def test_theHostTakesNoMail(self) -> None:
+        """From whichever address."""
+        world = self.world("198.51.100.1", "198.51.100.2")
+        self.sink.greeting = "521 5.3.2 no mail"
+        (envelope,) = world.send("b@y.test", seconds=1)
+        self.assertIn("PermFail 521 5.3.2 No host takes mail", world.told(envelope))
+
     def test_recipientsOfAMessageShareIt(self) -> None:
         world = self.world("198.51.100.1", "198.51.100.2")
         world.dns.domain("z.test", (10, "mx.y.test"))
@@ -366,7 +373,7 @@ class CapabilityTests(SynchronousTestCase):
         world = TwoHosts(Server("SIZE 10"), Server("SIZE 10"))
         (told,) = world.result()
         self.assertIn("PermFail 552 5.3.4", told)
-        (told,) = TwoHosts(Server(), Server()).result(body="BINARYMIME")
+        (told,) = TwoHosts(Server(), Server()).result(body="BINARYMIME", content=b"Subject: x\r\n\r\na\nb")
         self.assertIn("PermFail 554 5.6.3", told)
 
     def test_theOtherOneIsDown(self) -> None:

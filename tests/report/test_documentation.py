@@ -59,6 +59,8 @@ class MetricsPageTests(SynchronousTestCase):
             count(1.0, sample(events.SessionAuthenticated, result=result))
         count(1.0, sample(events.ConnectionTls, verified=False))
         count(1.0, sample(events.EnvelopeBounced, bounce=0))
+        for action in ("delayed", "relayed", "delivered"):
+            count(1.0, sample(events.EnvelopeReported, action=action))
         # No event tells of it: the mta counts it itself.
         self.stat.increment("mta.transaction")
 

@@ -233,7 +233,14 @@ class FakeBounce:
     def __init__(self, queue: FakeQueue) -> None:
         self.queue = queue
         self.told: list[tuple[Message, tuple[Envelope, ...]]] = []
+        self.warned: list[tuple[Message, tuple[Envelope, ...]]] = []
         self.failing: Exception | None = None
+
+    def warn(self, message: Message, late: Sequence[Envelope]) -> Deferred[None]:
+        if self.failing is not None:
+            return fail(self.failing)
+        self.warned.append((message, tuple(late)))
+        return succeed(None)
 
     def bounce(self, message: Message, failed: Sequence[Envelope]) -> Deferred[None]:
         if self.failing is not None:

@@ -319,6 +319,21 @@ class DialogueTests(SynchronousTestCase):
 
 
 class HostileTests(SynchronousTestCase):
+    def test_goesOnSpeakingAfter354(self) -> None:
+        """Nothing is sent to a peer that refuses in the same breath; what it says first of all is no acceptance."""
+        for said, end in (
+            ("550 5.7.1 enough", "ended in content: 550 5.7.1 enough"),
+            ("250 2.0.0 queued", "ended in content: 451 4.5.0 Reply before the end of data: 250 2.0.0 queued"),
+        ):
+            core = ClientCore(PLAIN)
+            core.receive(b"220 mx.test\r\n")
+            core.receive(b"250-mx.test\r\n250 PIPELINING\r\n")
+            core.start(mail("b@y.test"), b"a\r\n")
+            core.output()
+            events = core.receive(f"250 ok\r\n250 ok\r\n354 go\r\n{said}\r\n".encode())
+            self.assertEqual(core.output(), b"")
+            self.assertEqual(told(events[-1]), end)
+
     def test_namedAndEnded(self) -> None:
         for name, (data, end) in HOSTILE.items():
             with self.subTest(name):

@@ -15,7 +15,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
-from pysmtpd.model.config import PkiSpec
+from pysmtpd.model.clienttls import ClientKind
+from pysmtpd.model.config import CaSpec, PkiSpec
 from pysmtpd.model.tlsa import Presented
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import TICKET_SECONDS, ClientContexts, ClientHandshake
@@ -284,3 +285,59 @@ class PresentedTests(SynchronousTestCase):
     def test_anchorThatSignedSomethingElse(self) -> None:
         chain, _ = self.shown(STRANGER)
         self.assertEqual([True, False], [one.isAnchor for one in chain])
+
+
+class KindTests(SynchronousTestCase):
+    """What an action says of TLS beside its policy: a certificate of ours, whom we trust, ciphers and protocols."""
+
+    def setUp(self) -> None:
+        self.key = newKey()
+        self.files = {
+            "ours.crt": AUTHORITY.issue(["us.example.org"], self.key),
+            "ours.key": keyPem(self.key),
+            "mx.crt": AUTHORITY.issue(["mx.example.org"], KEY),
+            "mx.key": keyPem(KEY),
+            "ca.crt": AUTHORITY.pem,
+        }
+        pki = {"ours": PkiSpec("ours", "ours.crt", "ours.key"), "mx": PkiSpec("mx", "mx.crt", "mx.key")}
+        ca = {"ca": CaSpec("ca", "ca.crt")}
+        self.certificates = Certificates(pki, self.files.__getitem__, NOW.timestamp, AUTHORITY.pem, ca)
+        self.contexts = ClientContexts(STRANGER.pem, self.certificates)
+
+    def shake(self, kind: ClientKind, verifyClient: bool = False, verify: bool = True) -> tuple[SSL.Connection, str]:
+        creator = self.contexts.handshake("mx.example.org", verify, kind=kind)
+        here = creator.clientConnectionForTLS(None)
+        there = SSL.Connection(self.certificates.serverContext(["mx"], verifyClient), None)
+        shake(here, there)
+        return there, creator.facts(here).cipher
+
+    def test_ourCertificate(self) -> None:
+        kind = ClientKind("ours", "ours.crt", "ca", "ca.crt")
+        there, _ = self.shake(kind, verifyClient=True)
+        self.assertEqual(self.certificates.facts(there).peerName, "us.example.org")
+        self.assertRaises(SSL.Error, self.shake, ClientKind(ca="ca", anchors="ca.crt"), True)
+
+    def test_whomWeTrust(self) -> None:
+        self.shake(ClientKind(ca="ca", anchors="ca.crt"))
+        self.assertRaises(SSL.Error, self.shake, ClientKind())
+        self.assertRaises(SSL.Error, self.shake, ClientKind("ours", "ours.crt"))
+
+    def test_ciphersAndProtocols(self) -> None:
+        kind = ClientKind("", "", "ca", "ca.crt", "ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2")
+        _, cipher = self.shake(kind)
+        self.assertEqual(cipher, "ECDHE-ECDSA-AES128-GCM-SHA256")
+
+    def test_whatCannotBeUsed(self) -> None:
+        for kind, why in (
+            (ClientKind("none", "x"), "no such pki: none"),
+            (ClientKind("ours", "another.crt"), "another certificate now"),
+            (ClientKind(ca="none"), "no such ca: none"),
+            (ClientKind(ca="ca", anchors="another.crt"), "another one now"),
+            (ClientKind(protocols="SSLv3"), "no protocol"),
+            (ClientKind(ciphers="nonsense"), "no ciphers"),
+        ):
+            with self.assertRaisesRegex(LookupError, why):
+                self.contexts.check(kind)
+        self.contexts.check(ClientKind())
+        with self.assertRaises(LookupError):
+            ClientContexts().check(ClientKind("ours", "ours.crt"))

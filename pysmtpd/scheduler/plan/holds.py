@@ -77,6 +77,10 @@ class Holds:
         hold = self._byKey.get(key)
         return hold.live if hold else 0
 
+    def countOf(self, beginnings: tuple[str, ...]) -> int:
+        """How many wait under keys that begin so."""
+        return sum(hold.live for key, hold in self._byKey.items() if key.startswith(beginnings))
+
     def keyOf(self, slot: int) -> str:
         """The key of the queue that C{slot} waits in."""
         return self._byNumber[self._columns.owner[slot]].key

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pysmtpd.model.config import SchedulerLimits
 from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId, messageOf
-from pysmtpd.model.schedule import Batch, Condition, Entry, Kind, Lease, Status
+from pysmtpd.model.schedule import AWAIT_CONFIGURATION, Batch, Condition, Entry, Kind, Lease, Status
 from pysmtpd.scheduler.plan.columns import Columns
 from pysmtpd.scheduler.plan.due import Due
 from pysmtpd.scheduler.plan.groups import Groups
@@ -209,6 +209,9 @@ class Plan:
 
     def counts(self) -> dict[str, int]:
         counts = {condition.value: self._counts[place] for place, condition in enumerate(_PLACES)}
+        held = self._holds.countOf(AWAIT_CONFIGURATION)
+        counts[Condition.QUEUED.value] -= held
+        counts[Condition.HELD.value] += held
         counts["stale"] = self.stale
         return counts
 
@@ -258,7 +261,9 @@ class Plan:
             bool(flags & _FLAG_SUSPENDED),
         )
         due = self._next(slot) if place == _WAITING else entry.expires
-        return Status(entry, _PLACES[place], due, self._holds.keyOf(slot) if place == _QUEUED else "")
+        key = self._holds.keyOf(slot) if place == _QUEUED else ""
+        condition = Condition.HELD if key.startswith(AWAIT_CONFIGURATION) else _PLACES[place]
+        return Status(entry, condition, due, key)
 
     # --- moving
 

@@ -1,0 +1,113 @@
+"""How the daemon and its subcommands read the configuration, and the files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pysmtpd.config.environment import Environment
+from pysmtpd.config.load import Reading
+from pysmtpd.config.unbuilt import unbuilt
+from pysmtpd.interfaces import HelperFailed, IPlatform
+from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
+from pysmtpd.privilege.client import Helper
+from pysmtpd.table.regex import checkPattern
+
+
+def readConfig(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Reading:
+    """The configuration, and all that is wrong with it."""
+    return Reading(file, readFile, environment(platform), defines)
+
+
+def loadConfig(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Config:
+    """The configuration, if nothing is wrong with it.
+
+    @raise ConfigErrors: everything that is.
+    """
+    reading = readConfig(file, platform, defines)
+    reading.problems.raiseIfAny()
+    return reading.config()
+
+
+def runnable(reading: Reading) -> Config:
+    """The configuration, if a daemon can run with it.
+
+    @raise ConfigErrors: everything that is wrong with the file.
+    """
+    reading.problems.raiseIfAny()
+    config = reading.config()
+    for word, where in unbuilt(config):
+        reading.problems.add(where, f'"{word}" is not built yet: the daemon does not run with it')
+    reading.problems.raiseIfAny()
+    return config
+
+
+def readFile(path: str) -> str:
+    """
+    @raise OSError: it cannot be read.
+    """
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def readOctets(path: str) -> bytes:
+    """
+    @raise OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def reader(helper: Helper | None, config: Config) -> Callable[[str], bytes]:
+    """How certificates and keys are read: by ourselves; once root's rights are gone, those of the start by the helper.
+
+    @param config: that of the start.
+    """
+    known = {path: (pki.name, part) for pki in config.pki.values() for part, path in pkiFiles(pki)}
+    known |= {ca.cert: (ca.name, "ca") for ca in config.ca.values()}
+
+    def read(path: str) -> bytes:
+        if helper is None or not helper.isAlive or path not in known:
+            return readOctets(path)
+        try:
+            return helper.readFile(*known[path])
+        except HelperFailed as error:
+            raise OSError(0, str(error)) from error
+
+    return read
+
+
+def pkiFiles(pki: PkiSpec) -> tuple[tuple[str, str], ...]:
+    """Which part of it stands in which file."""
+    return (("cert", pki.cert), ("key", pki.key))
+
+
+def readHosts() -> str:
+    """The system's hosts file; empty: there is none."""
+    try:
+        return readFile("/etc/hosts")
+    except OSError:
+        return ""
+
+
+def environment(platform: IPlatform) -> Environment:
+    """What a configuration needs to know of this machine."""
+    interfaces: dict[str, list[str]] = {}
+    for name, address in readInterfaceAddresses():
+        interfaces.setdefault(name, []).append(address)
+    return Environment(
+        serverName=readServerName(platform.hostname),
+        localAddresses=platform.localAddresses(),
+        interfaces=interfaces,
+        resolve=resolveHost,
+        regexFault=regexFault,
+    )
+
+
+def regexFault(expression: str) -> str:
+    """Why it is no regular expression that a table may hold; empty: it is one."""
+    try:
+        checkPattern(expression)
+    except ValueError as error:
+        return str(error)
+    return ""
