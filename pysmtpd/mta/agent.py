@@ -617,6 +617,8 @@ class MtaAgent:
         for pool in self._board.pools.values():
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
+                if name:
+                    self._shaper.forgive(pool.route.host.names)
         for relay in self._directory.relays.values():
             relay.down = None
         if not name:
