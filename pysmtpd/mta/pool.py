@@ -436,12 +436,16 @@ class Pool:
         level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
-        if isPolicy and connection.facts is None:
+        # The next one begins anew, and says what is wrong, if it still is.
+        isStaleTicket = stage is Stage.TLS and connection.offersTicket
+        if isPolicy and connection.facts is None and not isStaleTicket:
             connection.missed(self.waiting, reply)
         if connection.facts is None or moved is not None:
             # Else it is the reply to a transaction, and told as that.
             self.board.heard(connection, reply)
-        if connection.facts is not None:
+        if connection.facts is None and isStaleTicket:
+            pass
+        elif connection.facts is not None:
             if moved is not None:
                 self._lostInRow += 1
                 if self._lostInRow >= BROKEN and not self.connections:
