@@ -270,6 +270,63 @@ class ConnectionTls(Event):
 
 
 @value
+class ConnectionGreeted(Event):
+    """
+    @ivar banner: the text of the host's greeting.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "greeting"
+    session: SessionId
+    banner: str
+
+
+@value
+class ConnectionIdentified(Event):
+    """All was said that comes before the first transaction.
+
+    @ivar helo: what we called ourselves.
+    @ivar extensions: that the host offers and we know.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "identified"
+    session: SessionId
+    helo: str
+    extensions: str
+
+
+@value
+class ConnectionAuthenticated(Event):
+    """
+    @ivar user: table and label of our credentials.
+    @ivar result: ok; what is refused is told by L{CredentialsRefused}.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "authentication"
+    session: SessionId
+    user: str
+    result: str
+
+
+@value
+class CommandAnswered(Event):
+    """One step of an outgoing transaction: mail, rcpt, data, commit or reset. Told only to those who ask for steps.
+
+    @ivar command: without parameters.
+    """
+
+    room: ClassVar[str] = "mta"
+    word: ClassVar[str] = "command"
+    session: SessionId
+    msgid: MessageId
+    step: str
+    command: str
+    result: str
+
+
+@value
 class PolicyFailed(Event):
     """The MTA-STS policy of a domain could not be had; what was known of it stays.
 

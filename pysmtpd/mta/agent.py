@@ -26,7 +26,7 @@ from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
-from pysmtpd.mta.board import Board
+from pysmtpd.mta.board import Board, Steps
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory, Place
 from pysmtpd.mta.foresight import foresee
@@ -42,6 +42,7 @@ from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources, Turn
 from pysmtpd.mta.task import Part, Refused, Task, group
+from pysmtpd.mta.timings import Timings
 
 MAX_ENVELOPES = 4000
 """Envelopes that are taken at one time. The scheduler has 5,000 in flight: the rest is for local delivery, whatever remote hosts do."""
@@ -83,11 +84,15 @@ class MtaAgent:
         grace: float = GRACE,
         policies: IPolicies | None = None,
         shaper: Shaper | None = None,
+        steps: Callable[[], Steps | None] = lambda: None,
     ) -> None:
+        """
+        @param steps: gives who wants to hear of each command of outgoing sessions; None: nobody does.
+        """
         self._platform = platform
         self._clock = platform.clock
         self._config = config
-        self._stat = stat
+        self._timings = Timings(stat)
         self._releases = release
         self._grace = grace
         self._shaper = shaper or Shaper(platform, config, release)
@@ -107,6 +112,8 @@ class MtaAgent:
             self._moved,
             self._sources.lacks,
             self._policies.met,
+            self._timings.connected,
+            steps,
         )
         self._directory = Directory(platform, resolver, self._policies, tables, self._relayEnded, self._board.fault)
         self._resolver = resolver
@@ -463,7 +470,7 @@ class MtaAgent:
                     until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
                 )
         text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
-        if lacksRequireTls(errors):
+        if resolution.isComplete and lacksRequireTls(errors):
             reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
             self._refuse([part], Result.PERMANENT, reply)
             return
@@ -483,7 +490,7 @@ class MtaAgent:
         """Some hosts were talked to, and none is left. What all of those lack is not there for good; the rest may be tomorrow."""
         refused = list(part.refused.values())
         last = refused[-1]
-        if all(each.isLacking for each in refused):
+        if resolution.isComplete and all(each.isLacking for each in refused):
             self._refuse([part], Result.PERMANENT, last.reply, remote=last)
             return
         targets = [target for level in part.levels(resolution) for target in level]
@@ -570,7 +577,7 @@ class MtaAgent:
         envelopes: Sequence[tuple[Part, Envelope]],
         replies: Sequence[Reply],
     ) -> None:
-        self._stat.increment("mta.transaction")
+        self._timings.ended(connection.source, connection.target.key.address, replies, connection.elapsed)
         countRest(self._shaper, task, self._clock.seconds())
         label, source, tls = connection.label, connection.source, connection.tls
         success = connection.success
@@ -617,6 +624,8 @@ class MtaAgent:
         for pool in self._board.pools.values():
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
+                if name:
+                    self._shaper.forgive(pool.route.host.names)
         for relay in self._directory.relays.values():
             relay.down = None
         if not name:

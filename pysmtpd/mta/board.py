@@ -18,7 +18,7 @@ from pysmtpd.interfaces.routing import ITable, Service, TableError
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
-from pysmtpd.model.events import InternalError
+from pysmtpd.model.events import Event, InternalError
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
@@ -64,6 +64,8 @@ class Binding(NamedTuple):
 
 Decided = Callable[[Connection, Task, "Sequence[tuple[Part, Envelope]]", "Sequence[Reply]"], None]
 
+Steps = Callable[[Event], None]
+
 
 class Board:
     """
@@ -76,6 +78,8 @@ class Board:
     @ivar lacksSource: told of an address that this machine does not have, and why.
     @ivar load: what counts against limits of domains and relays.
     @ivar met: told of each session with a host, once for each domain.
+    @ivar connected: told of each connection that is ready for transactions.
+    @ivar steps: gives who wants to hear of each command; None: nobody does.
     @ivar starved: pools that may not open a connection now.
     """
 
@@ -96,6 +100,8 @@ class Board:
         moved: Callable[[Task, Connection, Reply, bool], None],
         lacksSource: Callable[[str, str], None],
         met: Callable[[Encounter], None] = lambda encounter: None,
+        connected: Callable[[], None] = lambda: None,
+        steps: Callable[[], Steps | None] = lambda: None,
     ) -> None:
         self.clock = platform.clock
         self.network = platform.network
@@ -112,6 +118,8 @@ class Board:
         self.lacksSource = lacksSource
         self.load = Load()
         self.met = met
+        self.connected = connected
+        self.steps = steps
         self.stopping = False
         self.pools: dict[ConnectionKey, Pool] = {}
         self.hosts: dict[str, Host] = {}
@@ -214,6 +222,11 @@ class Board:
         except KeyError:
             return None
         return answer.addCallback(_credentials) if isinstance(answer, Deferred) else _credentials(answer)
+
+    def heard(self, connection: Connection, reply: Reply) -> None:
+        """A host has said this. While we stop we say some of it ourselves."""
+        if not self.stopping:
+            self.shaper.answered(connection.target.host, reply)
 
     # --- connections
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -21,14 +21,19 @@ from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.interfaces.tls import IClientHandshake
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import (
+    CommandAnswered,
+    ConnectionAuthenticated,
     ConnectionClosed,
     ConnectionFailed,
+    ConnectionGreeted,
+    ConnectionIdentified,
     ConnectionOpened,
     ConnectionTls,
     CredentialsRefused,
+    Event,
 )
 from pysmtpd.model.facts import TlsFacts
-from pysmtpd.model.ids import SessionId
+from pysmtpd.model.ids import MessageId, SessionId
 from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.tlsa import Presented
@@ -139,6 +144,8 @@ class Connection(Protocol):
         self.charges: Sequence[Charge] = ()
         self.deadline = _NEVER
         self._until = _NEVER
+        self._began = 0.0
+        self._isGreeted = False
         self._plain = plain
         self._clock = pool.board.clock
         self._verify = target.policy.level is Level.VERIFIED
@@ -220,7 +227,9 @@ class Connection(Protocol):
         policy = self.target.policy
         # RFC 7672 8.1: a host that has TLSA records is asked for the certificate of the name under which they are.
         name = policy.tlsaNames[0] if policy.tlsa and not self._verify else policy.name
-        self._handshake = self.pool.board.tls.handshake(name, self._verify, kind=self.target.key.tls)
+        self._handshake = self.pool.board.tls.handshake(
+            name, self._verify, kind=self.target.key.tls, place=(self.target.key, bool(policy.tlsa))
+        )
         cast(Any, self.transport).startTLS(self._handshake)
 
     def handshakeCompleted(self) -> None:
@@ -239,6 +248,11 @@ class Connection(Protocol):
             core.tlsStarted()
             self._flush()
             self._rest()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it took the task that it has, or had last."""
+        return self._clock.seconds() - self._began
 
     @property
     def success(self) -> str:
@@ -260,6 +274,11 @@ class Connection(Protocol):
             self._act(core.abort(Reply(451, text, "4.7.30" if lack is Missing.REQUIRETLS else "4.7.5")))
             return
         self.facts = facts
+        report, key = self.pool.board.report, self.target.key
+        report.happened(ConnectionIdentified(self.session, key.helo, str(core.extensions)))
+        if key.credential:
+            report.happened(ConnectionAuthenticated(self.session, key.credential, "ok"))
+        self.pool.board.connected()
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)
@@ -295,11 +314,12 @@ class Connection(Protocol):
         """Take a task; only when idle. It is decided, or given back, before the pool hears C{freed} or C{lost}."""
         self.task = task
         board = self.pool.board
+        self._began = self._clock.seconds()
         board.wakes(self)
         self.deadline = _NEVER
         for part in task.parts:
             if part.relay not in self._met:
-                self._meet(part)
+                self._meet(task, part)
         offered = cast(ClientCore, self._core).extensions
         limit = self.pool.route.host.most(self._clock.seconds(), offered.rcptMax or RCPT_DEFAULT)
         envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
@@ -318,7 +338,7 @@ class Connection(Protocol):
         opening.addCallbacks(self._opened, self._unreadable)
         opening.addErrback(self._broken)
 
-    def _meet(self, part: Part, problem: str = "") -> None:
+    def _meet(self, task: Task, part: Part, problem: str = "") -> None:
         """Tell of this session, once for each domain."""
         self._met[part.relay] = None
         if self._plain:
@@ -327,15 +347,20 @@ class Connection(Protocol):
         certificate = self._handshake.error if self._handshake is not None else ""
         target = part.seen(self.target.key) if part.isUsual or not problem else None
         self.pool.board.met(
-            Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
+            Encounter(target or task.target, self.source, self.facts, certificate, problem, part.isUsual)
         )
+
+    @property
+    def offersTicket(self) -> bool:
+        """Has it tried to resume a session of TLS?"""
+        return self._handshake is not None and self._handshake.offersTicket
 
     def missed(self, tasks: Iterable[Task], reply: Reply) -> None:
         """It has not come up, for want of TLS as it was asked for by these."""
         for task in islice(tasks, MOST_TOLD):
             for part in task.parts:
                 if task.policy == self.target.policy and part.relay not in self._met:
-                    self._meet(part, str(reply))
+                    self._meet(task, part, str(reply))
 
     def _opened(self, body: IBody) -> None:
         if self.task is None:
@@ -401,6 +426,8 @@ class Connection(Protocol):
 
     def _begin(self, mail: OutgoingMail, chunk: bytes) -> None:
         core = cast(ClientCore, self._core)
+        steps = self.pool.board.steps()
+        core.trace = None if steps is None or self.task is None else self._tracer(steps, self.task.message.id)
         length = TRANSACTION_TIME + RECIPIENT_TIME * len(self._envelopes) + mail.size / TRANSACTION_RATE
         self._until = self._clock.seconds() + length
         self._remaining = mail.size - len(chunk)
@@ -414,6 +441,9 @@ class Connection(Protocol):
         self._rest()
         if events:
             self._act(events)
+
+    def _tracer(self, steps: Callable[[Event], None], message: MessageId) -> Callable[[str, str, Reply], None]:
+        return lambda step, command, reply: steps(CommandAnswered(self.session, message, step, command, str(reply)))
 
     def _unreadable(self, failure: Failure) -> None:
         """The message cannot be read. What the peer has of it must not become a message."""
@@ -450,6 +480,9 @@ class Connection(Protocol):
         """Idle and no longer wanted."""
         core = self._core
         if core is not None and core.stage is Stage.IDLE:
+            if self._tls is not None and self._handshake is not None:
+                # By now the host has sent its tickets.
+                self._handshake.keep(cast(Any, self.transport).getHandle())
             core.quit()
             self._flush()
             self._rest()
@@ -479,6 +512,9 @@ class Connection(Protocol):
         assert core is not None
         heard = core.heard
         events = core.receive(data)
+        if core.heard and not self._isGreeted:
+            self._isGreeted = True
+            self.pool.board.report.happened(ConnectionGreeted(self.session, core.greeting))
         if events:
             self._act(events)
         self._flush()

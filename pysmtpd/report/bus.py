@@ -30,6 +30,7 @@ class Bus:
         self._wallTime = wallTime
         # Replaced, never changed, so that an event on its way walks the list it began with.
         self._subscriptions: tuple[_Subscription, ...] = ()
+        self._steps: tuple[Callable[[Event], None], ...] = ()
 
     def happened(self, event: Event) -> None:
         """Tell everyone. Never raises: an observer that does is dropped, with one line in the daemon log."""
@@ -53,6 +54,30 @@ class Bus:
         subscription = _Subscription(observer)
         self._subscriptions = (*self._subscriptions, subscription)
         return lambda: self._remove(subscription)
+
+    def subscribeSteps(self, observer: Callable[[Event], None]) -> Callable[[], None]:
+        """Tell C{observer} of each command of outgoing sessions (L{pysmtpd.model.events.CommandAnswered}), and of nothing else. Nobody else
+        hears of them: they cost too much to be told when no one listens.
+
+        @return: ends it.
+        """
+        self._steps = (*self._steps, observer)
+
+        def end() -> None:
+            self._steps = tuple(other for other in self._steps if other is not observer)
+
+        return end
+
+    def steps(self) -> Callable[[Event], None] | None:
+        """Where to tell of steps now; None: nobody wants to hear of them."""
+        return self._stepped if self._steps else None
+
+    def _stepped(self, event: Event) -> None:
+        for observer in self._steps:
+            try:
+                observer(event)
+            except Exception:
+                self._log.failure("Observer {observer!r} failed at {event!r}", observer=observer, event=event)
 
     def _remove(self, subscription: _Subscription) -> None:
         self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)

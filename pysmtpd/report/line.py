@@ -10,7 +10,10 @@ from operator import attrgetter
 from typing import Any, get_type_hints
 
 from pysmtpd.model.events import (
+    ConnectionAuthenticated,
     ConnectionClosed,
+    ConnectionGreeted,
+    ConnectionIdentified,
     ConnectionOpened,
     ConnectionTls,
     Event,
@@ -22,7 +25,11 @@ from pysmtpd.model.events import (
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId, formatSessionId
 
 DETAILS: frozenset[type[Event]] = frozenset(
-    {SessionConnected, SessionTls, SessionDisconnected, ConnectionOpened, ConnectionTls, ConnectionClosed}
+    {
+        *(SessionConnected, SessionTls, SessionDisconnected),
+        *(ConnectionOpened, ConnectionTls, ConnectionGreeted, ConnectionIdentified, ConnectionAuthenticated),
+        ConnectionClosed,
+    }
 )
 """What a brief log leaves out: how connections came and went, where nothing failed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pysmtpd.model.reply import Reply
 from pysmtpd.smtp.client_commands import LACKING, NEEDS_SMTPUTF8, mailCommand, rcptCommand, refusals
@@ -39,6 +39,7 @@ class ClientCore:
     @ivar secured: TLS is on.
     @ivar greeting: the text of the server's greeting.
     @ivar heard: complete replies so far.
+    @ivar trace: told of each reply within a transaction: step (reset, mail, rcpt, data, commit), command, reply.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class ClientCore:
         "heard",
         "secured",
         "stage",
+        "trace",
     )
 
     def __init__(self, settings: ClientSettings) -> None:
@@ -82,6 +84,7 @@ class ClientCore:
         self._authSteps: list[bytes] = []
         self._scram: Scram | None = None
         self._mail: OutgoingMail | None = None
+        self.trace: Callable[[str, str, Reply], None] | None = None
 
     # --- what the owner calls
 
@@ -96,6 +99,8 @@ class ClientCore:
         try:
             while (reply := reader.next()) is not None:
                 self.heard += 1
+                if self.trace is not None and self._mail is not None:
+                    self.trace(*self._step(self._mail), reply)
                 self._answered(reply)
         except ReplyError as error:
             self._end(Reply(451, f"Protocol error: {error}", "4.5.0"))
@@ -222,6 +227,17 @@ class ClientCore:
             self._authAnswered(reply)
         else:
             raise ReplyError("reply in plain text after STARTTLS")
+
+    def _step(self, mail: OutgoingMail) -> tuple[str, str]:
+        """What the next reply answers."""
+        stage = self.stage
+        if stage is Stage.MAIL:
+            return ("reset", "RSET") if self._resetting else ("mail", f"MAIL FROM:<{mail.sender}>")
+        if stage is Stage.RCPT:
+            return "rcpt", f"RCPT TO:<{mail.recipients[self._index].path}>"
+        if stage is Stage.DATA:
+            return "data", "DATA"
+        return "commit", "BDAT" if self._bdat else "."
 
     def _hello(self) -> None:
         self.stage = Stage.HELLO

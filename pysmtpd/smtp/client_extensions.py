@@ -28,6 +28,20 @@ class Extensions:
     rcptMax: int = 0
     rcptDomainMax: int = 0
 
+    def __str__(self) -> str:
+        """As a peer would list them, in one line."""
+        words = [keyword.decode() for keyword, name in _FLAGS.items() if getattr(self, name)]
+        if self.requireTls:
+            words.append("REQUIRETLS")
+        if self.size is not None:
+            words.append(f"SIZE={self.size}")
+        if self.auth:
+            words.append(f"AUTH={'/'.join(self.auth)}")
+        words += [
+            f"{keyword.decode()}={getattr(self, name)}" for keyword, name in _LIMITS.items() if getattr(self, name)
+        ]
+        return " ".join(words)
+
 
 NO_EXTENSIONS = Extensions()
 

@@ -49,6 +49,7 @@ from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery, Kind, Lease
 from pysmtpd.mta.agent import MtaAgent
+from pysmtpd.mta.board import Steps
 from pysmtpd.tls.client import ClientContexts
 
 CONTENT = b"Subject: hello\r\n\r\n.dots\r\n"
@@ -155,6 +156,9 @@ class Link:
 
     def get_cipher_name(self) -> str:
         return "TLS_AES_256_GCM_SHA384"
+
+    def get_session(self) -> None:
+        return None
 
     def get_cipher_bits(self) -> int:
         return 256
@@ -488,6 +492,7 @@ class World:
         actions: Mapping[str, Action] = ACTIONS,
         limits: MtaLimits | None = None,
         tables: Mapping[str, ITable] | None = None,
+        steps: Callable[[], Steps | None] = lambda: None,
         **config: Any,
     ) -> None:
         self.clock = Clock()
@@ -507,6 +512,7 @@ class World:
             self.ears,
             self.ears,
             self.tls,
+            steps=steps,
         )
         self._next = iter(range(1, 1 << 30))
 

@@ -10,7 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.config import MtaLimits, TableRef
-from pysmtpd.model.events import ConnectionClosed, ConnectionFailed, ConnectionOpened, ConnectionTls
+from pysmtpd.model.events import (
+    ConnectionClosed,
+    ConnectionFailed,
+    ConnectionGreeted,
+    ConnectionIdentified,
+    ConnectionOpened,
+    ConnectionTls,
+)
 from tests.mta.fakes import Server, Table, World, explicit
 
 
@@ -290,7 +297,7 @@ class FailureTests(SynchronousTestCase):
         world = Relay()
         world.send("b@y.test", seconds=15)
         kinds = [type(event) for event in world.ears.events]
-        self.assertEqual(kinds, [ConnectionOpened, ConnectionClosed])
+        self.assertEqual(kinds, [ConnectionOpened, ConnectionGreeted, ConnectionIdentified, ConnectionClosed])
 
 
 class ContentTests(SynchronousTestCase):

@@ -9,6 +9,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model import events
+from pysmtpd.model.reply import Reply
+from pysmtpd.mta.timings import Timings
 from pysmtpd.report.counting import Counting
 from pysmtpd.report.line import DETAILS
 from tests.report.samples import KINDS, sample
@@ -61,8 +63,10 @@ class MetricsPageTests(SynchronousTestCase):
         count(1.0, sample(events.EnvelopeBounced, bounce=0))
         for action in ("delayed", "relayed", "delivered"):
             count(1.0, sample(events.EnvelopeReported, action=action))
-        # No event tells of it: the mta counts it itself.
-        self.stat.increment("mta.transaction")
+        # No event tells of these: the mta counts them itself.
+        timings = Timings(self.stat)
+        timings.ended("192.0.2.1", "2001:db8::1", [Reply(code, "x") for code in (250, 450, 550)], 0.5)
+        timings.ended("", "/run/lmtp", (), 1000.0)
 
     def matching(self, key: str) -> list[str]:
         return [family for family in self.families if _pattern(family).fullmatch(key)]
@@ -77,5 +81,11 @@ class MetricsPageTests(SynchronousTestCase):
 
 
 def _pattern(family: str) -> re.Pattern[str]:
-    places = {"LISTENER": r".+", "DOMAIN": r".+", "RESULT": r"(ok|tempfail|permfail|loop|other)"}
+    places = {
+        "LISTENER": r".+",
+        "DOMAIN": r".+",
+        "ROUTE": r".+",
+        "CLASS": r"([0-9.]+s|more)",
+        "RESULT": r"(ok|tempfail|permfail|loop|other)",
+    }
     return re.compile(r"\.".join(places.get(part, re.escape(part)) for part in family.split(".")))
