@@ -32,8 +32,8 @@ def _why(envelope: Envelope, status: Status | None) -> str:
             why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
         elif status.holdKey.startswith(CHANGED):
             why = f'held: the action "{action}" delivers in another way than when it was chosen; rematch decides again'
-        elif status.holdKey.startswith(SHAPED):
-            why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}"
+    if status.condition is Condition.QUEUED and status.holdKey.startswith(SHAPED):
+        why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}"
     if envelope.state.hold:
         why = f"held: {envelope.state.hold}"
     if envelope.state.failed:

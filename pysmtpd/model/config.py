@@ -158,7 +158,7 @@ class Config:
     queueEncryption: str = ""
     procs: Mapping[str, ProcSpec] = field(default_factory=dict)
     filters: Mapping[str, FilterSpec] = field(default_factory=dict)
-    bounceSigned8bit: bool = False
     mtaRates: tuple[RateRule, ...] = ()
     mtaProviders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bounceSigned8bit: bool = False
     places: Mapping[str, Where] = field(default_factory=dict, compare=False)

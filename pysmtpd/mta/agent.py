@@ -237,7 +237,7 @@ class MtaAgent:
         self._abandonGatherings()
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._giveBack(pool.waiting.popleft().parts)
+                self._giveBack(pool.waiting.pop(0).parts)
             for connection in list(pool.idle):
                 pool.quit(connection)
             for connection in list(pool.connections):
@@ -250,7 +250,7 @@ class MtaAgent:
         self._graceTimer = None
         for pool in list(self._board.pools.values()):
             while pool.waiting:
-                self._giveBack(pool.waiting.popleft().parts)
+                self._giveBack(pool.waiting.pop(0).parts)
         self._abandonGatherings()
         for connection in list(self._board.connections):
             connection.giveUp(STOPPING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -51,7 +50,7 @@ _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
 
 class Pool:
     """
-    @ivar waiting: in order of arrival.
+    @ivar waiting: in order of arrival. A list, because an empty deque takes 760 octets, and most pools have nobody waiting.
     @ivar proven: some connection was established since the last failure; before that only one is tried at a time.
     """
 
@@ -79,7 +78,7 @@ class Pool:
         self.key = key
         self.route = route
         self.board = board
-        self.waiting: deque[Task] = deque()
+        self.waiting: list[Task] = []
         self.connections: dict[Connection, None] = {}
         self.idle: list[Connection] = []
         self.penalty = Penalty()
@@ -179,7 +178,7 @@ class Pool:
     def takeBack(self, key: ConnectionKey) -> Sequence[Task]:
         """What waits here, and was meant for another pool."""
         back = [task for task in self.waiting if task.home is not None and task.home.key == key]
-        self.waiting = deque(task for task in self.waiting if task not in back)
+        self.waiting = [task for task in self.waiting if task not in back]
         return back
 
     def _hasRoom(self, task: Task) -> bool:
@@ -216,7 +215,7 @@ class Pool:
 
     def returned(self, task: Task) -> None:
         """A connection could not do it; it is next."""
-        self.waiting.appendleft(task)
+        self.waiting.insert(0, task)
         self.board.starve(self)
 
     def _next(self, connection: Connection) -> Task | None:
@@ -464,5 +463,5 @@ class Pool:
         penalty = self._policyPenalties.setdefault(policy, Penalty()) if isPolicy else self.penalty
         penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
-        self.waiting = deque(task for task in self.waiting if isPolicy and task.policy != policy)
+        self.waiting = [task for task in self.waiting if isPolicy and task.policy != policy]
         self.board.homeless(tasks)

@@ -62,6 +62,9 @@ class RealDisk(RealFiles):
 
     def database(self, path: str, readOnly: bool = False) -> sqlite3.Connection:
         if readOnly:
+            # SQLite would wait for a FIFO's writer, without end.
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError(errno.EINVAL, "it is not a plain file", path)
             # Of a file's address all is quoted that SQLite would take for something else.
             place = f"file:{quote(path)}?mode=ro"
             return sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)

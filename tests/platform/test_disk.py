@@ -42,6 +42,8 @@ class RealDiskTests(SynchronousTestCase):
         writer = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         self.addCleanup(os.close, writer)
         self.assertIn("not a plain file", str(self.assertRaises(OSError, self.disk.open, fifo)))
+        database = self.assertRaises(OSError, self.disk.database, fifo, readOnly=True)
+        self.assertIn("not a plain file", str(database))
         self.assertIn("is a directory", str(self.assertRaises(OSError, self.disk.open, self.place)))
 
     def test_theLockOfAnotherProcessNamesIt(self) -> None:
