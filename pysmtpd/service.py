@@ -156,7 +156,7 @@ class Daemon(Service):
             self.report,
             warnAfter=lambda: self.config.bounceWarn,
         )
-        tls = ClientContexts(settings.authorities, self.certificates)
+        tls = ClientContexts(settings.authorities, self.certificates, platform.clock.seconds)
         sts = StsPolicies(
             platform,
             self.resolver,

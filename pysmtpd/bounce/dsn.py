@@ -169,6 +169,8 @@ def _notice(report: Report) -> list[str]:
             lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
             said = f"{_plain(fate.remote)} said: " if fate.remote else ""
             lines.extend(f"    {line}" for line in _wrap(said + _plain(fate.words)))
+            for attempt in fate.attempts:
+                lines.extend(f"      {line}" for line in _wrap(_tried(attempt)))
             if fate.retryUntil:
                 lines.append(f"    We try until {formatdate(fate.retryUntil)}.")
             lines.append("")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -40,6 +40,7 @@ class IClientHandshake(IOpenSSLClientConnectionCreator):
     """What C{transport.startTLS} takes; for one connection."""
 
     error: str = Attribute("Why the certificate is not valid, for people; empty: it is.")
+    offersTicket: bool = Attribute("It would go on from an earlier session; if that fails, the next one begins anew.")
 
     def facts(connection: SSL.Connection) -> TlsFacts:
         """
@@ -48,6 +49,12 @@ class IClientHandshake(IOpenSSLClientConnectionCreator):
 
     def presented(connection: SSL.Connection) -> tuple[tuple[Presented, ...], tuple[str, ...]]:
         """What the host showed, its own certificate first, and the names that it is for, in lower case: what DANE asks for.
+
+        @param connection: as for C{facts}.
+        """
+
+    def keep(connection: SSL.Connection) -> None:
+        """The session goes well and is about to end: a later one may go on from it. C{facts}, and C{presented} if that counts, come first.
 
         @param connection: as for C{facts}.
         """
@@ -73,11 +80,15 @@ class IClientTls(Interface):
         @raise LookupError: connections of this kind cannot be had; the text says why.
         """
 
-    def handshake(host: str, verify: bool, names: Sequence[str] = (), kind: ClientKind = USUAL) -> IClientHandshake:
+    def handshake(
+        host: str, verify: bool, names: Sequence[str] = (), kind: ClientKind = USUAL, place: Hashable = None
+    ) -> IClientHandshake:
         """
         @param host: name of the host, in A-labels, for SNI; an address: no SNI is sent (RFC 6066 3).
         @param verify: the handshake fails where the certificate is not valid; else that is only found out.
         @param names: the certificate may be for any of these; empty: for C{host}.
         @param kind: what we show, and hold against the host.
+        @param place: sessions of one place may be resumed there, for the same host and names: they have the verdict of their first
+            handshake, and nothing better. None: never.
         @raise LookupError: as C{check}.
         """

@@ -470,7 +470,7 @@ class MtaAgent:
                     until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
                 )
         text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
-        if lacksRequireTls(errors):
+        if resolution.isComplete and lacksRequireTls(errors):
             reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
             self._refuse([part], Result.PERMANENT, reply)
             return
@@ -490,7 +490,7 @@ class MtaAgent:
         """Some hosts were talked to, and none is left. What all of those lack is not there for good; the rest may be tomorrow."""
         refused = list(part.refused.values())
         last = refused[-1]
-        if all(each.isLacking for each in refused):
+        if resolution.isComplete and all(each.isLacking for each in refused):
             self._refuse([part], Result.PERMANENT, last.reply, remote=last)
             return
         targets = [target for level in part.levels(resolution) for target in level]
@@ -624,6 +624,8 @@ class MtaAgent:
         for pool in self._board.pools.values():
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
+                if name:
+                    self._shaper.forgive(pool.route.host.names)
         for relay in self._directory.relays.values():
             relay.down = None
         if not name:

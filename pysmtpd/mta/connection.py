@@ -227,7 +227,9 @@ class Connection(Protocol):
         policy = self.target.policy
         # RFC 7672 8.1: a host that has TLSA records is asked for the certificate of the name under which they are.
         name = policy.tlsaNames[0] if policy.tlsa and not self._verify else policy.name
-        self._handshake = self.pool.board.tls.handshake(name, self._verify, kind=self.target.key.tls)
+        self._handshake = self.pool.board.tls.handshake(
+            name, self._verify, kind=self.target.key.tls, place=(self.target.key, bool(policy.tlsa))
+        )
         cast(Any, self.transport).startTLS(self._handshake)
 
     def handshakeCompleted(self) -> None:
@@ -317,7 +319,7 @@ class Connection(Protocol):
         self.deadline = _NEVER
         for part in task.parts:
             if part.relay not in self._met:
-                self._meet(part)
+                self._meet(task, part)
         offered = cast(ClientCore, self._core).extensions
         limit = self.pool.route.host.most(self._clock.seconds(), offered.rcptMax or RCPT_DEFAULT)
         envelopes: Sequence[tuple[Part, Envelope]] = task.envelopes
@@ -336,7 +338,7 @@ class Connection(Protocol):
         opening.addCallbacks(self._opened, self._unreadable)
         opening.addErrback(self._broken)
 
-    def _meet(self, part: Part, problem: str = "") -> None:
+    def _meet(self, task: Task, part: Part, problem: str = "") -> None:
         """Tell of this session, once for each domain."""
         self._met[part.relay] = None
         if self._plain:
@@ -345,15 +347,20 @@ class Connection(Protocol):
         certificate = self._handshake.error if self._handshake is not None else ""
         target = part.seen(self.target.key) if part.isUsual or not problem else None
         self.pool.board.met(
-            Encounter(target or self.target, self.source, self.facts, certificate, problem, part.isUsual)
+            Encounter(target or task.target, self.source, self.facts, certificate, problem, part.isUsual)
         )
+
+    @property
+    def offersTicket(self) -> bool:
+        """Has it tried to resume a session of TLS?"""
+        return self._handshake is not None and self._handshake.offersTicket
 
     def missed(self, tasks: Iterable[Task], reply: Reply) -> None:
         """It has not come up, for want of TLS as it was asked for by these."""
         for task in islice(tasks, MOST_TOLD):
             for part in task.parts:
                 if task.policy == self.target.policy and part.relay not in self._met:
-                    self._meet(part, str(reply))
+                    self._meet(task, part, str(reply))
 
     def _opened(self, body: IBody) -> None:
         if self.task is None:
@@ -473,6 +480,9 @@ class Connection(Protocol):
         """Idle and no longer wanted."""
         core = self._core
         if core is not None and core.stage is Stage.IDLE:
+            if self._tls is not None and self._handshake is not None:
+                # By now the host has sent its tickets.
+                self._handshake.keep(cast(Any, self.transport).getHandle())
             core.quit()
             self._flush()
             self._rest()

@@ -66,14 +66,16 @@ class Resolution:
 
     @ivar levels: best first; of equal hosts in each. Levels behind the first usable one may still be filled when it is ready.
     @ivar failure: set when there is nowhere to go.
+    @ivar isComplete: all levels are filled: what none of the hosts has is not to be had.
     @ivar since: monotonic seconds when it became ready.
     """
 
-    __slots__ = ("failure", "levels", "since")
+    __slots__ = ("failure", "isComplete", "levels", "since")
 
     def __init__(self) -> None:
         self.levels: list[list[Target]] = []
         self.failure: tuple[Result, Reply] | None = None
+        self.isComplete = False
         self.since = 0.0
 
 
@@ -288,6 +290,7 @@ class Search:
 
     def _settle(self, index: int) -> None:
         self._pending[index] -= 1
+        self._result.isComplete = not any(pending > 0 for pending in self._pending)
         if self._done is None:
             if index >= self._cut:
                 self._result.levels[index].clear()
@@ -297,12 +300,15 @@ class Search:
                 return
             if level >= self._cut:
                 break
-            if self._result.levels[level]:
-                for late in range(self._cut, len(self._pending)):
-                    self._result.levels[late].clear()
-                self._finish()
-                return
-        self._nowhere()
+            if not all(target.barred for target in self._result.levels[level]):
+                # What a policy bars is no reason to do without the others.
+                break
+        for late in range(self._cut, len(self._pending)):
+            self._result.levels[late].clear()
+        if any(self._result.levels):
+            self._finish()
+        else:
+            self._nowhere()
 
     def _nowhere(self) -> None:
         place = self._key.domain or str(self._key)

@@ -17,6 +17,7 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import Penalty, Route, asksPatience
 from pysmtpd.mta.keys import ConnectionKey, Target
 from pysmtpd.mta.security import Level, Policy, satisfies
+from pysmtpd.mta.shaping.backoff import complains
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Credentials, Stage
 
@@ -267,14 +268,19 @@ class Pool:
     ) -> None:
         """A transaction is over."""
         route = self.route
+        complaint: Reply | None = None
         for reply in replies:
             if reply.code >= 400:
-                self.board.shaper.answered(connection.target.host, reply)
+                if complaint is None and complains(reply):
+                    complaint = reply
                 if asksPatience(reply):
                     route.beCautious(self.board.clock.seconds(), str(reply))
             else:
                 route.delivered += 1
                 self._lostInRow = 0
+        if complaint is not None:
+            # Once, however many recipients it is about.
+            self.board.heard(connection, complaint)
         self.board.decided(connection, task, envelopes, replies)
 
     # --- connections
@@ -430,12 +436,16 @@ class Pool:
         level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
-        if isPolicy and connection.facts is None:
+        # The next one begins anew, and says what is wrong, if it still is.
+        isStaleTicket = stage is Stage.TLS and connection.offersTicket
+        if isPolicy and connection.facts is None and not isStaleTicket:
             connection.missed(self.waiting, reply)
         if connection.facts is None or moved is not None:
             # Else it is the reply to a transaction, and told as that.
-            self.board.shaper.answered(connection.target.host, reply)
-        if connection.facts is not None:
+            self.board.heard(connection, reply)
+        if connection.facts is None and isStaleTicket:
+            pass
+        elif connection.facts is not None:
             if moved is not None:
                 self._lostInRow += 1
                 if self._lostInRow >= BROKEN and not self.connections:

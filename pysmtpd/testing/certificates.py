@@ -36,7 +36,11 @@ def selfSigned(*names: str) -> tuple[bytes, bytes]:
     )
 
 
+@functools.cache
 def serverOptions(*names: str) -> ssl.CertificateOptions:
-    """What a scripted server gives to C{startTLS}."""
+    """What a scripted server gives to C{startTLS}; the same for the same names, so that sessions can be resumed."""
     certificate, key = selfSigned(*names)
-    return ssl.PrivateCertificate.loadPEM(certificate + key).options()
+    own = ssl.PrivateCertificate.loadPEM(certificate + key)
+    options = ssl.CertificateOptions(own.privateKey.original, own.original, enableSessionTickets=True)
+    options.getContext().set_session_id(b"pysmtpd.testing")
+    return options

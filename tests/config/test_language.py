@@ -107,7 +107,7 @@ class AnyTextTests(SynchronousTestCase):
             load("t", lambda path: "m = a\n" + text, ENVIRONMENT)
         except ConfigErrors as errors:
             for problem in errors.problems:
-                self.assertTrue(str(problem).startswith(f"t:{problem.where.line}:{problem.where.column}: "))
+                self.assertTrue(str(problem).startswith(f"{problem.where}:{problem.where.column}: "))
 
     def test_lastCharacterIsABackslash(self) -> None:
         for text in ("\\", "a \\", '"\\', "# \\", "a { \\"):

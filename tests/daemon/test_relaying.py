@@ -165,9 +165,11 @@ class ShownTests(StoryTestCase):
         self.accepted(world, "ann@remote.test")
         self.accepted(world, "bob@remote.test")
         bound = self.bound(world, "Relays")
-        self.assertEqual((bound["kind"], bound["text"]), ("back-off", "the host said: 421 4.7.0 slow down"))
+        self.assertEqual((bound["kind"], bound["text"]), ("back-off", "mx.remote.test said: 421 4.7.0 slow down"))
         (host,) = self.operator(world).rows("Hosts")
         self.assertEqual(host["asked_for_patience"], "421 4.7.0 slow down")
+        self.assertEqual(self.operator(world).ask("Forgive", host="mx.remote.test"), {"count": 1})
+        self.assertEqual(self.operator(world).rows("Limits"), [])
 
     def test_dns(self) -> None:
         world = self.begin(rules('resolver "192.0.2.53"'))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pysmtpd.model.events import DeliveryAttempted
+from pysmtpd.model.events import DeliveryAttempted, TlsRefused
 from pysmtpd.testing.certificates import selfSigned
 from pysmtpd.testing.client import Sent
 from pysmtpd.testing.internet import Condition
@@ -82,6 +82,8 @@ class RequireTlsTests(RequireTlsCase):
         self.assertEqual("PermFail", attempt.result)
         self.assertIn("5.7.30", attempt.stat)
         self.assertEqual([], self.mx.messages)
+        (told,) = world.eventsOf(TlsRefused)
+        self.assertEqual(("remote.test", "verified REQUIRETLS"), (told.domain, told.policy))
 
     def test_anotherHostOffersIt(self) -> None:
         world = self.story(MX, OTHER, offering=(OTHER,))
@@ -89,6 +91,16 @@ class RequireTlsTests(RequireTlsCase):
         self.assertEqual("Ok", self.attempt(world).result)
         self.assertEqual(1, len(self.servers[1].messages))
         self.assertEqual([], self.mx.messages)
+
+    def test_aHostThatIsNotKnownYetMayOfferIt(self) -> None:
+        """It is not refused for good before all hosts are known."""
+        world = self.story(MX, OTHER, offering=(OTHER,))
+        world.dns.mx("remote.test", (10, MX), (20, OTHER))
+        world.dns.secure("remote.test")
+        world.dns.delay(OTHER, 1.0)
+        self.send(world)
+        world.until(lambda: self.servers[1].messages, 3600, "it arrives")
+        self.assertNotIn("PermFail", self.results(world))
 
     def test_onlyReachableHostsCount(self) -> None:
         world = self.story(MX, OTHER, offering=(OTHER,))

@@ -157,6 +157,9 @@ class Link:
     def get_cipher_name(self) -> str:
         return "TLS_AES_256_GCM_SHA384"
 
+    def get_session(self) -> None:
+        return None
+
     def get_cipher_bits(self) -> int:
         return 256
 

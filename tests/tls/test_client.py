@@ -19,9 +19,9 @@ from pysmtpd.model.clienttls import ClientKind
 from pysmtpd.model.config import CaSpec, PkiSpec
 from pysmtpd.model.tlsa import Presented
 from pysmtpd.tls.certificates import Certificates
-from pysmtpd.tls.client import ClientContexts, ClientHandshake
+from pysmtpd.tls.client import TICKET_SECONDS, ClientContexts, ClientHandshake
 from tests.tls.authority import DAY, NOW, Authority, keyPem, newKey
-from tests.tls.handshake import shake
+from tests.tls.handshake import move, shake
 
 AUTHORITY, STRANGER = Authority(), Authority("Stranger")
 KEY = newKey()
@@ -65,6 +65,88 @@ class ClientHandshakeTests(SynchronousTestCase):
             self.assertEqual(facts.protocol, "TLSv1.3")
             self.assertEqual(there.get_servername(), b"mx.example.org")
             self.assertEqual(creator.error, "")
+
+    def resumed(self, creator: ClientHandshake, context: SSL.Context) -> SSL.Connection:
+        """A session that goes well and ends in order."""
+        here, there = self.shake(creator, context)
+        there.send(b"250 hello")
+        move(there, here)
+        here.recv(100)
+        creator.facts(here)
+        creator.keep(here)
+        here.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        return here
+
+    def test_resumption(self) -> None:
+        """It has the verdict of the first handshake, good or bad, and its chain; each ticket serves once."""
+        for host, verified in (("mx.example.org", True), ("other.example.org", False)):
+            contexts = ClientContexts(AUTHORITY.pem)
+            context = server(["mx.example.org"])
+            first = contexts.handshake(host, False, place="here")
+            connection, there = self.shake(first, context)
+            shown = first.presented(connection)
+            del there
+            self.resumed(contexts.handshake(host, False, place="here"), context)
+            again = contexts.handshake(host, False, place="here")
+            here, _ = self.shake(again, context)
+            self.assertEqual((False, False, True), (first.isResumed, first.offersTicket, again.isResumed))
+            facts = again.facts(here)
+            self.assertEqual(first.facts(connection), facts)
+            self.assertEqual((verified, first.error), (facts.verified, again.error))
+            self.assertEqual(1, len(shown[0]))
+            self.assertFalse(contexts.handshake(host, False, place="here").offersTicket)
+
+    def test_resumedChain(self) -> None:
+        """What DANE looks at again is what was shown in the first handshake."""
+        contexts = ClientContexts(AUTHORITY.pem)
+        context = server(["mx.example.org"])
+        first = contexts.handshake("mx.example.org", False, place="here")
+        here, there = self.shake(first, context)
+        there.send(b"250 hello")
+        move(there, here)
+        here.recv(100)
+        first.facts(here)
+        shown = first.presented(here)
+        first.keep(here)
+        here.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        again = contexts.handshake("mx.example.org", False, place="here")
+        connection, _ = self.shake(again, context)
+        again.facts(connection)
+        self.assertTrue(again.isResumed)
+        self.assertEqual(shown, again.presented(connection))
+        self.assertEqual(("mx.example.org",), shown[1])
+
+    def test_sessionsOfAnotherKind(self) -> None:
+        """Another place, host, name or wish gets a whole handshake; so does who has waited for too long."""
+        now = [0.0]
+        contexts = ClientContexts(AUTHORITY.pem, seconds=lambda: now[0])
+        context = server(["mx.example.org"])
+        self.resumed(contexts.handshake("mx.example.org", False, place="here"), context)
+        for other in (
+            contexts.handshake("mx.example.org", False, place="there"),
+            contexts.handshake("mx.example.org", True, place="here"),
+            contexts.handshake("mx.example.org", False, ("example.org",), place="here"),
+            contexts.handshake("mx2.example.org", False, place="here"),
+            contexts.handshake("mx.example.org", False),
+        ):
+            self.assertFalse(other.offersTicket)
+        now[0] = TICKET_SECONDS / 2
+        self.resumed(contexts.handshake("mx.example.org", False, place="here"), context)
+        now[0] = TICKET_SECONDS
+        # A verdict does not become younger by being used.
+        self.assertFalse(contexts.handshake("mx.example.org", False, place="here").offersTicket)
+
+    def test_anotherHostAtTheSameAddress(self) -> None:
+        """Who does not have the key of the ticket shows a certificate, and that is judged."""
+        contexts = ClientContexts(AUTHORITY.pem)
+        self.resumed(contexts.handshake("mx.example.org", True, place="here"), server(["mx.example.org"]))
+        again = contexts.handshake("mx.example.org", True, place="here")
+        self.assertTrue(again.offersTicket)
+        self.assertRaises(SSL.Error, self.shake, again, server(["mx.example.org"], STRANGER))
+        self.assertFalse(again.verified)
+        lenient = contexts.handshake("mx.example.org", False, place="here")
+        here, _ = self.shake(lenient, server(["mx.example.org"], STRANGER))
+        self.assertFalse(lenient.facts(here).verified)
 
     def test_wildcard(self) -> None:
         creator = self.contexts.handshake("mx.example.org", True)

@@ -399,9 +399,18 @@ class Shaper:
         isKnown = self._suspended.pop(name, None) is not None
         self._letAllGo(f"{SHAPED}{name} is suspended")
         for place in (name, f"provider {name}"):
-            isKnown = self._backoffs.pop(place, None) is not None or isKnown
-            self._letAllGo(_backoffKey(place))
+            isKnown = self._forget(place) or isKnown
         return self._saved(isKnown)
+
+    def forgive(self, host: str) -> None:
+        """Forget that a host, or its provider, has complained."""
+        if self._forget(self._placeOf(host.lower())):
+            self._saveSoon()
+
+    def _forget(self, place: str) -> bool:
+        backoff = self._backoffs.pop(place, None)
+        self._letAllGo(_backoffKey(place))
+        return backoff is not None
 
     def _saved(self, isChanged: bool) -> Deferred[bool]:
         self._isChanged = True

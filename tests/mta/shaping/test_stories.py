@@ -172,7 +172,7 @@ class BackoffTests(WorldTestCase):
         remote.tempfail("MAIL", times=1, reply="451 4.7.1 slow down")
         world.start()
         world.send("a@client.test", "first@remote.test")
-        world.run(1)
+        world.run(3)
         world.stop()
         world.restart()
         (row,) = Operator(world).rows("Limits")
@@ -186,7 +186,7 @@ class BackoffTests(WorldTestCase):
         world.remote("mx.remote.test", domains=("remote.test",)).reject("RCPT", "451 4.7.1 Greylisted, come back")
         world.start()
         world.send("a@client.test", "first@remote.test")
-        world.run(1)
+        world.run(3)
         self.assertEqual(Operator(world).rows("Limits"), [])
         world.stop()
 
@@ -196,7 +196,7 @@ class BackoffTests(WorldTestCase):
         remote.tempfail("MAIL", times=1, reply="421 4.7.0 too fast")
         world.start()
         world.send("a@client.test", "first@remote.test")
-        world.run(1)
+        world.run(3)
         for number in range(100):
             world.send(f"a{number}@client.test", "b@remote.test")
         started = world.now
