@@ -106,6 +106,11 @@ class ConnectionKey(NamedTuple):
         return RouteKey(self.source, self.address)
 
 
+def serviceOf(host: str, port: int) -> str:
+    """A host's mail service, as it is remembered: another port of the same host is another service."""
+    return host if port in (0, SMTP_PORT) else f"{host}:{port}"
+
+
 class Target(NamedTuple):
     """One host that a relay's mail may go to.
 

@@ -13,7 +13,7 @@ from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.encounter import Encounter
-from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel
+from pysmtpd.mta.keys import SMTP_PORT, ConnectionKey, RelayKey, Target, hostLevel, serviceOf
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.policy.dane import daneFacts
 from pysmtpd.mta.policy.sts import StsPolicy
@@ -222,7 +222,7 @@ class Search:
         credential = f"{key.auth}:{host.label}" if key.auth and host.label else ""
         port = 0 if host.host.startswith("/") else _port(host)
         name = host.host.strip("[]")
-        wishes = Wishes(name, level, sts=sts, remembers=self._policies.remembers(name, name))
+        wishes = Wishes(name, level, sts=sts, remembers=self._policies.remembers(name, serviceOf(name, port)))
 
         def make(address: str, known: HostFacts) -> Target:
             connection = ConnectionKey(protocol, self._source, address, port, key.helo, credential, key.tls)

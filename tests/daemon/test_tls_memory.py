@@ -5,6 +5,7 @@ from __future__ import annotations
 from pysmtpd.model.events import DeliveryAttempted, TlsRefused
 from pysmtpd.testing.remote import RemoteServer
 from pysmtpd.testing.world import World
+from tests.daemon.story import rules
 from tests.daemon.test_tls_policy import MX, RIGHT, WRONG, Case
 
 DAY = 86400.0
@@ -56,6 +57,18 @@ class MemoryTests(Case):
         world.run(4000)
         self.assertIn("Ok", self.next(world))
         self.assertEqual(1, len(other.messages))
+
+    def test_anotherServiceOfTheSameHost(self) -> None:
+        """That port 25 has TLS says nothing about port 2526."""
+        hosts = 'action "other" relay host "smtp://mx.remote.test:2526"\nmatch from any for domain "other.test" action "other"'
+        first = f'action "one" relay host "smtp://{MX}"\nmatch from any for domain "remote.test" action "one"'
+        world = self.world(rules(f"{hosts}\n{first}"))
+        self.mx = self.host(world, MX, starttls=True)
+        plain = RemoteServer(world.internet, MX, self.mx.addresses, port=2526, network=self.mx.network)
+        world.start()
+        self.delivered(world)
+        self.assertIn("Ok", self.next(world, "ann@other.test"))
+        self.assertEqual(1, len(plain.messages))
 
     def test_whoNeverHadItMayGoWithout(self) -> None:
         world = self.met()

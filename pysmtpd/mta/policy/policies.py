@@ -11,6 +11,7 @@ from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.model.events import PolicyFailed, TlsRefused
 from pysmtpd.mta.encounter import Encounter
+from pysmtpd.mta.keys import serviceOf
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.policy.file import KeptFile
 from pysmtpd.mta.policy.known import StsPolicies
@@ -80,7 +81,7 @@ class Policies:
         target, facts = encounter.target, encounter.facts
         domain = target.wishes.domain
         if facts is not None and facts.tls is not None:
-            if self._memory.saw(domain, target.known.host, self._wallTime()):
+            if self._memory.saw(domain, serviceOf(target.known.host, target.key.port), self._wallTime()):
                 self._file.changed()
         elif encounter.problem:
             grounds = "; ".join(map(str, target.policy.grounds))
