@@ -22,7 +22,7 @@ _WHY = {
 
 def _why(envelope: Envelope, status: Status | None) -> str:
     if status is None:
-        return "not loaded yet" if not envelope.state.failed else "its failure is about to be reported"
+        return "not loaded yet" if not envelope.state.failed else "its end is about to be reported"
     why = _WHY[status.condition]
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
@@ -37,7 +37,8 @@ def _why(envelope: Envelope, status: Status | None) -> str:
     if envelope.state.hold:
         why = f"held: {envelope.state.hold}"
     if envelope.state.failed:
-        why = "has failed; the report to its sender " + ("is being made" if why.startswith("being") else "waits")
+        end = "was delivered" if envelope.state.succeeded else "has failed"
+        why = f"{end}; the report to its sender " + ("is being made" if why.startswith("being") else "waits")
     return why
 
 

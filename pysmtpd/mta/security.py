@@ -255,7 +255,7 @@ def demands(wishes: Wishes, host: HostFacts) -> Policy | Barred:
             return Barred(reason, "5.7.30", tuple(grounds))
         if not tlsa:
             level = Level.VERIFIED
-    if wishes.remembers and level is Level.OPPORTUNISTIC and not waived:
+    if wishes.remembers and level is Level.OPPORTUNISTIC:
         level = Level.REQUIRED
         grounds.append(
             Ground("memory", f"it had TLS within a month; if that is over, say pysmtpctl forget-tls {wishes.domain}")

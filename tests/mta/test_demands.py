@@ -106,7 +106,7 @@ class DemandTests(SynchronousTestCase):
     def test_tlsRequiredNo(self) -> None:
         for host in (DANE, USELESS, FAILED):
             self.asks("opportunistic", host, wishes(isTlsOptional=True, sts=ELSEWHERE))
-        self.asks("opportunistic", HOST, wishes(isTlsOptional=True, remembers=True))
+        self.asks("required", HOST, wishes(isTlsOptional=True, remembers=True))
         self.asks("verified", DANE, wishes(Level.VERIFIED, isTlsOptional=True))
 
     def test_requireTls(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from pysmtpd.interfaces.platform import IDisk, IPlatform
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.mta.smallfile import readWhole, replaceWhole
 
 LANE = "tls-policy"
 
@@ -53,7 +53,7 @@ class KeptFile:
                 except (ValueError, TypeError, KeyError, AttributeError) as error:
                     self._tell(str(error))
 
-        reading = self._platform.workers.run(LANE, _read, self._platform.disk, self._path)
+        reading = self._platform.workers.run(LANE, readWhole, self._platform.disk, self._path)
         return reading.addCallbacks(loaded, lambda failure: self._tell(failure.getErrorMessage()))
 
     def changed(self) -> None:
@@ -71,36 +71,8 @@ class KeptFile:
     def _write(self) -> Deferred[None]:
         self._saving = None
         content = json.dumps(self._value(), separators=(",", ":")).encode()
-        writing = self._platform.workers.run(LANE, _replace, self._platform.disk, self._path, content)
+        writing = self._platform.workers.run(LANE, replaceWhole, self._platform.disk, self._path, content)
         return writing.addErrback(lambda failure: self._tell(failure.getErrorMessage()))
 
     def _tell(self, why: str) -> None:
         self._told(f"{self._path}: {why}")
-
-
-def _read(disk: IDisk, path: str) -> bytes:
-    try:
-        file = disk.open(path)
-    except FileNotFoundError:
-        return b""
-    parts = []
-    try:
-        while part := file.read(1 << 20):
-            parts.append(part)
-    finally:
-        file.close()
-    return b"".join(parts)
-
-
-def _replace(disk: IDisk, path: str, content: bytes) -> None:
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        disk.unlink(new)
-    file = disk.create(new)
-    try:
-        file.write(content)
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(new, path)
-    disk.syncDirectory(path.rpartition("/")[0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, succeed
 
-from pysmtpd.interfaces.platform import IDisk, IPlatform
+from pysmtpd.interfaces.platform import IPlatform
+from pysmtpd.mta.smallfile import readWhole, replaceWhole
 
 LANE = "mta-limits"
 
@@ -68,39 +68,11 @@ class Keeper:
         """
         if not self._path:
             return succeed(State())
-        reading = self._platform.workers.run(LANE, _read, self._platform.disk, self._path)
+        reading = self._platform.workers.run(LANE, readWhole, self._platform.disk, self._path)
         return reading.addCallback(parseState)
 
     def save(self, state: State) -> Deferred[None]:
         """Fires once it would outlast a power cut; fails with L{OSError}."""
         if not self._path:
             return succeed(None)
-        return self._platform.workers.run(LANE, _replace, self._platform.disk, self._path, formatState(state))
-
-
-def _read(disk: IDisk, path: str) -> bytes:
-    try:
-        file = disk.open(path)
-    except FileNotFoundError:
-        return b""
-    parts = []
-    try:
-        while part := file.read(1 << 20):
-            parts.append(part)
-    finally:
-        file.close()
-    return b"".join(parts)
-
-
-def _replace(disk: IDisk, path: str, content: bytes) -> None:
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        disk.unlink(new)
-    file = disk.create(new)
-    try:
-        file.write(content)
-        file.sync()
-    finally:
-        file.close()
-    disk.rename(new, path)
-    disk.syncDirectory(path.rpartition("/")[0])
+        return self._platform.workers.run(LANE, replaceWhole, self._platform.disk, self._path, formatState(state))
