@@ -170,13 +170,14 @@ def _retry(daemon: Daemon, host: Host) -> bool:
 
 def _notice(daemon: Daemon, host: Host) -> str:
     """What the sender was told who wanted to hear of success."""
-    sender = f"dsn.{host.name}@here.test".encode()
-    for path in daemon.delivered():
-        letter = path.read_bytes()
-        if b"Delivered-To: " + sender in letter:
-            action = re.search(rb"(?mi)^Action: (\w+)", letter)
-            return f"sender told: {action[1].decode() if action else 'something'}"
-    return "not offered, sender not told"
+    sender = f"Delivered-To: dsn.{host.name}@here.test\n".encode()
+
+    def told() -> list[bytes]:
+        return [letter for letter in (path.read_bytes() for path in daemon.delivered()) if sender in letter]
+
+    (letter,) = waitFor(f"a report about {_recipient(host, 'dsn')}", told)
+    action = re.search(rb"(?mi)^Action: (\w+)", letter)
+    return f"not offered, sender told: {action[1].decode() if action else 'something'}"
 
 
 def main() -> None:

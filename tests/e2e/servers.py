@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.support import PATIENCE, environment, freePort, waitFor
+from tests.e2e.support import PATIENCE, environment, freePort, run, waitFor
 
 
 @contextmanager
@@ -206,8 +206,13 @@ def postfix(place: Path, certificates: Path, next: int) -> Iterator[int]:
     shutil.chown(place / "data", "postfix")
     (place / "etc" / "main.cf").write_text(POSTFIX_MAIN.format(place=place, certificates=certificates, next=next))
     (place / "etc" / "master.cf").write_text(POSTFIX_MASTER.format(address="127.0.0.1", port=port))
-    with _server(place / "postfix.log", port, "postfix", "-c", str(place / "etc"), "start-fg"):
-        yield port
+    configuration = str(place / "etc")
+    with _server(place / "postfix.log", port, "postfix", "-c", configuration, "start-fg"):
+        try:
+            yield port
+        finally:
+            # The master is in a session of its own: a signal to who started it does not always reach it.
+            run("postfix", "-c", configuration, "stop", isOk=False)
 
 
 _NAMED = """

@@ -21,7 +21,6 @@ USUAL = {
     "grey": r"TempFail 4\.7\.1, then Ok, 1 copy",
 }
 
-NO_DSN = "Ok, not offered, sender (not told|told: relayed)"
 NO_CHUNKING = "Ok, as it was, DATA"
 NO_UTF8 = r"PermFail 5\.6\.7"
 
@@ -34,13 +33,13 @@ OWN: dict[str, Row] = {
     # LMTP: no TLS on our side, and nothing says how large a message may be.
     "dovecot": {
         "tls": "in plain text",
-        "dsn": NO_DSN,
+        "dsn": "Ok, not offered, sender told: delivered",
         "utf8": NO_UTF8,
         "bdat": "Ok, as it was, (BDAT|DATA)",
         "size": "Ok, in DATA",
         "grey": r"TempFail 4\.2\.0, then Ok, 1 copy",
     },
-    "aiosmtpd": {"dsn": NO_DSN, "bdat": NO_CHUNKING},
+    "aiosmtpd": {"dsn": "Ok, not offered, sender told: relayed", "bdat": NO_CHUNKING},
     "smtp-server": {"bdat": NO_CHUNKING},
 }
 
