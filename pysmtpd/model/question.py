@@ -130,9 +130,11 @@ class TempFail(NamedTuple):
     """An answer to any question: it cannot be told now.
 
     @ivar why: for the log.
+    @ivar isHomeMissing: there is no directory where the user's home should be; perhaps it was never made, perhaps it is not mounted.
     """
 
     why: str
+    isHomeMissing: bool = False
 
     def __str__(self) -> str:
         return f"cannot be told now: {self.why}"

@@ -212,8 +212,12 @@ class Router:
             failure.trap(ForwardRefused)
             return Refusal(failure.getErrorMessage())
 
+        def homeless(failure: Failure) -> TempFail:
+            failure.trap(NotADirectoryError)
+            return TempFail(failure.getErrorMessage(), isHomeMissing=True)
+
         def start() -> Deferred[Answer]:
-            return reader.read(user).addErrback(refused).addCallback(self._learn, user)
+            return reader.read(user).addErrback(refused).addErrback(homeless).addCallback(self._learn, user)
 
         return self._flight(ask, start)
 

@@ -95,6 +95,13 @@ class _Place(NamedTuple):
     isIncluded: bool = False
 
 
+def _needsHome(action: Action) -> bool:
+    """Does it deliver beneath the user's home, or run there?"""
+    if action.method is Method.MDA:
+        return True
+    return action.method is Method.MAILDIR and not action.path.startswith("/")
+
+
 class Expansion:
     """Decides about one RCPT; used once."""
 
@@ -313,6 +320,9 @@ class Expansion:
             return None
         file = f"{user.home.rstrip('/')}/.forward"
         if isinstance(text, TempFail):
+            if text.isHomeMissing and not _needsHome(place.action):
+                # A user whose home was never made has mail all the same, where nothing is put there.
+                return None
             return self._cannot(f"{file}: {text}")
         if isinstance(text, Refusal) or not isinstance(text, str):
             self._faults.append(f"{file}: {text}")

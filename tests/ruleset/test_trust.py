@@ -196,6 +196,13 @@ class ForwardTests(SynchronousTestCase):
         self.assertEqual(world.goes("ann@example.org"), ["451 4.3.0"])
         self.assertIn("/home/ann/.forward", world.decide("ann@example.org").reason)
 
+    def test_homeThatWasNeverMade(self) -> None:
+        """Mail that is not put there does not need it."""
+        for path, goes in (("/srv/mail/%{user.username}", ["local ann ann@example.org"]), ("", ["451 4.3.0"])):
+            world = plain(path=path)
+            world.forwards["ann"] = TempFail("there is no such directory", isHomeMissing=True)
+            self.assertEqual(world.goes("ann@example.org"), goes, path)
+
     def test_mustNotBeUsed(self) -> None:
         world = plain()
         world.forwards["ann"] = Refusal("it is a symbolic link")
