@@ -232,7 +232,7 @@ class Daemon(Service):
             self.dispatcher,
             self.report,
         )
-        self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
+        self.control = Control(self, self.queue, self.scheduler, self.mta.routes, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
 
     @property
@@ -432,7 +432,9 @@ class Daemon(Service):
         routes: list[Mapping[str, object]] = []
         for destination in explanation.destinations:
             isRemote = destination.agent is Agent.MTA
-            routes.append(await self.mta.foresee(config, destination, explanation.path, asksDns) if isRemote else {})
+            routes.append(
+                await self.mta.routes.foresee(config, destination, explanation.path, asksDns) if isRemote else {}
+            )
         return explanation, routes
 
     def tableRows(self) -> Sequence[Mapping[str, object]]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.platform import IPlatform
@@ -18,7 +17,7 @@ from pysmtpd.interfaces.routing import ITable, Service, TableError
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
-from pysmtpd.model.events import Event, InternalError
+from pysmtpd.model.events import Event
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
@@ -76,14 +75,13 @@ class Board:
     @ivar moved: told of a task that a host has not taken and another may take: where, its reply, and whether the host
         lacks what the message needs.
     @ivar lacksSource: told of an address that this machine does not have, and why.
+    @ivar fault: told of faults of ours.
     @ivar load: what counts against limits of domains and relays.
     @ivar met: told of each session with a host, once for each domain.
     @ivar connected: told of each connection that is ready for transactions.
     @ivar steps: gives who wants to hear of each command; None: nobody does.
     @ivar starved: pools that may not open a connection now.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -99,6 +97,7 @@ class Board:
         emptied: Callable[[], None],
         moved: Callable[[Task, Connection, Reply, bool], None],
         lacksSource: Callable[[str, str], None],
+        fault: Callable[[str, Failure], None],
         met: Callable[[Encounter], None] = lambda encounter: None,
         connected: Callable[[], None] = lambda: None,
         steps: Callable[[], Steps | None] = lambda: None,
@@ -116,6 +115,7 @@ class Board:
         self.emptied = emptied
         self.moved = moved
         self.lacksSource = lacksSource
+        self.fault = fault
         self.load = Load()
         self.met = met
         self.connected = connected
@@ -142,11 +142,6 @@ class Board:
 
     def newSession(self) -> SessionId:
         return SessionId(self._random.getrandbits(63))
-
-    def fault(self, doing: str, failure: Failure) -> None:
-        """A fault of ours."""
-        self._log.failure("while {doing}", failure, doing=doing)
-        self.report.happened(InternalError(doing, failure.getErrorMessage()))
 
     # --- places
 

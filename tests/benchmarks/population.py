@@ -125,7 +125,7 @@ def _memory(world: World) -> tuple[int, float]:
     """Hosts that the mta knows, and octets that its files have allocated and not freed."""
     world.run(60.0)
     gc.collect()
-    hosts = len(world.service.mta.showHosts())
+    hosts = len(world.service.mta.routes.showHosts())
     snapshot = tracemalloc.take_snapshot()
     tracemalloc.stop()
     rooms = [tracemalloc.Filter(True, "*/pysmtpd/mta/*"), tracemalloc.Filter(True, "*/pysmtpd/dns/*")]

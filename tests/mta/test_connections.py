@@ -430,13 +430,13 @@ class BacklogTests(SynchronousTestCase):
     def test_shows(self) -> None:
         world = Relay()
         world.send("b@y.test")
-        (route,) = world.agent.showRoutes()
+        (route,) = world.agent.routes.showRoutes()
         self.assertEqual(
             (route["address"], route["connections"], route["idle"], route["delivered"]), ("192.0.2.1", 1, 1, 1)
         )
-        (host,) = world.agent.showHosts()
+        (host,) = world.agent.routes.showHosts()
         self.assertEqual(host["connections"], 1)
-        (relay,) = world.agent.showRelays()
+        (relay,) = world.agent.routes.showRelays()
         self.assertEqual(relay["relay"], "smtp://192.0.2.1:25 me.test")
 
 
@@ -515,7 +515,7 @@ class SharesTests(SynchronousTestCase):
         # What is held comes again, once there is room.
         world.run(330)
         self.assertEqual({key for _, key in world.ears.held}, {key for key, _ in world.ears.released})
-        self.assertEqual(world.agent._envelopes, 0)
+        self.assertEqual(world.agent._ledger.envelopes, 0)
         self.assertEqual({relay.envelopes for relay in world.agent._directory.relays.values()}, {0})
 
     def test_connections(self) -> None:
@@ -593,7 +593,7 @@ class ManyHostsTests(SynchronousTestCase):
         world.run(2 * 3600)
         self.assertIn("None of 20 hosts could be reached", world.told(one))
         self.assertEqual(20, len(world.network.tried))
-        (relay,) = world.agent.showRelays()
+        (relay,) = world.agent.routes.showRelays()
         self.assertEqual(50, len(cast(list[str], relay["hosts"])))
         (two,) = world.send("b@y.test")
         world.run(2 * 3600)

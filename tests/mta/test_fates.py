@@ -68,7 +68,7 @@ class FateTests(SynchronousTestCase):
         self.assertEqual([server.open for server in world.network.servers.values()], [0] * len(servers))
         self.assertEqual(world.clock.getDelayedCalls(), [])
         self.assertTrue(all(body.isClosed for body in world.bodies.opened))
-        self.assertTrue(all(relay["backlog"] == 0 for relay in world.agent.showRelays()))
+        self.assertTrue(all(relay["backlog"] == 0 for relay in world.agent.routes.showRelays()))
         self.assertTrue(all(outcome.reply.enhanced for outcome in world.ears.outcomes.values()))
         events = world.ears.events
         opened = [event.session for event in events if isinstance(event, ConnectionOpened)]

@@ -262,7 +262,7 @@ class TlsOptionTests(SynchronousTestCase):
         world.config = usual
         world.send("b@y.test")
         self.assertEqual(len(sink.conversations), 2)
-        self.assertEqual(sum(row["connections"] == 1 for row in world.agent.showRoutes()), 2)
+        self.assertEqual(sum(row["connections"] == 1 for row in world.agent.routes.showRoutes()), 2)
 
     def test_whatCannotBeUsed(self) -> None:
         world = World(explicit("smtp://192.0.2.1", 25, protocols="SSLv3"))
@@ -558,7 +558,7 @@ class DeferredTests(SynchronousTestCase):
         world.host("192.0.2.1")
         world.send("f@y.test", seconds=1)
         self.assertEqual(world.ears.retried, deferred[:2])
-        (y, z) = world.agent.showHostStats()
+        (y, z) = world.agent.routes.showHostStats()
         self.assertEqual(
             (y["domain"], y["status"], y["delivered"], y["deferred"]), ("y.test", "250 2.0.0 queued", 1, 0)
         )
