@@ -11,6 +11,8 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.queue import IBody
 from pysmtpd.interfaces.ready import Ready, asDeferred
+from pysmtpd.smtp.client_events import OutgoingMail
+from pysmtpd.smtp.client_extensions import Extensions
 from pysmtpd.smtp.sevenbit import Converter, Plan, Survey
 
 _BARE = re.compile(rb"[\r\n\0]")
@@ -22,6 +24,17 @@ class Verdict(Enum):
     CLEAN = "clean"
     FORBIDDEN = "signed or encrypted"
     UNCLEAR = "in a structure or encoding that is not known"
+
+
+def mustConvert(offered: Extensions, mail: OutgoingMail, isEightBit: bool) -> bool:
+    """Is the content of a kind that the peer does not take (RFC 6152 3, RFC 3030 3)?"""
+    if mail.smtputf8:
+        # Nothing can be done about addresses and header fields.
+        return False
+    if mail.body == "BINARYMIME" and not (offered.chunking and offered.binaryMime):
+        return True
+    # RFC 6531 3.1 (8): whoever offers SMTPUTF8 takes 8-bit content.
+    return isEightBit and not (offered.eightBit or offered.smtputf8)
 
 
 @implementer(IBody)

@@ -247,7 +247,7 @@ class Pool:
         self._offer(connection)
 
     def _offer(self, connection: Connection) -> None:
-        if connection not in self.connections or connection.task is not None:
+        if connection not in self.connections or connection.transaction is not None:
             return
         task = self._next(connection)
         if task is not None:
@@ -439,7 +439,7 @@ class Pool:
         # The next one begins anew, and says what is wrong, if it still is.
         isStaleTicket = stage is Stage.TLS and connection.offersTicket
         if isPolicy and connection.facts is None and not isStaleTicket:
-            connection.missed(self.waiting, reply)
+            connection.encounters.missed(self.waiting, reply)
         if connection.facts is None or moved is not None:
             # Else it is the reply to a transaction, and told as that.
             self.board.heard(connection, reply)
