@@ -112,11 +112,12 @@ class Tree:
 
 def _delivery(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     delivery: Mapping[str, Any] = envelope["delivery"]
+    user = envelope["user"] or "the daemon's own user"
     if envelope["command"]:
-        yield "command", f"|{envelope['command']}, as {envelope['user']}"
+        yield "command", f"|{envelope['command']}, as {user}"
         return
     if envelope["file"]:
-        yield "file", f"{envelope['file']}, as {envelope['user']}"
+        yield "file", f"{envelope['file']}, as {user}"
         return
     if envelope["agent"] == "mda":
         place = delivery["path"] or delivery["command"]

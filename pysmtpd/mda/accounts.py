@@ -34,12 +34,11 @@ class Accounts:
         @param needsHome: an account of the system is asked for its home, too.
         @raise DeliveryRefused: there is none, or it cannot be told now.
         """
-        name, me = destination.user, self._platform.users.me().name
-        # What an alias gives, and no action's user has, runs as the daemon's own: no table has a say in that.
-        isOurs = not name or (name == me and bool(destination.command or destination.file))
-        name = name or me
+        # What an alias gives, and no action's user has, runs as the daemon's own: no table has a say in that. A user who has the same
+        # name in a userbase is somebody else.
+        name = destination.user or self._platform.users.me().name
         base = action.userbase
-        if base is not None and name != action.user and not isOurs:
+        if base is not None and destination.user and name != action.user:
             spec = config.tables.get(base.name)
             if spec is None or spec.backend.name != "getpwnam":
                 return await self._inTable(base.name, name)

@@ -47,7 +47,8 @@ class Destination:
     @ivar recipient: the current address, after expansion.
     @ivar original: the address of the RCPT command.
     @ivar action: the action's name in the configuration; looked up again at each attempt.
-    @ivar user: for local delivery, the user whose delivery it is; else empty.
+    @ivar user: for local delivery, the user whose delivery it is; empty: the daemon's own, for a command or a file that a table names.
+        For all else empty.
     @ivar rule: C{file:line} of the rule that accepted it.
     @ivar ttl: seconds until it expires, or None for the queue's own.
     @ivar orcpt: RFC 3461 ORCPT as C{type;address}, decoded from xtext; empty: none given.

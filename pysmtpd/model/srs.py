@@ -27,6 +27,8 @@ _FOREIGN_SIZE = 4
 _WRAPPED = re.compile(r"SRS([01])[=+-]", re.IGNORECASE)
 _SRS0 = re.compile(r"([^=]+)=([A-Z2-7]{2})=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL)
 _SRS1 = re.compile(r"([^=]+)=([^=]+)=([=+-].+)\Z", re.IGNORECASE | re.DOTALL)
+# A forged one shall not become what the grammar of addresses would never take: the short form can be guessed.
+_DOMAIN = re.compile(r"(?:[0-9A-Za-z._\-\x80-\U0010ffff]{1,255}|\[[0-9A-Za-z.:]{1,255}\])\Z")
 _INNER = re.compile(r"[=+-][^=]+=([A-Z2-7]{2})=", re.IGNORECASE)
 
 
@@ -95,6 +97,8 @@ def decode(spec: SrsSpec, path: Path, day: int) -> Path:
     said, tail = form[1], rest[len(form[1]) + 1 :]
     if not any(_agrees(key, kind, said, tail, path.domain) for key in (spec.key, spec.backupKey) if key):
         raise BadSrs("not made with our keys")
+    if not _DOMAIN.match(form[3] if kind == "0" else form[2]):
+        raise BadSrs("of an address that is none")
     if kind == "0":
         _checkDay(spec, form[2], day)
         return Path(form[4], form[3])

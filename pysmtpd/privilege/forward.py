@@ -38,7 +38,8 @@ class ForwardVerb:
 
     def __init__(self, read: ReadTrusted) -> None:
         self._read = read
-        self.children = Children(MAX_READING, "too many .forward files are being read")
+        # Its alarm does not wake a child that its user has stopped.
+        self.children = Children(MAX_READING, "too many .forward files are being read", PATIENCE + 1)
 
     def start(self, values: dict[str, Any]) -> socket.socket:
         """A connection to the child that reads.

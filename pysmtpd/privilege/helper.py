@@ -28,6 +28,9 @@ from pysmtpd.privilege.refused import Refused
 # Delivery hosts at one time, whatever the daemon asks for.
 MAX_HOSTS = 64
 
+# Of one user id: one at work, others that have been given up and are about to end.
+MAX_HOSTS_OF_USER = 4
+
 BACKLOG = 1024
 
 # Groups below this one are the system's own: some of them are as good as root.
@@ -95,7 +98,7 @@ class Helper:
         self._connection = connection
         self._terms = terms
         self._serve = serve
-        self._hosts = Children(MAX_HOSTS, "too many delivery hosts")
+        self._hosts = Children(MAX_HOSTS, "too many delivery hosts", mostOfOwner=MAX_HOSTS_OF_USER)
         self._forward = ForwardVerb(read)
         self._password = PasswordVerb(terms.passwords)
         self._verbs: dict[str, Callable[[dict[str, Any]], socket.socket | int | None]] = {
@@ -180,7 +183,7 @@ class Helper:
         return self._started(_named(values.get("user")))
 
     def _started(self, user: _Identity) -> socket.socket:
-        return self._hosts.start(lambda connection: self._live(user, connection))
+        return self._hosts.start(lambda connection: self._live(user, connection), user.uid)
 
     def _ids(self, values: dict[str, Any]) -> socket.socket:
         """The same for ids that a table gave."""

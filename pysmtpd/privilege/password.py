@@ -80,7 +80,7 @@ class PasswordVerb:
 
     def __init__(self, isAllowed: bool) -> None:
         self._isAllowed = isAllowed
-        self.children = Children(MAX_CHECKS, "too many passwords are being checked")
+        self.children = Children(MAX_CHECKS, "too many passwords are being checked", LIFE + 1)
 
     def start(self, values: dict[str, Any]) -> socket.socket:
         """A connection to a child that checks one password of the system, as root, and ends.

@@ -6,7 +6,7 @@ import errno
 import json
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,6 +22,10 @@ PATIENCE = 2.0
 
 # How many are read at one time, those included that nobody waits for any more.
 MAX_READING = 16
+
+# With root's helper others wait for their turn, so many of them and so many seconds.
+MAX_WAITING = 1000
+TURN = 20.0
 
 # Homes that stand for none.
 _NOWHERE = ("", "/nonexistent", "/dev/null")
@@ -129,18 +133,27 @@ class HelperForwards:
         self._platform = platform
         self._helper = helper
         self._patience = patience
-        self._reading = 0
+        self._places = DeferredSemaphore(MAX_READING)
 
     def read(self, user: UserInfo) -> Deferred[str | None]:
         """See L{IForwardReader.read}."""
         if user.home in _NOWHERE:
             return Deferred.fromCoroutine(_nothing())
-        if self._reading >= MAX_READING:
+        if len(self._places.waiting) >= MAX_WAITING:
             return fail(OSError(errno.EBUSY, "too many .forward files are being read"))
-        return Deferred.fromCoroutine(self._read(user))
+        return Deferred.fromCoroutine(self._inTurn(user))
+
+    async def _inTurn(self, user: UserInfo) -> str | None:
+        def late(outcome: object, seconds: float) -> DeferredSemaphore:
+            raise OSError(errno.EBUSY, f"there was no turn to read it within {seconds:g} seconds")
+
+        await self._places.acquire().addTimeout(TURN, self._platform.clock, late)
+        try:
+            return await self._read(user)
+        finally:
+            self._places.release()
 
     async def _read(self, user: UserInfo) -> str | None:
-        self._reading += 1
         answered: Deferred[bytes] = Deferred()
         protocol = _Answer(answered)
 
@@ -151,7 +164,6 @@ class HelperForwards:
             await self._helper.forward(user, protocol)
             octets = await answered.addTimeout(self._patience, self._platform.clock, late)
         finally:
-            self._reading -= 1
             protocol.hangUp()
         return _understood(octets)
 

@@ -216,8 +216,14 @@ class Router:
             failure.trap(NotADirectoryError)
             return TempFail(failure.getErrorMessage(), isHomeMissing=True)
 
+        def hung(failure: Failure) -> TempFail:
+            # Believed for a while, too: who waits for it has a place that others need.
+            failure.trap(TimeoutError)
+            return TempFail(failure.getErrorMessage())
+
         def start() -> Deferred[Answer]:
-            return reader.read(user).addErrback(refused).addErrback(homeless).addCallback(self._learn, user)
+            read = reader.read(user).addErrback(refused).addErrback(homeless).addErrback(hung)
+            return read.addCallback(self._learn, user)
 
         return self._flight(ask, start)
 

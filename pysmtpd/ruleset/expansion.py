@@ -305,7 +305,8 @@ class Expansion:
         if isinstance(answer, UserInfo | TempFail) or answer is None:
             return answer
         found = _USERINFO.match(answer) if isinstance(answer, str) else None
-        if found is None:
+        if found is None or (int(found["uid"]) != _ROOT and int(found["gid"]) == _ROOT):
+            # Nothing is delivered with root's group, so nothing is taken.
             why = f'{base.name if base else "the system"} has no "uid:gid:home" for {user}'
             self._faults.append(why)
             return TempFail(why)
@@ -459,8 +460,9 @@ class Expansion:
         refused = yield from self._distrust(place, what, questions)
         if refused is not None:
             return refused
-        user = action.user or (place.owner.name if place.owner is not None else "")
+        user = shown = action.user or (place.owner.name if place.owner is not None else "")
         if not user:
+            # It stays empty: a name could be another's in a userbase, or not be ours at the next start.
             ask = AskSelf()
             me = yield ask
             questions.append(Question(ask, me))
@@ -470,12 +472,12 @@ class Expansion:
                 return self._fault(
                     f'{place.path} expands to the {what}, and nothing is run as root: give the action a "user"'
                 )
-            user = me.name
+            shown = me.name
         if kind is Kind.COMMAND:
             self._add(place, user, _MDA, command=text)
         else:
             self._add(place, user, _MDA, file=text)
-        return f'action "{action.name}": {kind.value} as {user}', ()
+        return f'action "{action.name}": {kind.value} as {shown}', ()
 
     def _include(self, place: _Place, file: str, questions: list[Question]) -> Asking[Outcome]:
         """The lines of a file, one level deep."""

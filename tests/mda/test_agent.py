@@ -184,9 +184,13 @@ class MethodTests(AgentTestCase):
         self.assertEqual(self.fates.results(), [Result.DELIVERED])
 
     def test_anAliassCommandRunsAsTheDaemon(self) -> None:
+        """And that of a user who has the daemon's name in a userbase does not."""
         me = self.platform.users.me()
+        self.deliver("base", "", command="a b")
         self.deliver("base", me.name, command="a b")
-        self.assertEqual(self.hosts.accounts, [Account(me.name, home=me.home)])
+        self.assertEqual(
+            self.hosts.accounts, [Account(me.name, home=me.home), Account(me.name, 5000, 5001, "/srv/bob")]
+        )
 
     def test_userbase(self) -> None:
         self.deliver("base")

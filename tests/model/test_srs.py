@@ -113,6 +113,14 @@ class SrsTests(SynchronousTestCase):
         self.assertEqual(str(decode(SPEC, made, DAY)), f"SRS0=HHHH={stamp(DAY)}=example.com=ann@first.example")
         self.assertBad(made, day=DAY + 5)
 
+    def test_aForgedDomain(self) -> None:
+        """Four characters can be guessed: what they open must be an address all the same."""
+        for domain in ("a b", "x>", "", "a@b", "[1.2.3.4", "a\r\nb", "a,b", '"a"'):
+            self.assertBad(foreign("0", f"{stamp(DAY)}={domain}=ann", "example.org"))
+            self.assertBad(foreign("1", f"{domain}==HHHH={stamp(DAY)}=example.com=ann", "example.org"))
+        literal = Path("ann", "[IPv6:2001:db8::1]")
+        self.assertEqual(decode(SPEC, encode(SPEC, literal, "mx.example.org", DAY), DAY), literal)
+
 
 class ConfigTests(SynchronousTestCase):
     def test_domain(self) -> None:

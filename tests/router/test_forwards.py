@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from pysmtpd.interfaces import ForwardRefused, HelperFailed, IForwardReader, IHelper
 from pysmtpd.model.question import UserInfo
-from pysmtpd.router.forwards import MAX_READING, HelperForwards, LaneForwards
+from pysmtpd.router.forwards import MAX_READING, MAX_WAITING, HelperForwards, LaneForwards
 from tests.table.platform import SmallPlatform
 
 ME = UserInfo("me", 1000, 1000, "/home/me")
@@ -138,9 +138,35 @@ class HelperTests(SynchronousTestCase):
         protocol.connectionLost(None)
         self.failureResultOf(reading, OSError)
 
+    def test_oneAfterTheOther(self) -> None:
+        """A burst of mail for many users is no reason to send it away."""
+        reading = [self.reader.read(self.ann) for _ in range(3 * MAX_READING)]
+        self.assertEqual(len(self.children.protocols), MAX_READING)
+        for number in range(3 * MAX_READING):
+            protocol = self.children.protocols[number]
+            protocol.dataReceived(b'{"text": "ben"}')
+            protocol.connectionLost(None)
+        self.assertEqual([self.successResultOf(each) for each in reading], ["ben"] * len(reading))
+
+    def test_noTurn(self) -> None:
+        """Homes that hang leave their places; who finds none is told so in time."""
+        reading = [self.reader.read(self.ann) for _ in range(MAX_READING * 12)]
+        self.platform.clock.pump([2.0] * 10)
+        told = [self.failureResultOf(each, OSError).getErrorMessage() for each in reading]
+        self.assertEqual(sum("does not answer within 2 seconds" in each for each in told), MAX_READING * 10)
+        self.assertEqual(sum("no turn to read it within 20 seconds" in each for each in told), MAX_READING * 2)
+        self.assertIsNone(self.told({"text": None}))
+
+    def test_tooManyWait(self) -> None:
+        reading = [self.reader.read(self.ann) for _ in range(MAX_READING + MAX_WAITING)]
+        self.failureResultOf(self.reader.read(self.ann), OSError)
+        self.assertNoResult(reading[-1])
+        self.platform.clock.pump([2.0] * 11)
+        for each in reading:
+            self.failureResultOf(each, OSError)
+
     def test_aHomeThatHangs(self) -> None:
         reading = [self.reader.read(self.ann) for _ in range(MAX_READING)]
-        self.failureResultOf(self.reader.read(self.ann), OSError)
         self.platform.clock.advance(2)
         for each in reading:
             self.failureResultOf(each, OSError)

@@ -221,6 +221,8 @@ class FileTests(RouterTestCase):
         ready = self.expand(Path("me", "example.org"))
         self.platform.clock.advance(2)
         self.assertTemporary(ready, "/home/me does not answer")
+        # It has not answered the first one's question yet, and who asks now does not wait again.
+        self.assertTemporary(self.expand(Path("me", "example.org")), "/home/me does not answer")
 
     def test_include(self) -> None:
         self.people(all=":include:/etc/all, /var/file")

@@ -10,6 +10,7 @@ from pysmtpd.interfaces import TableError
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
+from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.question import (
@@ -120,6 +121,11 @@ class World:
         if decision.refusal:
             return [f"{decision.refusal.code} {decision.refusal.enhanced}"]
         return [
-            " ".join(filter(None, (d.action, d.user, str(d.recipient), f"|{d.command}" if d.command else d.file)))
+            " ".join(filter(None, (d.action, _user(d), str(d.recipient), f"|{d.command}" if d.command else d.file)))
             for d in decision.destinations
         ]
+
+
+def _user(destination: Destination) -> str:
+    """The daemon's own user is told by no name."""
+    return destination.user or ("(daemon)" if destination.agent is Agent.MDA else "")

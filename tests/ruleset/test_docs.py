@@ -15,11 +15,15 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "expansion.md"
 _BLOCK = re.compile(r"^```([\w.]+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+# What the page calls the daemon's own user.
+DAEMON = "_smtpd"
+
+
 def shown(destination: Destination) -> str:
     if destination.command:
-        return f"{destination.action} runs {destination.command} as {destination.user}"
+        return f"{destination.action} runs {destination.command} as {destination.user or DAEMON}"
     if destination.file:
-        return f"{destination.action} appends to {destination.file} as {destination.user}"
+        return f"{destination.action} appends to {destination.file} as {destination.user or DAEMON}"
     if destination.agent is Agent.MTA:
         return f"{destination.action} to {destination.recipient}"
     return f"{destination.action} for {destination.user}"

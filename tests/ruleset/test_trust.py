@@ -39,7 +39,7 @@ class TableTests(SynchronousTestCase):
     def test_commandsRunAsTheDaemonsUser(self) -> None:
         for word, key in (("alias", "staff"), ("virtual", "staff@example.org"), ("virtual", "@example.org")):
             world = aliases(f'"{key}" = "|/bin/prog -a \'b c\'"', word)
-            self.assertEqual(world.goes("staff@example.org"), ["local _smtpd staff@example.org |/bin/prog -a 'b c'"])
+            self.assertEqual(world.goes("staff@example.org"), ["local (daemon) staff@example.org |/bin/prog -a 'b c'"])
             destination = world.decide("staff@example.org").destinations[0]
             self.assertIs(destination.agent, Agent.MDA)
             self.assertTrue(destination.isForwarded)
@@ -47,7 +47,7 @@ class TableTests(SynchronousTestCase):
     def test_filesToo(self) -> None:
         self.assertEqual(
             aliases('staff = "/var/spool/list"').goes("staff@example.org"),
-            ["local _smtpd staff@example.org /var/spool/list"],
+            ["local (daemon) staff@example.org /var/spool/list"],
         )
 
     def test_theActionsUserRunsThem(self) -> None:
@@ -80,7 +80,7 @@ class TableTests(SynchronousTestCase):
             self.assertIn(f"|/bin/sh -c '{command}'", decision.faults[0])
             rewritten = decision.faults[0].rpartition('write "')[2][:-1]
             world = aliases(f'staff = "{rewritten}"')
-            self.assertEqual(world.goes("staff@example.org"), [f"local _smtpd staff@example.org {rewritten}"])
+            self.assertEqual(world.goes("staff@example.org"), [f"local (daemon) staff@example.org {rewritten}"])
 
     def test_addressesStayOutOfScripts(self) -> None:
         world = aliases("staff = \"|/bin/sh -c 'echo %{sender}'\"")
@@ -103,7 +103,7 @@ class IncludeTests(SynchronousTestCase):
                 "local ben staff@example.org",
                 "local ann staff@example.org",
                 "out x@far.example",
-                "local _smtpd staff@example.org |/bin/prog",
+                "local (daemon) staff@example.org |/bin/prog",
                 "local cid staff@example.org",
             ],
         )
@@ -235,7 +235,7 @@ class ForwardTests(SynchronousTestCase):
 class OnlyTests(SynchronousTestCase):
     def test_expandOnly(self) -> None:
         world = aliases('staff = "|/bin/prog", cid = "x@far.example"', method=Method.EXPAND_ONLY)
-        self.assertEqual(world.goes("staff@example.org"), ["local _smtpd staff@example.org |/bin/prog"])
+        self.assertEqual(world.goes("staff@example.org"), ["local (daemon) staff@example.org |/bin/prog"])
         self.assertEqual(world.goes("cid@example.org"), ["out x@far.example"])
         self.assertEqual(world.goes("ann@example.org"), ["550 5.1.1"])
         world.forwards["ann"] = "y@far.example"
@@ -255,7 +255,7 @@ class UserbaseTests(SynchronousTestCase):
     def world(self) -> World:
         text = (
             OUT
-            + 'table people { ann = "5000:5001:/srv/ann", ben = "0:0:/root", cid = "5000:/srv", dora = "x" }\n'
+            + 'table people { ann = "5000:5001:/srv/ann", ben = "0:0:/root", cid = "5000:/srv", dora = "x", f = "5:0:/" }\n'
             + 'action "local" maildir'
             + RULES
         )
@@ -270,10 +270,23 @@ class UserbaseTests(SynchronousTestCase):
         self.assertEqual(self.world().goes("ben@example.org"), ["550 5.1.1"])
 
     def test_nonsense(self) -> None:
-        for name in ("cid", "dora"):
+        for name in ("cid", "dora", "f"):
             world = self.world()
             self.assertEqual(world.goes(f"{name}@example.org"), ["451 4.3.0"])
             self.assertIn("uid:gid:home", world.decide(f"{name}@example.org").reason)
+
+    def test_aUserOfTheDaemonsName(self) -> None:
+        """His commands are his; what a table names is the daemon's own, which no name can be mistaken for."""
+        text = (
+            OUT
+            + 'table people { _smtpd = "5000:5001:/srv/x" }\n'
+            + 'action "local" maildir alias { pipe = "|/bin/prog" }'
+            + RULES
+        )
+        world = World(text, change=changing(userbase=TableRef("people")))
+        world.forwards["_smtpd"] = "|/bin/prog"
+        self.assertEqual(world.goes("_smtpd@example.org"), ["local _smtpd _smtpd@example.org |/bin/prog"])
+        self.assertEqual(world.goes("pipe@example.org"), ["local (daemon) pipe@example.org |/bin/prog"])
 
     def test_theSystemsUsersAreNotIn(self) -> None:
         self.assertEqual(self.world().goes("eve@example.org"), ["550 5.1.1"])
