@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from os.path import abspath
 
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import Reading
@@ -13,10 +14,18 @@ from pysmtpd.platform.system import readInterfaceAddresses, readServerName, reso
 from pysmtpd.privilege.client import Helper
 from pysmtpd.table.regex import checkPattern
 
+# What the helper calls files of the configuration.
+CONFIGURATION = "configuration"
 
-def readConfig(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Reading:
-    """The configuration, and all that is wrong with it."""
-    return Reading(file, readFile, environment(platform), defines)
+
+def readConfig(
+    file: str, platform: IPlatform, defines: Mapping[str, str], readText: Callable[[str], str] | None = None
+) -> Reading:
+    """The configuration, and all that is wrong with it.
+
+    @param readText: in place of L{readFile}.
+    """
+    return Reading(file, readText or readFile, environment(platform), defines)
 
 
 def loadConfig(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Config:
@@ -75,6 +84,36 @@ def reader(helper: Helper | None, config: Config) -> Callable[[str], bytes]:
             raise OSError(0, str(error)) from error
 
     return read
+
+
+def textReader(helper: Helper | None, files: Collection[str]) -> Callable[[str], str]:
+    """How the configuration is read again: as C{reader} reads certificates.
+
+    @param files: those that it was read from at the start.
+    """
+    known = configurationFiles(files)
+
+    def read(path: str) -> str:
+        key = (abspath(path), CONFIGURATION)
+        if helper is None or not helper.isAlive or key not in known:
+            try:
+                return readFile(path)
+            except PermissionError as error:
+                if helper is None:
+                    raise
+                why = f"{error.strerror}; of files for root alone, only those of the start can be read again"
+                raise OSError(error.errno, why, path) from error
+        try:
+            return helper.readFile(*key).decode("utf-8", "surrogateescape")
+        except HelperFailed as error:
+            raise OSError(0, str(error)) from error
+
+    return read
+
+
+def configurationFiles(files: Collection[str]) -> dict[tuple[str, str], str]:
+    """How the helper knows them."""
+    return {(abspath(path), CONFIGURATION): abspath(path) for path in files}
 
 
 def pkiFiles(pki: PkiSpec) -> tuple[tuple[str, str], ...]:

@@ -31,7 +31,16 @@ from pysmtpd.platform.turns import quicken
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
-from pysmtpd.reading import pkiFiles, readConfig, reader, readHosts, readOctets, runnable
+from pysmtpd.reading import (
+    configurationFiles,
+    pkiFiles,
+    readConfig,
+    reader,
+    readHosts,
+    readOctets,
+    runnable,
+    textReader,
+)
 from pysmtpd.running import Console, Whole, beginLogging, raiseDescriptors
 from pysmtpd.service import Daemon, build
 from pysmtpd.settings import Settings
@@ -91,6 +100,7 @@ def _make(options: Options, reactor: Any) -> IService:
     platform = RealPlatform(reactor, network, isRoot)
     read = (options["file"], platform, options.defines)
     reading = readConfig(*read)
+    files = reading.problems.files
     spool = os.path.abspath(options["spool"])
     if options["check"]:
         _check(options, platform, reading, spool)
@@ -121,7 +131,7 @@ def _make(options: Options, reactor: Any) -> IService:
         readFile=reader(helper, config),
         hosts=readHosts(),
         helper=helper,
-        load=lambda: runnable(readConfig(*read)),
+        load=lambda: runnable(readConfig(*read, textReader(helper, files))),
     )
     daemon = _build(platform, config, settings)
     _warn(daemon)
@@ -130,7 +140,7 @@ def _make(options: Options, reactor: Any) -> IService:
         if helper is None:
             os.makedirs(spool, mode=0o700, exist_ok=True)
         else:
-            privileged = _leaveRoot(options, config, helper, platform, spool)
+            privileged = _leaveRoot(options, config, files, helper, platform, spool)
     except PrivilegeError as error:
         raise _Unfit(str(error), EX_PRIVILEGE) from error
     except OSError as error:
@@ -194,9 +204,12 @@ def _warn(daemon: Daemon) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlatform, spool: str) -> Callable[[], None]:
+def _leaveRoot(
+    options: Options, config: Config, read: Sequence[str], helper: Helper, platform: IPlatform, spool: str
+) -> Callable[[], None]:
     """Choose whom the daemon will be, give them the spool, and return what makes the process theirs.
 
+    @param read: the files that the configuration was read from.
     @raise PrivilegeError: there is no such user, or the spool cannot be trusted.
     @raise OSError: the spool cannot be made.
     """
@@ -209,8 +222,10 @@ def _leaveRoot(options: Options, config: Config, helper: Helper, platform: IPlat
     prepareSpool(spool, user.pw_uid, user.pw_gid)
     helper.workers = platform.workers
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]
-    files = {(pki.name, part): path for pki in config.pki.values() for part, path in pkiFiles(pki)}
-    files |= {(ca.name, "ca"): ca.cert for ca in config.ca.values()}
+    # The helper has another working directory.
+    files = {(pki.name, part): os.path.abspath(path) for pki in config.pki.values() for part, path in pkiFiles(pki)}
+    files |= {(ca.name, "ca"): os.path.abspath(ca.cert) for ca in config.ca.values()}
+    files |= configurationFiles(read)
     hasIds = any(action.userbase is not None for action in config.actions.values())
     return lambda: separate(helper, user, addresses, files, asksSystem(config), hasIds)
 

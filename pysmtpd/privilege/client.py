@@ -105,7 +105,8 @@ class Helper:
         """Start the helper. Root does this, before there are threads.
 
         @param addresses: all that may ever be bound.
-        @param files: paths of all that may ever be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
+        @param files: absolute paths of all that may ever be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}; of
+            the configuration, by its path and C{configuration}.
         @param passwords: the system's passwords may be checked.
         @param hasIds: delivery hosts may be asked for by ids that a C{userbase} table gave.
         @raise HelperFailed: it does not start.
@@ -164,14 +165,15 @@ class Helper:
         bound.setblocking(False)
         return bound
 
-    def readFile(self, pki: str, part: str) -> bytes:
-        """What is in a certificate's or key's file now. For a reload; the files' first reading is root's.
+    def readFile(self, name: str, part: str) -> bytes:
+        """What is in a file now. For a reload; the files' first reading is root's.
 
-        @param part: C{cert}, C{key} or C{ca}.
+        @param name: of a pki or a ca; a path of the configuration.
+        @param part: C{cert}, C{key}, C{ca} or C{configuration}.
         @raise HelperFailed: it is not to be had.
         @raise OSError: it cannot be read.
         """
-        with open(self._ask("file", pki=pki, part=part), "rb") as file:
+        with open(self._ask("file", name=name, part=part), "rb") as file:
             return file.read()
 
     def host(self, account: Account, protocol: IProtocol) -> Deferred[None]:

@@ -47,7 +47,8 @@ class Terms:
     """What is allowed, for the life of the helper.
 
     @ivar addresses: address and port of what may be bound.
-    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}.
+    @ivar files: absolute path of what may be read, by pki name and C{cert} or C{key}; of a ca, by its name and C{ca}; of the
+        configuration, by its path and C{configuration}.
     @ivar passwords: the system's passwords may be checked: a listener of the configuration wants it.
     @ivar hasIds: the configuration names a C{userbase}: hosts may be asked for by ids that are no user's of the system.
     """
@@ -167,8 +168,8 @@ class Helper:
         return bound
 
     def _file(self, values: dict[str, Any]) -> int:
-        """A certificate or key, open for reading. Its octets do not pass through here."""
-        name, part = values.get("pki"), values.get("part")
+        """A certificate, a key or the configuration, open for reading. Its octets do not pass through here."""
+        name, part = values.get("name"), values.get("part")
         path = self._terms.files.get((name, part)) if isinstance(name, str) and isinstance(part, str) else None
         if path is None:
             raise Refused("this file is not in the configuration that the daemon was started with")

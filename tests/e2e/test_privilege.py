@@ -14,7 +14,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.e2e.support import PATIENCE, ROOT, Place, freePort, waitFor
+from tests.e2e.support import PATIENCE, ROOT, Place, environment, freePort, waitFor
 from tests.tls.authority import Authority, keyPem, newKey
 
 CONFIGURATION = """
@@ -216,6 +216,32 @@ class RootDaemonTests(RootDaemonTestCase):
             client.starttls()
             client.sendmail("a@client.test", ["b@mail.test"], CONTENT)
         waitFor("delivery", lambda: len(self.letters("mail")) == 2)
+
+    def control(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pysmtpd.control.cli", "-s", str(self.place.path / "spool" / "control.sock")]
+        return subprocess.run([*command, *words], capture_output=True, text=True, env=environment(), check=False)
+
+    def test_reloadOfFilesForRootAlone(self) -> None:
+        """What the daemon's user cannot read is read by the helper, if it was there at the start."""
+        path = self.place.path
+        more = path / "more.conf"
+        more.write_text('match from any for domain "more.test" reject\n')
+        more.chmod(0o600)
+        self.configure(f'{CONFIGURATION}include "more.conf"\n')
+        self.start()
+        self.assertEqual(self.code("a@more.test"), 550)
+        more.write_text('match from any for domain "more.test" action "mail"\n')
+        done = self.control("reload")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(self.code("a@more.test"), 250)
+        other = path / "other.conf"
+        other.write_text("")
+        other.chmod(0o600)
+        self.configure(f'{CONFIGURATION}include "other.conf"\n')
+        done = self.control("reload")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("only those of the start can be read again", done.stdout + done.stderr)
+        self.assertEqual(self.code("a@more.test"), 250)
 
     def test_largeLetter(self) -> None:
         self.start()

@@ -111,8 +111,8 @@ class FileTests(HelperTestCase):
     def test_unlisted(self) -> None:
         self.assertRaises(HelperFailed, self.helper.readFile, "a", "cert")
         self.assertRaises(HelperFailed, self.helper.readFile, "/etc/shadow", "key")
-        self.ask(verb="file", pki=["a"], part="key")
-        self.ask(verb="file", pki={"a": 1})
+        self.ask(verb="file", name=["a"], part="key")
+        self.ask(verb="file", name={"a": 1})
 
     def test_notThere(self) -> None:
         self.assertRaises(HelperFailed, self.helper.readFile, "gone", "key")
