@@ -20,6 +20,7 @@ from pysmtpd.control.explained import explanationValues
 from pysmtpd.control.tree import Tree
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_USAGE
 from pysmtpd.interfaces import IPlatform, TableError
+from pysmtpd.model.queuekey import UNUSED
 from pysmtpd.options import DEFAULT_CONFIGURATION
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.reading import loadConfig
@@ -64,7 +65,7 @@ async def _run(platform: IPlatform, options: argparse.Namespace, codes: list[int
     try:
         config = loadConfig(options.file, platform, defines)
         # Nothing of it is started, so nothing is opened.
-        daemon = build(platform, config, Settings(spool="/"))
+        daemon = build(platform, config, Settings(spool="/", queueKey=UNUSED))
         supposed = supposedOf(supposition.values(options))
     except (ConfigErrors, NoSuchBackend) as error:
         print(f"pysmtpd: {error}", file=sys.stderr)

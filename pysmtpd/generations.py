@@ -136,7 +136,7 @@ def unchangeable(old: Config, new: Config) -> list[tuple[Where, str]]:
     for word, what, attributes in (
         ("resolver", "the resolver is changed", ("resolver",)),
         ("queue compression", "how the queue is stored is changed", ("queueCompression",)),
-        ("queue encryption", "how the queue is stored is changed", ("queueEncryption",)),
+        ("queue encryption", "how the queue is stored is changed", ("queueEncryption", "queueBackupKey")),
         ("scheduler limit", "the limits of the scheduler are changed", ("scheduler",)),
     ):
         if any(getattr(old, name) != getattr(new, name) for name in attributes):

@@ -58,6 +58,7 @@ from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.policies import Policies
 from pysmtpd.mta.policy.reports import TlsReports
 from pysmtpd.mta.shaping.shaper import Shaper
+from pysmtpd.queue.codec import contentCodec
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
 from pysmtpd.rematching import Rematcher
@@ -136,7 +137,8 @@ class Daemon(Service):
         backend: IQueueBackend = makeBackend(
             "queue", config.queueBackend, platform, {"spool": settings.spool, "limits": config.queue}
         )
-        self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, settings.codec)
+        codec = settings.codec or contentCodec(config, settings.queueKey, platform.secret)
+        self.queue = QueueFront(backend, self.scheduler, platform, self.report, config.queue, codec)
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)

@@ -35,7 +35,8 @@ class Settings:
     @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
-    @ivar codec: how queued content is stored.
+    @ivar codec: how queued content is stored; None: as the configuration says.
+    @ivar queueKey: what was read where the configuration says that the key of the queue comes from standard input.
     @ivar load: reads the configuration again, for a reload; raises L{ConfigErrors}. It runs in a lane. None: it cannot be reloaded.
     @ivar authorities: certificates in PEM form that vouch for other hosts; empty: the system's.
     @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
@@ -54,6 +55,7 @@ class Settings:
     hosts: str = ""
     filter: IFilter | None = None
     codec: IContentCodec | None = None
+    queueKey: str = ""
     helper: IHelper | None = None
     load: Callable[[], Config] | None = None
     authorities: bytes = b""

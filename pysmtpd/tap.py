@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
+from getpass import getpass
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
@@ -24,6 +25,7 @@ from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import IPlatform
 from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config
+from pysmtpd.model.queuekey import STDIN, UNUSED, keyOctets
 from pysmtpd.options import Options
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
@@ -108,6 +110,7 @@ def _make(options: Options, reactor: Any) -> IService:
         config = runnable(reading)
     except ConfigErrors as error:
         raise UsageError(str(error)) from error
+    queueKey = readQueueKey() if config.queueEncryption == STDIN else ""
     descriptors = raiseDescriptors()
     kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
     console = Console(options["log"], platform)
@@ -130,6 +133,7 @@ def _make(options: Options, reactor: Any) -> IService:
         setVerbose=console.setVerbose,
         readFile=reader(helper, config),
         hosts=readHosts(),
+        queueKey=queueKey,
         helper=helper,
         load=lambda: runnable(readConfig(*read, textReader(helper, files))),
     )
@@ -148,6 +152,22 @@ def _make(options: Options, reactor: Any) -> IService:
             f"the spool directory {spool} cannot be made: {error.strerror}; name another with --spool", EX_SPOOL
         ) from error
     return Whole(daemon, console.close, privileged, reactor.callFromThread, lambda: notify("STOPPING=1", manager))
+
+
+def readQueueKey() -> str:
+    """What C{queue encryption stdin} is about: asked for at a terminal, else the first line.
+
+    @raise UsageError: it is no key.
+    """
+    stdin = sys.stdin
+    try:
+        if stdin is None:
+            raise EOFError("it is closed")
+        key = getpass("Key of the queue: ") if stdin.isatty() else stdin.readline().rstrip("\r\n")
+        keyOctets(key)
+    except (EOFError, ValueError) as error:
+        raise UsageError(f"queue encryption: no key came by standard input: {error}") from error
+    return key
 
 
 def _opened(manager: str, handed: Inherited | None) -> None:
@@ -170,7 +190,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     if problems := reading.problems.found():
         tell(problems, reading.problems.warnings)
     config = reading.config()
-    _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
+    _warn(_build(platform, config, Settings(spool, readFile=readOctets, queueKey=UNUSED)))
     analysis = analyse(config)
     for warning in analysis.warnings:
         print(f"warning: {warning}", file=sys.stderr)

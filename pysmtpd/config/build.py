@@ -21,11 +21,10 @@ from pysmtpd.config.rule import addRule
 from pysmtpd.config.values import isAddress, isPkiName, parseDelay, parsePort, parseSize
 from pysmtpd.model.config import BackendSpec, CaSpec, PkiSpec, ResolverSpec, TableSpec
 from pysmtpd.model.decision import Where
+from pysmtpd.model.queuekey import STDIN, keyOctets
 
 # OpenSMTPD takes four and leaves out more without a word.
 MAX_WARNINGS = 4
-# Octets of a key of AES-256.
-KEY_SIZE = 32
 DAY = 86400.0
 
 _DHE = ("none", "auto", "legacy")
@@ -49,6 +48,7 @@ _PLACES = {
     "mta_max_deferred": "mta max-deferred",
     "queue_compression": "queue compression",
     "queue_encryption": "queue encryption",
+    "queue_encryption_backup": "queue encryption backup",
     "resolver": "resolver",
     "scheduler_limit": "scheduler limit",
     "smtp_ciphers": "smtp ciphers",
@@ -189,12 +189,19 @@ def _compression(draft: Draft, directive: Directive) -> None:
 
 def _encryption(draft: Draft, directive: Directive) -> None:
     where = directive.where(directive.tree)
-    key = text(directive.tree) if directive.tree.children else "stdin"
-    if key.lower() in ("stdin", "-"):
-        key = "stdin"
-    elif len(key.encode("utf-8", "surrogateescape")) != KEY_SIZE:
-        raise Refused(where, f'the key of the queue has exactly {KEY_SIZE} octets, or is "stdin"')
+    key = text(directive.tree) if directive.tree.children else STDIN
+    if key.lower() in (STDIN, "-"):
+        key = STDIN
+    else:
+        parsed(where, keyOctets, key)
     draft.queueEncryption = key
+
+
+def _backupKey(draft: Draft, directive: Directive) -> None:
+    where = directive.where(directive.tree)
+    draft.once(where, "queue encryption backup")
+    draft.queueBackupKey = text(directive.tree)
+    parsed(where, keyOctets, draft.queueBackupKey)
 
 
 def _srsKey(draft: Draft, directive: Directive) -> None:
@@ -324,6 +331,7 @@ _HANDLERS: dict[str, Callable[[Draft, Directive], None]] = {
     "queue_backend": _backend,
     "queue_compression": _compression,
     "queue_encryption": _encryption,
+    "queue_encryption_backup": _backupKey,
     "queue_limit": _queueLimit,
     "queue_ttl": _queueTtl,
     "resolver": _resolver,

@@ -93,6 +93,7 @@ class Draft:
         self.maxDeferred = 100
         self.queueCompression = False
         self.queueEncryption = ""
+        self.queueBackupKey = ""
         self.allowLocalMx = False
         self.bounceSigned8bit = False
         self.subAddressDelimiter = "+"

@@ -100,6 +100,7 @@ class Reading:
             maxDeferred=draft.maxDeferred,
             queueCompression=draft.queueCompression,
             queueEncryption=draft.queueEncryption,
+            queueBackupKey=draft.queueBackupKey,
             queueBackend=draft.backends.get("queue", BackendSpec("sqlite")),
             schedulerBackend=draft.backends.get("scheduler", BackendSpec("ram")),
             statBackend=draft.backends.get("stat", BackendSpec("ram")),

@@ -305,7 +305,9 @@ class IContentStream(Interface):
 class IContentCodec(Interface):
     """Compresses or encrypts bodies at rest. Records and trace fields of large messages are not its business."""
 
-    name: str = Attribute("Of what it writes, with its key id: C{'aesgcm/2'}. Stored with each message.")
+    name: str = Attribute(
+        "Of what it writes, with its key id: C{'aesgcm/2'}. Stored with each message. Empty: new content is stored plain."
+    )
 
     def encoder(message: MessageId) -> IContentStream:
         """For new content."""

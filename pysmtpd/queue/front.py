@@ -38,7 +38,7 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import entryOf
 from pysmtpd.queue.body import MemoryBody
 from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
-from pysmtpd.queue.content import CheckedBody
+from pysmtpd.queue.content import CheckedBody, CodecMissing
 from pysmtpd.queue.ids import IdSource
 from pysmtpd.queue.pump import Overlay, Pump
 from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeState
@@ -66,13 +66,14 @@ class QueueFront:
         cacheOctets: int = CACHE_OCTETS,
     ) -> None:
         """
-        @param codec: how new content is stored; None: plain. Content of older codecs is read by its C{decoder}.
+        @param codec: how new content is stored; None, or without a name: plain. Content of older codecs is read by its C{decoder}.
         @param shard: from 0 to 127: which of several queues of one daemon this is.
         @param cacheOctets: memory for fresh messages.
         """
         self.durability: Durability = backend.durability
         self.limits = limits
-        self.codec = codec
+        self.codec = codec if codec is not None and codec.name else None
+        self._decoder = codec
         self.wallTime = platform.wallTime
         self._backend = backend
         self._scheduler = scheduler
@@ -285,7 +286,11 @@ class QueueFront:
         if stored is None:
             raise NoSuchItem(item)
         try:
-            return CheckedBody(stored, ref, self.codec, damaged)
+            return CheckedBody(stored, ref, self._decoder, damaged)
+        except CodecMissing as error:
+            # The mail waits for its key.
+            self._report.happened(QueueFailed(f"reading {item}", error.reason))
+            raise
         except QueueError as error:
             damaged(error.reason)
             raise
