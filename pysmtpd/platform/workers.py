@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -21,6 +22,9 @@ _Work: TypeAlias = "tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]"
 
 IDLE_SECONDS = 30.0
 
+LAST_SECONDS = 20.0
+"""How long the end of the process waits for work that does not end: on a pipe that nobody reads, a file system that has gone."""
+
 
 class WorkersClosed(Exception):
     """Work was given after C{close}."""
@@ -33,8 +37,8 @@ class _Lane:
 
     def __init__(self, name: str, run: Callable[[str, SimpleQueue[_Work | None]], None]) -> None:
         self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
-        # Not a daemon thread: an interpreter that ends must not cut a write in two.
-        self.thread = threading.Thread(target=run, args=(name, self.inbox), name=f"lane {name}")
+        # The interpreter does not wait for it: close() does, and not for ever.
+        self.thread = threading.Thread(target=run, args=(name, self.inbox), name=f"lane {name}", daemon=True)
 
 
 @implementer(IWorkers)
@@ -71,16 +75,23 @@ class RealWorkers:
             found.inbox.put((done, work, values))
         return done
 
-    def close(self) -> None:
-        """Wait until everything given is done, end the threads, and hand out the last results. Blocks; later calls do nothing."""
+    def close(self, patience: float = LAST_SECONDS) -> None:
+        """Wait until everything given is done, end the threads, and hand out the last results. Blocks; later calls do nothing.
+
+        @param patience: seconds after which a lane that is still busy is left alone, and the log says so. To what is durable that is as a
+            crash; and it has done nothing for so long.
+        """
         with self._lock:
             self._closed = True
-            lanes = list(self._lanes.values())
+            lanes = sorted(self._lanes.items())
             self._lanes.clear()
-            for lane in lanes:
+            for _, lane in lanes:
                 lane.inbox.put(None)
-        for lane in lanes:
-            lane.thread.join()
+        deadline = time.monotonic() + patience
+        for name, lane in lanes:
+            lane.thread.join(max(0.0, deadline - time.monotonic()))
+            if lane.thread.is_alive():
+                self._log.error("Not waited for any longer: lane {lane}, which is busy", lane=name)
         self._drain()
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pysmtpd.platform.workers import RealWorkers, WorkersClosed
@@ -58,6 +59,23 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(workers.lanes, ())
         self.failureResultOf(workers.run("queue", abs, 1), WorkersClosed)
         workers.close()
+
+    def test_closeDoesNotWaitForEver(self) -> None:
+        """A lane that does not come back keeps nobody from ending, and the others' results are not lost for it."""
+        workers = RealWorkers(RecordingReactor())
+        goOn, isDone = threading.Event(), threading.Event()
+        self.addCleanup(goOn.set)
+        lost = workers.run("log", goOn.wait, TIMEOUT)
+        found = workers.run("queue", abs, -1)
+        workers.run("queue", isDone.set)
+        self.assertTrue(isDone.wait(TIMEOUT))
+        with capturedLogs() as captured:
+            workers.close(patience=0.01)
+        self.assertEqual(self.successResultOf(found), 1)
+        self.assertNoResult(lost)
+        self.assertEqual([event["lane"] for event in captured if "lane" in event], ["log"])
+        # Nor does the interpreter.
+        self.assertTrue(all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("lane ")))
 
     def test_aCallbackThatRaisesCostsNobodyElse(self) -> None:
         workers = RealWorkers(RecordingReactor())
