@@ -8,6 +8,7 @@ code is the number of lines that nobody missed.
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -126,10 +127,15 @@ class Tree:
 
 
 def closest(path: Path) -> tuple[str, ...]:
-    """The suite of the room, or of the file, that C{path} belongs to."""
-    name = path.parts[1].removesuffix(".py")
-    found = (ROOT / "tests" / at for at in (name, f"test_{name}.py"))
-    return tuple(f"tests.{at.stem}" for at in found if at.exists())
+    """The suite of the room that C{path} belongs to, and the modules that import it."""
+    tests = ROOT / "tests"
+    room = tests / path.parts[1]
+    module = ".".join(path.with_suffix("").parts)
+    found = [room] if room.is_dir() else []
+    for test in sorted(tests.rglob("test_*.py")):
+        if room not in test.parents and re.search(rf"\b{re.escape(module)}\b", test.read_text()):
+            found.append(test.with_suffix(""))
+    return tuple(".".join(each.relative_to(ROOT).parts) for each in found)
 
 
 def main(arguments: list[str]) -> int:
