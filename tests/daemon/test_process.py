@@ -45,6 +45,8 @@ class LifeTests(ProcessTestCase):
 
     def test_signals(self) -> None:
         """SIGTERM and SIGINT end it in order; kill -9 does not, and the next start finds everything."""
+        # What a shell starts in the background has it ignored, and so would the daemon.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         self.write()
         daemon = self.start(PYSMTPD, "-P", "mta")
         self.send()
