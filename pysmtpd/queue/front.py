@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import (
+    ContentLost,
     Durability,
     IBody,
     IContentCodec,
@@ -279,6 +280,9 @@ class QueueFront:
 
         try:
             stored = await self._backend.body(ref.message)
+        except ContentLost as error:
+            damaged(error.reason)
+            raise
         except Exception as error:
             refusal = asQueueError(f"opening the content of {item}", error)
             self._report.happened(QueueFailed("reading", refusal.reason))
