@@ -20,7 +20,7 @@ from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
-from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.relay import FRESH, LEAST_FRESH, Relay
 
 MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
@@ -155,10 +155,12 @@ class Directory:
             return
 
         def found(resolution: Resolution) -> None:
-            resolution.since = self._platform.clock.seconds()
-            # Failures of the moment are asked for again at the next attempt.
-            failure = resolution.failure
-            relay.resolution = resolution if failure is None or failure[0] is not Result.TEMPORARY else None
+            now = self._platform.clock.seconds()
+            resolution.until = min(max(resolution.until, now + LEAST_FRESH), now + FRESH)
+            if resolution.failure is not None and resolution.failure[0] is Result.TEMPORARY:
+                # It is asked for again at the next attempt; until then people can see it.
+                resolution.until = now
+            relay.resolution = resolution
             waiting, relay.waiting = relay.waiting, []
             for one in waiting:
                 one(resolution)
