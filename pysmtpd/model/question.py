@@ -38,6 +38,19 @@ class AskMatch(NamedTuple):
         return f'{self.service.value} "{self.key}" in {self.table}'
 
 
+class AskHolders(NamedTuple):
+    """Which tables may have an entry that matches? Answered by their names: the others have none. None: each has to be asked.
+
+    It only spares questions: a decision comes out the same, whatever the answer, and does not record it.
+    """
+
+    service: Service
+    key: str
+
+    def __str__(self) -> str:
+        return f'which tables may have {self.service.value} "{self.key}"'
+
+
 class AskLookup(NamedTuple):
     """The value of a map for exactly this key. Answered by text, or None: no such key."""
 
@@ -140,5 +153,5 @@ class TempFail(NamedTuple):
         return f"cannot be told now: {self.why}"
 
 
-Ask: TypeAlias = AskMatch | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
-Answer: TypeAlias = bool | int | str | UserInfo | Refusal | TempFail | None
+Ask: TypeAlias = AskMatch | AskHolders | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
+Answer: TypeAlias = bool | int | str | list[str] | UserInfo | Refusal | TempFail | None

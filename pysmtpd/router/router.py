@@ -24,6 +24,7 @@ from pysmtpd.model.question import (
     Answer,
     Ask,
     AskForward,
+    AskHolders,
     AskInclude,
     AskLookup,
     AskMatch,
@@ -162,6 +163,8 @@ class Router:
         match ask:
             case AskMatch() | AskLookup():
                 return self._ofTable(tables, ask)
+            case AskHolders():
+                return None
             case AskUser(name):
                 known = self._users.known(name)
                 if known is not None:

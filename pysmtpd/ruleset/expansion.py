@@ -6,13 +6,13 @@ It always ends: nothing is expanded twice, not deeper than L{MAX_DEPTH}, and not
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.command import NeedsShell, splitCommand
 from pysmtpd.model.config import Action, Method, TableRef
-from pysmtpd.model.decision import Decision, Kind, Question, Source, Step, Where
+from pysmtpd.model.decision import Decision, Kind, Question, Record, Source, Step, Where
 from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import (
@@ -100,6 +100,10 @@ def _needsHome(action: Action) -> bool:
     if action.method is Method.MDA:
         return True
     return action.method is Method.MAILDIR and not action.path.startswith("/")
+
+
+def _both(one: Callable[[], tuple[T, ...]], other: Callable[[], tuple[T, ...]]) -> Callable[[], tuple[T, ...]]:
+    return lambda: one() + other()
 
 
 class Expansion:
@@ -199,14 +203,16 @@ class Expansion:
         """An address from outside (depth 0) or from an expansion."""
         walk = Walk(self._compiled, path, self._transaction, isForwarded=depth > 0)
         rule = yield from walk.run()
+        considered, questions = walk.considered, walk.questions
         if rule is None and not path.domain:
             # RFC 5321 4.5.1: no rule says anything about the bare form; then it is ours by name.
             named = Path(path.local, self._compiled.config.serverName)
             again = Walk(self._compiled, named, self._transaction, isForwarded=depth > 0)
             rule = yield from again.run()
-            again.considered[:0] = walk.considered
-            again.questions[:0] = walk.questions
+            considered = _both(walk.considered, again.considered)
+            questions = _both(walk.questions, again.questions)
             walk = again
+        more: list[Question] = []
         children: tuple[Step, ...] = ()
         chosen = None
         if rule is None:
@@ -226,11 +232,11 @@ class Expansion:
             else:
                 place = _Place(rule, action, path, "", depth)
                 if action.virtual:
-                    outcome, children = yield from self._virtual(place, action.virtual, walk.questions)
+                    outcome, children = yield from self._virtual(place, action.virtual, more)
                 else:
-                    outcome, children = yield from self._user(place, path.local.lower(), walk.questions)
+                    outcome, children = yield from self._user(place, path.local.lower(), more)
         return Step(
-            path, tuple(walk.considered), tuple(walk.questions), chosen, outcome, children, Kind.ADDRESS, "", source
+            path, Record(considered), Record(questions, more), chosen, outcome, children, Kind.ADDRESS, "", source
         )
 
     def _virtual(self, place: _Place, table: TableRef, questions: list[Question]) -> Asking[Outcome]:

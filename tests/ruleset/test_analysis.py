@@ -16,6 +16,7 @@ from pysmtpd.model.question import (
     Answer,
     Ask,
     AskForward,
+    AskHolders,
     AskLookup,
     AskMatch,
     AskTrust,
@@ -69,6 +70,8 @@ def decided(config: Config, tables: Tables, transaction: Transaction, rcpt: Path
 
     def answer(ask: Ask) -> Answer:
         match ask:
+            case AskHolders():
+                return None
             case AskMatch():
                 return tables.match(*ask)
             case AskLookup():
