@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ from pysmtpd.control.commands import Control
 from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
-from pysmtpd.generations import Generations, makeTables
+from pysmtpd.generations import Generations, readTables
 from pysmtpd.interfaces import (
     IAgent,
     IDeliveryHosts,
@@ -61,6 +61,7 @@ from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
 from pysmtpd.rematching import Rematcher
+from pysmtpd.renewing import Renewer
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
@@ -122,9 +123,8 @@ class Daemon(Service):
         self.report.subscribe(Counting(self.stat))
 
         self.generations = Generations(
+            platform,
             config,
-            makeTables(platform, config),
-            platform.wallTime,
             lambda config: self.listeners.sessionsOf(config),
             lambda config: self.listeners.retire(config),
         )
@@ -141,7 +141,14 @@ class Daemon(Service):
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
         self._forwards = forwards
-        self.router = Router(platform, decide, self.generations.tables, forwards=forwards, report=self.report)
+        self.router = Router(
+            platform,
+            decide,
+            self.generations.tables,
+            forwards=forwards,
+            report=self.report,
+            screen=self.generations.screen,
+        )
         self.certificates = CertificateGenerations(self._makeCertificates(config))
         self.renewal = Renewal(platform, lambda: self.certificates.newest, settings.readFile, self.report)
 
@@ -214,9 +221,11 @@ class Daemon(Service):
             settings.descriptors,
             self.generations.tables,
             f"{settings.spool}/{LOCAL_SOCKET}",
+            self.generations.forget,
         )
         self.analyst = Analyst(platform, self.generations, forwards, self.certificates, self.report)
         self.rematcher = Rematcher(platform, self.generations.tables, forwards, self.dispatcher)
+        publishing = DeferredLock()
         self.reloader = Reloader(
             platform,
             settings.load,
@@ -231,7 +240,9 @@ class Daemon(Service):
             self.listeners,
             self.dispatcher,
             self.report,
+            publishing,
         )
+        self.renewer = Renewer(self.generations, self.keeper, self.analyst, publishing)
         self.control = Control(self, self.queue, self.scheduler, self.mta, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
 
@@ -276,12 +287,12 @@ class Daemon(Service):
         return Deferred.fromCoroutine(work).addErrback(failed)
 
     async def _start(self) -> None:
-        for name in self.tables:
-            try:
-                await self.keeper.update(name)
-            except TableError as error:
-                who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
-                raise TableError(f"table {name}: {error}{who}") from error
+        tables, updates, errors = await readTables(self.tables)
+        if errors:
+            who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
+            raise TableError("\n".join(f"table {name}: {error}{who}" for name, error in errors.items()))
+        self.generations.begin(tables, await self.generations.look(self.config, tables))
+        self.keeper.take(self.config.tables, tables, updates)
         await self.queue.start()
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
@@ -441,7 +452,7 @@ class Daemon(Service):
 
     def updateTable(self, name: str) -> Deferred[TableUpdate]:
         """See L{IOperator.updateTable}."""
-        return self.keeper.update(name)
+        return self.renewer.run(name)
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

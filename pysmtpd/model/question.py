@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
@@ -36,19 +37,6 @@ class AskMatch(NamedTuple):
 
     def __str__(self) -> str:
         return f'{self.service.value} "{self.key}" in {self.table}'
-
-
-class AskHolders(NamedTuple):
-    """Which tables may have an entry that matches? Answered by their names: the others have none. None: each has to be asked.
-
-    It only spares questions: a decision comes out the same, whatever the answer, and does not record it.
-    """
-
-    service: Service
-    key: str
-
-    def __str__(self) -> str:
-        return f'which tables may have {self.service.value} "{self.key}"'
 
 
 class AskLookup(NamedTuple):
@@ -153,5 +141,7 @@ class TempFail(NamedTuple):
         return f"cannot be told now: {self.why}"
 
 
-Ask: TypeAlias = AskMatch | AskHolders | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
-Answer: TypeAlias = bool | int | str | list[str] | UserInfo | Refusal | TempFail | None
+Ask: TypeAlias = AskMatch | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
+Answer: TypeAlias = bool | int | str | UserInfo | Refusal | TempFail | None
+# Which tables may have an entry that matches? The others have none, and need not be asked. It spares questions, and decides nothing.
+Holders: TypeAlias = Callable[[Service, str], Sequence[str]]

@@ -14,7 +14,7 @@ _UNIVERSAL = (Predicate.FROM_ANY, Predicate.FOR_ANY)
 _KEPT = 8
 # So many tables are as soon asked one by one.
 FEW = 4
-_KINDS = {predicate: number for number, predicate in enumerate(Predicate)}
+KINDS = {predicate: number for number, predicate in enumerate(Predicate)}
 SERVICES = {
     Predicate.TAG: Service.STRING,
     Predicate.FROM_SRC: Service.NETADDR,
@@ -62,6 +62,7 @@ class CompiledRule(NamedTuple):
     @ivar failed: for each test, what is recorded if the rule fails there.
     @ivar action: None for C{reject}.
     @ivar matched: what is recorded if no test fails.
+    @ivar done: what is said of an address that the action takes.
     """
 
     tests: tuple[tuple[int, bool], ...]
@@ -70,6 +71,7 @@ class CompiledRule(NamedTuple):
     matched: Considered
     where: Where
     place: str
+    done: str
 
 
 class Compiled(NamedTuple):
@@ -108,9 +110,9 @@ def _compile(config: Config) -> Compiled:
         numbered = tuple((numbers[_slot(condition)], condition.negated) for condition in conditions)
         failed = tuple(Considered(rule.where, rule.text, _said(condition)) for condition in conditions)
         action = None if rule.action is None else config.actions[rule.action]
-        rules.append(
-            CompiledRule(numbered, failed, action, Considered(rule.where, rule.text), rule.where, str(rule.where))
-        )
+        done = "" if action is None else f'action "{action.name}": {action.method.value}'
+        matched = Considered(rule.where, rule.text)
+        rules.append(CompiledRule(numbered, failed, action, matched, rule.where, str(rule.where), done))
     groups = tuple(_group(slots, kind) for kind in range(len(Predicate)))
     return Compiled(config, tuple(rules), tuple(slots), groups)
 
@@ -120,7 +122,7 @@ def _slot(condition: Condition) -> Slot:
     name = table.name if table is not None else ""
     isRegex = table is not None and table.regex
     service = None if not name else Service.REGEX if isRegex else SERVICES[predicate]
-    return Slot(predicate, name, service, _KINDS[predicate])
+    return Slot(predicate, name, service, KINDS[predicate])
 
 
 def _order(slot: Slot) -> tuple[int, bool]:

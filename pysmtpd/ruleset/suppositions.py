@@ -15,7 +15,6 @@ from pysmtpd.model.question import (
     Answer,
     Ask,
     AskForward,
-    AskHolders,
     AskInclude,
     AskLookup,
     AskMatch,
@@ -161,8 +160,6 @@ class _Run:
         match ask:
             case AskMatch():
                 return self._match(ask)
-            case AskHolders():
-                return None
             case AskLookup(_, Service.USERINFO, _):
                 return "65000:65000:/nonexistent"
             case AskLookup():

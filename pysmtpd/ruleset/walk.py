@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.config import Config, Predicate
 from pysmtpd.model.decision import Considered, Question
 from pysmtpd.model.facts import SessionFacts, Transaction
-from pysmtpd.model.question import Answer, Ask, AskHolders, AskMatch, Service, TempFail
-from pysmtpd.ruleset.compile import SERVICES, Compiled, CompiledRule, Slot
+from pysmtpd.model.question import Answer, Ask, AskMatch, Holders, Service, TempFail
+from pysmtpd.ruleset.compile import KINDS, SERVICES, Compiled, CompiledRule, Slot
 
 T = TypeVar("T")
 Asking: TypeAlias = Generator[Ask, Answer, T]
@@ -21,6 +21,8 @@ _MAILADDR = Service.MAILADDR
 _REGEX = Service.REGEX
 _AUTH = Predicate.AUTH
 _MAIL_FROM = Predicate.MAIL_FROM
+# Several of each are made for every recipient: a named tuple's own constructor costs twice as much.
+_make: Any = tuple.__new__
 _FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
 
 
@@ -39,6 +41,7 @@ class Walk:
         "_answers",
         "_compiled",
         "_facts",
+        "_holders",
         "_isForwarded",
         "_known",
         "_path",
@@ -47,10 +50,19 @@ class Walk:
         "isOurs",
     )
 
-    def __init__(self, compiled: Compiled, path: Path, transaction: Transaction, isForwarded: bool) -> None:
+    def __init__(
+        self,
+        compiled: Compiled,
+        path: Path,
+        transaction: Transaction,
+        isForwarded: bool,
+        holders: Holders | None = None,
+    ) -> None:
         """
         @param isForwarded: the address comes from an expansion: its source is local.
+        @param holders: None: each table is asked.
         """
+        self._holders = holders
         self._compiled = compiled
         self._path = path
         self._transaction = transaction
@@ -75,10 +87,14 @@ class Walk:
                     if slot.service is None:
                         holds = self._simple(slot.predicate)
                     else:
-                        told = yield from self._ask(place, slot)
-                        if isinstance(told, TempFail):
-                            return told
-                        holds = told
+                        if slot.kind not in self._sought:
+                            self._look(slot)
+                            holds = known[place]
+                        if holds is None:
+                            told = yield from self._ask(place, slot)
+                            if told is not True and told is not False:
+                                return told
+                            holds = told
                     known[place] = holds
                 if holds is negated:
                     break
@@ -120,44 +136,35 @@ class Walk:
 
     def _ask(self, place: int, slot: Slot) -> Asking[bool | TempFail]:
         """Does the slot's table have what is looked for?"""
-        sought = self._sought.get(slot.kind)
-        if sought is None:
-            sought = self._sought[slot.kind] = self._soughtBy(slot.predicate)
-            yield from self._look(slot.kind, sought)
-        if self._known[place] is False or not sought:
-            return False
-        if slot.service is _REGEX:
+        sought = self._sought[slot.kind]
+        if slot.service is _REGEX and sought:
             sought = ((_REGEX, sought[0][1]),)
         questions = self._answers[place] = []
         for service, key in sought:
-            ask = AskMatch(slot.table, service, key)
+            ask: AskMatch = _make(AskMatch, (slot.table, service, key))
             answer = yield ask
-            questions.append(Question(ask, answer))
+            questions.append(_make(Question, (ask, answer)))
             if answer is True:
                 if slot.predicate in _FOR:
                     self.isOurs = True
                 return True
-            if isinstance(answer, TempFail):
+            if answer is not False and isinstance(answer, TempFail):
                 return answer
         return False
 
-    def _look(self, kind: int, sought: tuple[Sought, ...]) -> Asking[None]:
-        """Where many tables are asked for the same, most have none of it, and need not be asked."""
-        group = self._compiled.groups[kind]
-        if group is None or not sought:
+    def _look(self, slot: Slot) -> None:
+        """Something of a kind is looked for the first time. Where many tables may be asked for it, most have it not."""
+        sought = self._sought[slot.kind] = self._soughtBy(slot)
+        group = self._compiled.groups[slot.kind]
+        if group is None or self._holders is None or not sought:
             return
-        holders: list[str] = []
-        for service, key in sought:
-            answer = yield AskHolders(service, key)
-            if not isinstance(answer, list):
-                return
-            holders += answer
         known = self._known
         known[group.begin : group.end] = group.nothing
-        for table in holders:
-            place = group.byTable.get(table)
-            if place is not None:
-                known[place] = None
+        for service, key in sought:
+            for table in self._holders(service, key):
+                place = group.byTable.get(table)
+                if place is not None:
+                    known[place] = None
 
     def _simple(self, predicate: Predicate) -> bool:
         """A predicate without a table."""
@@ -175,14 +182,15 @@ class Walk:
                 return facts.tls is not None
         return True
 
-    def _soughtBy(self, predicate: Predicate) -> tuple[Sought, ...]:
-        key = self._key(predicate)
-        service = SERVICES[predicate]
-        if predicate is _AUTH and "@" in key:
-            service = _MAILADDR
+    def _soughtBy(self, slot: Slot) -> tuple[Sought, ...]:
+        service, keyOf = _SOUGHT[slot.kind]
+        predicate = slot.predicate
+        key = keyOf(self)
         if not key and predicate is not _MAIL_FROM:
             # What has no name is in no table.
             return ()
+        if predicate is _AUTH and "@" in key:
+            service = _MAILADDR
         if service is _MAILADDR:
             # An entry without a sub-address also stands for the address with one.
             local, at, domain = key.rpartition("@")
@@ -193,22 +201,44 @@ class Walk:
                 return (service, key), (service, f"{stripped}{at}{domain}")
         return ((service, key),)
 
-    def _key(self, predicate: Predicate) -> str:
-        """What is looked for in the test's table; empty: there is nothing of the kind."""
-        facts = self._facts
-        match predicate:
-            case Predicate.FOR_DOMAIN | Predicate.FOR_LOCAL:
-                return domainOf(self._path, self._compiled.config)
-            case Predicate.FROM_SRC:
-                return "local" if self._isForwarded or facts.isSocket else facts.peer.lower()
-            case Predicate.FROM_RDNS:
-                return facts.rdns.lower()
-            case Predicate.RCPT_TO:
-                return self._path.key
-            case Predicate.MAIL_FROM:
-                return self._transaction.sender.key
-            case Predicate.HELO:
-                return facts.helo.lower()
-            case Predicate.TAG:
-                return facts.tag.lower()
-        return facts.user.lower()
+    # What is looked for in tables; empty: there is nothing of the kind.
+
+    def _domain(self) -> str:
+        return domainOf(self._path, self._compiled.config)
+
+    def _peer(self) -> str:
+        return "local" if self._isForwarded or self._facts.isSocket else self._facts.peer.lower()
+
+    def _rdns(self) -> str:
+        return self._facts.rdns.lower()
+
+    def _recipient(self) -> str:
+        return self._path.key
+
+    def _sender(self) -> str:
+        return self._transaction.sender.key
+
+    def _helo(self) -> str:
+        return self._facts.helo.lower()
+
+    def _tag(self) -> str:
+        return self._facts.tag.lower()
+
+    def _user(self) -> str:
+        return self._facts.user.lower()
+
+    KEYS: ClassVar[Mapping[Predicate, Callable[[Walk], str]]] = {
+        Predicate.FOR_DOMAIN: _domain,
+        Predicate.FOR_LOCAL: _domain,
+        Predicate.FROM_SRC: _peer,
+        Predicate.FROM_RDNS: _rdns,
+        Predicate.RCPT_TO: _recipient,
+        Predicate.MAIL_FROM: _sender,
+        Predicate.HELO: _helo,
+        Predicate.TAG: _tag,
+        Predicate.AUTH: _user,
+    }
+
+
+# By kind: hashing a member of an enumeration is slow, too.
+_SOUGHT = {KINDS[predicate]: (SERVICES[predicate], keyOf) for predicate, keyOf in Walk.KEYS.items()}

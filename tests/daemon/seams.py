@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from pysmtpd.interfaces import IPlatform, IQueueBackend, IScheduler, ITable, Service, TableError, TableUpdate
+from pysmtpd.interfaces import IPlatform, IQueueBackend, IScheduler, ITable, Service, TableError, TableUpdate, Updated
 from tests.queue.process import ProcessBackend
 from tests.scheduler.leased import LeasedScheduler
 
@@ -46,8 +46,11 @@ class SlowTable:
     def fetch(self, service: Service) -> Deferred[str | None]:
         return self._later(None)
 
-    def update(self) -> Deferred[TableUpdate]:
-        return succeed(TableUpdate())
+    def update(self) -> Deferred[Updated]:
+        return succeed(Updated(self, TableUpdate()))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 @implementer(ITable)

@@ -16,7 +16,6 @@ from pysmtpd.model.question import (
     Answer,
     Ask,
     AskForward,
-    AskHolders,
     AskInclude,
     AskLookup,
     AskMatch,
@@ -24,6 +23,7 @@ from pysmtpd.model.question import (
     AskToday,
     AskTrust,
     AskUser,
+    Holders,
     TempFail,
     UserInfo,
 )
@@ -76,8 +76,6 @@ class World:
         self.asked: list[Ask] = []
 
     def answer(self, ask: Ask) -> Answer:
-        if isinstance(ask, AskHolders):
-            return None
         self.asked.append(ask)
         if ask in self.answers:
             return self.answers[ask]
@@ -107,8 +105,8 @@ class World:
                 except TableError as error:
                     return TempFail(str(error))
 
-    def decide(self, rcpt: str, sent: Transaction | None = None) -> Decision:
-        deciding = decide(self.config, path(rcpt), sent or transaction())
+    def decide(self, rcpt: str, sent: Transaction | None = None, holders: Holders | None = None) -> Decision:
+        deciding = decide(self.config, path(rcpt), sent or transaction(), holders)
         try:
             ask = next(deciding)
             while True:

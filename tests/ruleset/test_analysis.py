@@ -16,7 +16,6 @@ from pysmtpd.model.question import (
     Answer,
     Ask,
     AskForward,
-    AskHolders,
     AskLookup,
     AskMatch,
     AskTrust,
@@ -70,8 +69,6 @@ def decided(config: Config, tables: Tables, transaction: Transaction, rcpt: Path
 
     def answer(ask: Ask) -> Answer:
         match ask:
-            case AskHolders():
-                return None
             case AskMatch():
                 return tables.match(*ask)
             case AskLookup():
