@@ -10,6 +10,8 @@ from twisted.logger import Logger
 from pysmtpd.analysing import Analyst
 from pysmtpd.generations import Generations
 from pysmtpd.interfaces import ITable, TableError, TableUpdate, Updated
+from pysmtpd.model.events import Reloaded
+from pysmtpd.report.bus import Bus
 from pysmtpd.table.keeper import Keeper
 
 
@@ -18,13 +20,16 @@ class Renewer:
 
     _log = Logger()
 
-    def __init__(self, generations: Generations, keeper: Keeper, analyst: Analyst, publishing: DeferredLock) -> None:
+    def __init__(
+        self, generations: Generations, keeper: Keeper, analyst: Analyst, report: Bus, publishing: DeferredLock
+    ) -> None:
         """
         @param publishing: whoever has it may make a generation.
         """
         self._generations = generations
         self._keeper = keeper
         self._analyst = analyst
+        self._report = report
         self._publishing = publishing
         # A table is read by one at a time; one whose source does not answer is in nobody else's way.
         self._reading: dict[str, DeferredLock] = {}
@@ -64,7 +69,8 @@ class Renewer:
         tables = {**newest.tables, name: updated.table}
         screen = await generations.look(config, tables)
         self._keeper.take(config.tables, tables, {name: updated.update})
-        generations.add(config, tables, screen)
+        generation = generations.add(config, tables, screen)
+        self._report.happened(Reloaded(generation.number, f"table {name} is read again"))
         Deferred.fromCoroutine(self._analyst.look(config)).addCallbacks(
             lambda _: self._analyst.warnOfNews(),
             lambda failure: self._log.failure("While looking at the rules as a whole", failure=failure),

@@ -168,6 +168,8 @@ class UpdateTests(ReloadTestCase):
         self.assertIs(after.config.rules, before.config.rules)
         changed = [name for name in after.tables if after.tables[name] is not before.tables[name]]
         self.assertEqual(changed, ["domains"])
+        (event,) = world.eventsOf(Reloaded)
+        self.assertEqual((event.generation, event.changes), (2, "table domains is read again"))
 
     def test_atMostFourAreAlive(self) -> None:
         world = self.begin(BASE, files=FILES)
