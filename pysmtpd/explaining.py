@@ -19,7 +19,8 @@ from pysmtpd.control.decisions import supposedOf
 from pysmtpd.control.explained import explanationValues
 from pysmtpd.control.tree import Tree
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_USAGE
-from pysmtpd.interfaces import IPlatform, TableError
+from pysmtpd.generations import readTables
+from pysmtpd.interfaces import IPlatform
 from pysmtpd.model.queuekey import UNUSED
 from pysmtpd.options import DEFAULT_CONFIGURATION
 from pysmtpd.platform.real import RealPlatform
@@ -75,11 +76,10 @@ async def _run(platform: IPlatform, options: argparse.Namespace, codes: list[int
         print(f"pysmtpd: {error}", file=sys.stderr)
         codes.append(EX_USAGE)
         return
-    for name, table in daemon.tables.items():
-        try:
-            await table.update()
-        except TableError as error:
-            print(f"warning: table {name}: {error}", file=sys.stderr)
+    tables, _, errors = await readTables(daemon.tables)
+    for name, why in errors.items():
+        print(f"warning: table {name}: {why}", file=sys.stderr)
+    daemon.generations.begin(tables, None)
     try:
         explanation, routes = await daemon.explain(supposed, asksDns=False)
     except ValueError as error:
