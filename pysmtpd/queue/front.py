@@ -42,7 +42,7 @@ from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
 from pysmtpd.queue.content import CheckedBody, CodecMissing
 from pysmtpd.queue.ids import IdSource
 from pysmtpd.queue.pump import Overlay, Pump
-from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeState
+from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeStates
 from pysmtpd.queue.refusal import FAILED, asQueueError
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
@@ -374,9 +374,7 @@ class QueueFront:
             return succeed(None)
         self._changes(states)
         self._cache.update(states)
-        return self._pump.update({id: encodeState(id, state) for id, state in states.items()}).addErrback(
-            self._notWritten, "keeping states"
-        )
+        return self._pump.update(encodeStates(states)).addErrback(self._notWritten, "keeping states")
 
     def delete(self, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         if not envelopes:
