@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pysmtpd.model.envelope import Envelope, Message
+from pysmtpd.model.envelope import Envelope, Message, formatVia
 from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, SHAPED, VANISHED, Condition, Status
@@ -75,6 +75,7 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) 
     return envelopeRow(message, envelope, status) | {
         "notify": envelope.destination.notify.value,
         "orcpt": envelope.destination.orcpt,
+        "via": formatVia(envelope.destination.via),
         "envid": message.transaction.envid,
         "ret": message.transaction.ret,
         "attempts": [
