@@ -135,6 +135,8 @@ class Source:
     where: Where | None = None
 
     def __str__(self) -> str:
+        if self.where is not None and self.where.file == self.name:
+            return str(self.where)
         key = f'["{self.key}"]' if self.key else ""
         return f"{self.name}{key}" + (f" ({self.where})" if self.where else "")
 

@@ -31,7 +31,7 @@ from pysmtpd.interfaces.ready import Ready, unlessFailed, whenReady
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message, formatVia
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId, messageOf
@@ -251,7 +251,14 @@ class QueueFront:
             original = recipient if destination.original is destination.recipient else str(destination.original)
             happened(
                 EnvelopeAccepted(
-                    session, envelope.id, sender, recipient, original, destination.action, destination.rule
+                    session,
+                    envelope.id,
+                    sender,
+                    recipient,
+                    original,
+                    destination.action,
+                    destination.rule,
+                    formatVia(destination.via) if destination.via else "",
                 )
             )
 

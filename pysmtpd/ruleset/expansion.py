@@ -13,7 +13,7 @@ from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.command import NeedsShell, splitCommand
 from pysmtpd.model.config import Action, Method, TableRef
 from pysmtpd.model.decision import Decision, Kind, Question, Record, Source, Step, Where
-from pysmtpd.model.envelope import Agent, Destination
+from pysmtpd.model.envelope import Agent, Destination, Hop, formatVia
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import (
     Answer,
@@ -33,6 +33,7 @@ from pysmtpd.model.question import (
     UserInfo,
 )
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.specifiers import checkFormat
 from pysmtpd.model.srs import BadSrs, decode, isSrs
 from pysmtpd.ruleset.compile import Compiled, CompiledRule
 from pysmtpd.ruleset.nodes import (
@@ -120,7 +121,9 @@ class Expansion:
         "_nodes",
         "_rcpt",
         "_refusals",
+        "_repeated",
         "_seen",
+        "_trail",
         "_transaction",
         "_trusted",
     )
@@ -140,6 +143,10 @@ class Expansion:
         self._seen: set[tuple[str, ...]] = set()
         self._trusted: dict[str, Answer] = {}
         self._nodes = 0
+        # From the recipient to the node that is looked at.
+        self._trail: list[Hop] = []
+        # Those of nodes that were there before.
+        self._repeated: list[str] = []
 
     def run(self) -> Asking[Decision]:
         """Any refused node refuses the whole; otherwise one that cannot be told now is a temporary failure of the whole."""
@@ -150,7 +157,8 @@ class Expansion:
         else:
             step = yield from self._address(rcpt, 0)
         if not self._refusals and not self._destinations:
-            self._refuse(UNEXPANDABLE, f"{rcpt} expands to nothing")
+            leads = f" but what it came from: {self._repeated[0]}" if self._repeated else ""
+            self._refuse(UNEXPANDABLE, f"{rcpt} expands to nothing{leads}")
         faults = tuple(self._faults)
         if self._refusals:
             reply, reason = min(self._refusals, key=lambda refusal: refusal[0].isTemporary)
@@ -158,7 +166,12 @@ class Expansion:
         return Decision(tuple(self._destinations.values()), None, step.outcome, step, faults)
 
     def _refuse(self, reply: Reply, reason: str) -> str:
-        self._refusals.append((reply, reason))
+        """
+        @return: the reason alone; what is refused names the way to it, too.
+        """
+        self._refusals.append(
+            (reply, f"{reason}; {self._rcpt} leads there: {formatVia(self._trail)}" if self._trail else reason)
+        )
         return reason
 
     def _cannot(self, reason: str) -> Outcome:
@@ -167,8 +180,9 @@ class Expansion:
 
     def _fault(self, reason: str) -> Outcome:
         """Likewise, and somebody has to mend it."""
-        self._faults.append(reason)
-        return self._cannot(reason)
+        outcome = self._cannot(reason)
+        self._faults.append(self._refusals[-1][1])
+        return outcome
 
     # --- addresses
 
@@ -385,7 +399,9 @@ class Expansion:
                 outcome = self._refuse(UNEXPANDABLE, f"{self._rcpt} expands to more than {bound} ({place.rule.place})")
                 steps.append(Step(place.path, outcome=outcome, source=source))
                 break
+            self._trail.append(Hop(str(node), str(source)))
             step = yield from self._node(place, node, source)
+            self._trail.pop()
             steps.append(step)
         return tuple(steps)
 
@@ -402,7 +418,7 @@ class Expansion:
                 outcome, children = yield from self._once(place._replace(parent=name), name, questions)
             case AddressNode(address):
                 if not self._isNew("address", address.key):
-                    return Step(address, outcome="a duplicate", source=source)
+                    return Step(address, outcome=self._duplicate(), source=source)
                 return (yield from self._address(address, place.depth, source))
             case UserNode(name):
                 shown = Path(name, "")
@@ -422,9 +438,7 @@ class Expansion:
                 outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}")
             case _:
                 kind = Kind.UNKNOWN
-                outcome, children = self._fault(
-                    f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
-                )
+                outcome, children = self._fault(f'"{node.text}" is neither an address nor a user')
         text = "" if kind is Kind.USER else str(node)
         return Step(shown, (), tuple(questions), None, outcome, children, kind, text, source)
 
@@ -443,11 +457,15 @@ class Expansion:
             else ""
         )
         if not self._isNew("user", place.action.name, self._keyOf(place.path), name, by):
-            return "a duplicate", ()
+            return self._duplicate(), ()
         return (yield from self._user(place, name, questions))
 
     def _keyOf(self, path: Path) -> str:
         return self._key if path is self._rcpt else path.key
+
+    def _duplicate(self) -> str:
+        self._repeated.append(formatVia(self._trail))
+        return "a duplicate"
 
     def _isNew(self, *node: str) -> bool:
         if node in self._seen:
@@ -459,7 +477,8 @@ class Expansion:
 
     def _command(self, place: _Place, command: str, questions: list[Question]) -> Asking[Outcome]:
         try:
-            splitCommand(command)
+            for word in splitCommand(command):
+                checkFormat(word)
         except NeedsShell as error:
             rewrite = f'; write "|{error.rewrite}"' if error.rewrite else ""
             return self._fault(f'{place.path} expands to "|{command}": {error}{rewrite}')
@@ -506,7 +525,7 @@ class Expansion:
         if refused is not None:
             return refused
         if not self._isNew("include", place.action.name, place.path.key, file):
-            return "a duplicate", ()
+            return self._duplicate(), ()
         ask = AskInclude(file)
         text = yield ask
         questions.append(Question(ask, text))
@@ -553,4 +572,5 @@ class Expansion:
                 command=command,
                 file=file,
                 isForwarded=place.depth > 0,
+                via=tuple(self._trail),
             )

@@ -113,6 +113,8 @@ class OutcomeTests(AgentTestCase):
         self.hosts.refuse(NEVER)
         self.assertEqual(self.fates.results(), [Result.TEMPORARY, Result.PERMANENT])
         self.assertEqual([outcome.reply for outcome in self.fates.outcomes], [FULL, NEVER])
+        # The log tells where it should have gone.
+        self.assertEqual([outcome.relay for outcome in self.fates.outcomes], ["~/Maildir"] * 2)
 
     def test_loop(self) -> None:
         """A message that was delivered to this address before does not get there again, however it is written (5.4.6)."""
