@@ -14,7 +14,7 @@ from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import Penalty, Route, asksPatience
+from pysmtpd.mta.host import Penalty, Route
 from pysmtpd.mta.keys import ConnectionKey, Target
 from pysmtpd.mta.security import Level, Policy, satisfies
 from pysmtpd.mta.shaping.backoff import complains
@@ -267,21 +267,22 @@ class Pool:
         self, connection: Connection, task: Task, envelopes: Sequence[tuple[Part, Envelope]], replies: Sequence[Reply]
     ) -> None:
         """A transaction is over."""
-        route = self.route
-        complaint: Reply | None = None
-        for reply in replies:
-            if reply.code >= 400:
-                if complaint is None and complains(reply):
-                    complaint = reply
-                if asksPatience(reply):
-                    route.beCautious(self.board.clock.seconds(), str(reply))
-            else:
-                route.delivered += 1
-                self._lostInRow = 0
-        if complaint is not None:
-            # Once, however many recipients it is about.
-            self.board.heard(connection, complaint)
+        delivered = sum(reply.code < 400 for reply in replies)
+        if delivered:
+            self.route.delivered += delivered
+            self._lostInRow = 0
         self.board.decided(connection, task, envelopes, replies)
+
+    def heard(self, connection: Connection, reply: Reply, isOfContent: bool = False) -> None:
+        """The host has said this of a connection, or of a transaction as a whole: never of single recipients.
+
+        @param isOfContent: in reply to the content.
+        """
+        board = self.board
+        # While we stop we say some of it ourselves.
+        if not board.stopping and complains(reply, isOfContent):
+            self.route.beCautious(board.clock.seconds(), str(reply))
+            board.shaper.complained(connection.target.host, reply)
 
     # --- connections
 
@@ -431,8 +432,6 @@ class Pool:
             return
         self._isLate = False
         now = self.board.clock.seconds()
-        if asksPatience(reply):
-            self.route.beCautious(now, str(reply))
         level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
@@ -442,7 +441,7 @@ class Pool:
             connection.encounters.missed(self.waiting, reply)
         if connection.facts is None or moved is not None:
             # Else it is the reply to a transaction, and told as that.
-            self.board.heard(connection, reply)
+            self.heard(connection, reply)
         if connection.facts is None and isStaleTicket:
             pass
         elif connection.facts is not None:

@@ -59,6 +59,7 @@ class ClientCore:
         "_remaining",
         "_replies",
         "_resetting",
+        "_said",
         "_saidHelo",
         "_scram",
         "_settings",
@@ -146,6 +147,7 @@ class ClientCore:
         self._replies: list[Reply | None] = [None] * len(mail.recipients)
         self._accepted: list[int] = []
         self._refused: Reply | None = None
+        self._said: Reply | None = None
         self._resetting = self._needsReset
         self._needsReset = False
         self.stage = Stage.MAIL
@@ -436,6 +438,8 @@ class ClientCore:
             raise ReplyError("reply before its command")
 
     def _decide(self, reply: Reply) -> None:
+        if not reply.isPositive:
+            self._said = reply
         for index in self._accepted:
             self._replies[index] = reply
         self._accepted = []
@@ -445,7 +449,7 @@ class ClientCore:
         left = () if rest is None or self._refused else _missing(self._replies)
         rest = self._refused or rest
         replies = tuple([reply or rest for reply in self._replies])
-        self._events.append(Finished(replies, reached, left))  # type: ignore[arg-type]
+        self._events.append(Finished(replies, reached, left, False, rest or self._said))  # type: ignore[arg-type]
         self._mail = self._content = None
         self.stage = Stage.IDLE
 
