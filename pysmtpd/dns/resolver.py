@@ -195,7 +195,8 @@ class Resolver:
         # RFC 7505 3: a null MX stands alone; beside real hosts it means nothing.
         named = [MxHost(preference, host) for preference, host in hosts if host]
         if named:
-            return MxAnswer(Lookup.FOUND, tuple(named[:MOST_MX]), secure)
+            canonical = _text(records.canonical) if records.canonical != name else ""
+            return MxAnswer(Lookup.FOUND, tuple(named[:MOST_MX]), secure, canonical=canonical)
         if hosts:
             return MxAnswer(Lookup.FOUND, (MxHost(hosts[0][0], ""),), secure)
         return MxAnswer(Lookup.FAILED, error=f"{name.decode('ascii')}: its MX records hold no host name")
@@ -233,14 +234,19 @@ class Resolver:
         addresses = [text for answer in found for record in answer.records if (text := _textual(record))]
         if addresses:
             secure = self._trustAD and all(answer.secure for answer in found)
-            canonical = found[0].canonical.decode("ascii", "backslashreplace")
-            return AddressAnswer(Lookup.FOUND, tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES], secure, canonical)
+            return AddressAnswer(
+                Lookup.FOUND, tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES], secure, _text(found[0].canonical)
+            )
         # What is not known for sure is a failure: another try may find addresses.
         for status in (Lookup.FAILED, Lookup.NXDOMAIN):
             for answer in answers:
                 if answer.status is status:
                     return AddressAnswer(status, secure=answer.secure and self._trustAD, error=answer.error)
         return AddressAnswer(Lookup.NODATA, secure=self._trustAD and all(answer.secure for answer in answers))
+
+
+def _text(name: bytes) -> str:
+    return name.decode("ascii", "backslashreplace")
 
 
 def _fixed(addresses: Sequence[str], family: str, name: str) -> AddressAnswer:

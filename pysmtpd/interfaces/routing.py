@@ -148,12 +148,14 @@ class MxAnswer:
     @ivar hosts: sorted by preference. A null MX (RFC 7505) is one host with an empty name.
     @ivar secure: DNSSEC-validated by a resolver that may be trusted.
     @ivar error: when C{status} is FAILED: why, for people.
+    @ivar canonical: the name at the end of the CNAME chain; empty: there is no chain.
     """
 
     status: Lookup
     hosts: tuple[MxHost, ...] = ()
     secure: bool = False
     error: str = ""
+    canonical: str = ""
 
 
 @value

@@ -101,6 +101,7 @@ class Search:
         # What the domain asks for, and whether DNS proves that its hosts are its hosts.
         self._sts: StsPolicy | None = None
         self._isSecure = False
+        self._canonical = ""
         self._done: Callable[[Resolution], None] | None = done
         self._result = Resolution()
         self._pending: list[int] = []
@@ -139,6 +140,7 @@ class Search:
     def _mx(self, answer: MxAnswer) -> None:
         domain = self._key.domain
         self._isSecure = answer.secure
+        self._canonical = answer.canonical.rstrip(".").lower()
         if answer.status is Lookup.NXDOMAIN:
             self._fail(Result.PERMANENT, Reply(550, f"Domain {domain} does not exist", "5.1.2"))
         elif answer.status is Lookup.FAILED:
@@ -181,7 +183,7 @@ class Search:
     def _mxTarget(self, address: str, known: HostFacts) -> Target:
         key = self._key
         remembers = self._policies.remembers(key.domain, known.host)
-        wishes = Wishes(key.domain, key.level, sts=self._sts, remembers=remembers)
+        wishes = Wishes(key.domain, key.level, sts=self._sts, remembers=remembers, canonical=self._canonical)
         connection = ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "", key.tls)
         return Target.make(connection, known.host, known, wishes)
 

@@ -62,8 +62,8 @@ class Binding(NamedTuple):
 class Shaper:
     """
     Whoever starts a transaction asks L{mayStart} for each group of recipients; those who may not wait in the scheduler under
-    C{Binding.key}, told by L{held}, and are let go, oldest first, when they may. What starts is told by L{started}, what peers complain of by
-    L{complained}.
+    C{Binding.key}, told by L{held}, and are let go, oldest first, when they may. What starts is told by L{started}, what
+    peers complain of by L{complained}.
     """
 
     _log = Logger()
