@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from enum import Enum
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from pysmtpd.model.tlsa import Tlsa
 from pysmtpd.model.value import value
 
 __all__ = [
+    "FOREVER",
     "AddressAnswer",
     "ForwardRefused",
     "IAuthenticator",
@@ -34,6 +36,8 @@ __all__ = [
     "TextAnswer",
     "TlsaAnswer",
 ]
+
+FOREVER = float("inf")
 
 
 class TableError(Exception):
@@ -149,6 +153,7 @@ class MxAnswer:
     @ivar secure: DNSSEC-validated by a resolver that may be trusted.
     @ivar error: when C{status} is FAILED: why, for people.
     @ivar canonical: the name at the end of the CNAME chain; empty: there is no chain.
+    @ivar until: monotonic seconds until which it may be believed.
     """
 
     status: Lookup
@@ -156,6 +161,7 @@ class MxAnswer:
     secure: bool = False
     error: str = ""
     canonical: str = ""
+    until: float = field(default=FOREVER, compare=False)
 
 
 @value
@@ -163,6 +169,7 @@ class AddressAnswer:
     """
     @ivar addresses: IPv6 and IPv4, textual.
     @ivar canonical: the name at the end of the CNAME chain.
+    @ivar until: as of L{MxAnswer}.
     """
 
     status: Lookup
@@ -170,6 +177,7 @@ class AddressAnswer:
     secure: bool = False
     canonical: str = ""
     error: str = ""
+    until: float = field(default=FOREVER, compare=False)
 
 
 @value
@@ -177,6 +185,7 @@ class TlsaAnswer:
     """
     @ivar records: those of a form that can be read, usable or not.
     @ivar malformed: how many there were beside them. They exist, so TLS is mandatory; they authenticate nobody (RFC 7672 2.2).
+    @ivar until: as of L{MxAnswer}.
     """
 
     status: Lookup
@@ -184,6 +193,7 @@ class TlsaAnswer:
     secure: bool = False
     error: str = ""
     malformed: int = 0
+    until: float = field(default=FOREVER, compare=False)
 
 
 @value

@@ -20,7 +20,7 @@ from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
-from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.relay import FRESH, LEAST_FRESH, Relay
 
 MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
@@ -155,7 +155,8 @@ class Directory:
             return
 
         def found(resolution: Resolution) -> None:
-            resolution.since = self._platform.clock.seconds()
+            now = self._platform.clock.seconds()
+            resolution.until = min(max(resolution.until, now + LEAST_FRESH), now + FRESH)
             # Failures of the moment are asked for again at the next attempt.
             failure = resolution.failure
             relay.resolution = resolution if failure is None or failure[0] is not Result.TEMPORARY else None

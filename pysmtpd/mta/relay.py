@@ -12,7 +12,10 @@ from pysmtpd.mta.keys import RelayKey, Target
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
-"""Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+"""Seconds for which a resolution is used at most without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+
+LEAST_FRESH = 5.0
+"""Seconds for which it is used in any case: a TTL of nothing must not bring a question for each message."""
 
 FOLLOW = 35.0
 """Seconds that all others wait for the first one to try hosts again that were down: by then its connection has timed out."""
@@ -91,7 +94,7 @@ class Relay:
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
-        return resolution if resolution is not None and now - resolution.since < FRESH else None
+        return resolution if resolution is not None and now < resolution.until else None
 
     def isDown(self, now: float) -> Down | None:
         """What is known of hosts that are out of reach; None: try."""

@@ -169,6 +169,7 @@ class HostFacts:
 
     @ivar host: its name in A-labels; for SNI, and in certificates.
     @ivar baseName: where its TLSA records were found.
+    @ivar until: monotonic seconds until which that may be believed.
     @ivar isSecure: DNS proved that this is a host of the destination (RFC 7672 2.2.1); so does the operator, by naming it.
     """
 
@@ -178,6 +179,7 @@ class HostFacts:
     dane: Dane = Dane.NONE
     tlsa: tuple[Tlsa, ...] = ()
     daneError: str = ""
+    until: float = field(default=float("inf"), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
