@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pysmtpd.model.envelope import Envelope, Message
-from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
+from pysmtpd.model.envelope import Agent, Envelope, Message
+from pysmtpd.model.ids import EnvelopeId, formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, SHAPED, VANISHED, Condition, Status
 
@@ -20,10 +21,17 @@ _WHY = {
 }
 
 
-def _why(envelope: Envelope, status: Status | None) -> str:
+UnderWay = Callable[[], Mapping[EnvelopeId, str]]
+"""See L{pysmtpd.interfaces.IRoutes.underWay}; asked only where it counts."""
+
+
+def _why(envelope: Envelope, status: Status | None, underWay: UnderWay) -> str:
     if status is None:
         return "not loaded yet" if not envelope.state.failed else "its end is about to be reported"
     why = _WHY[status.condition]
+    if status.condition is Condition.INFLIGHT and envelope.destination.agent is Agent.MTA:
+        what = underWay().get(envelope.id)
+        why += f": {what}" if what else ""
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
     if status.condition is Condition.HELD:
@@ -32,8 +40,9 @@ def _why(envelope: Envelope, status: Status | None) -> str:
             why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
         elif status.holdKey.startswith(CHANGED):
             why = f'held: the action "{action}" delivers in another way than when it was chosen; rematch decides again'
-    if status.condition is Condition.QUEUED and status.holdKey.startswith(SHAPED):
-        why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}"
+    if status.condition is Condition.QUEUED:
+        isShaped = status.holdKey.startswith(SHAPED)
+        why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}" if isShaped else f"{why} ({status.holdKey})"
     if envelope.state.hold:
         why = f"held: {envelope.state.hold}"
     if envelope.state.failed:
@@ -42,7 +51,7 @@ def _why(envelope: Envelope, status: Status | None) -> str:
     return why
 
 
-def envelopeRow(message: Message, envelope: Envelope, status: Status | None) -> dict[str, Any]:
+def envelopeRow(message: Message, envelope: Envelope, status: Status | None, underWay: UnderWay) -> dict[str, Any]:
     """One line of C{show queue}."""
     destination, state = envelope.destination, envelope.state
     return {
@@ -63,16 +72,16 @@ def envelopeRow(message: Message, envelope: Envelope, status: Status | None) -> 
         "next_try": status.due if status is not None else state.nextTry,
         "condition": status.condition.value if status is not None else "unknown",
         "hold_queue": status.holdKey if status is not None else "",
-        "why": _why(envelope, status),
+        "why": _why(envelope, status, underWay),
         "last_reply": state.failed or state.lastReply,
     }
 
 
-def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) -> dict[str, Any]:
+def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, underWay: UnderWay) -> dict[str, Any]:
     """C{show envelope}: the line, and what later decisions look at."""
     session = message.transaction.session
     tls = session.tls
-    return envelopeRow(message, envelope, status) | {
+    return envelopeRow(message, envelope, status, underWay) | {
         "notify": envelope.destination.notify.value,
         "orcpt": envelope.destination.orcpt,
         "envid": message.transaction.envid,

@@ -106,6 +106,7 @@ class MtaAgent:
             shaper,
             board,
             ledger.hostStats,
+            lambda: self._routing.gathering,
             lambda: self._paused and not board.stopping,
         )
 

@@ -157,9 +157,10 @@ class Directory:
         def found(resolution: Resolution) -> None:
             now = self._platform.clock.seconds()
             resolution.until = min(max(resolution.until, now + LEAST_FRESH), now + FRESH)
-            # Failures of the moment are asked for again at the next attempt.
-            failure = resolution.failure
-            relay.resolution = resolution if failure is None or failure[0] is not Result.TEMPORARY else None
+            if resolution.failure is not None and resolution.failure[0] is Result.TEMPORARY:
+                # It is asked for again at the next attempt; until then people can see it.
+                resolution.until = now
+            relay.resolution = resolution
             waiting, relay.waiting = relay.waiting, []
             for one in waiting:
                 one(resolution)

@@ -118,8 +118,10 @@ class Ledger:
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
-        for (_, envelope), reply in zip(envelopes, replies, strict=True):
+        for (part, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
+            if code < 500:
+                part.relay.lastError = str(reply) if code >= 400 else ""
             domain = envelope.destination.recipient.domain.lower()
             again += self.hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT

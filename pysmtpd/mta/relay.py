@@ -40,6 +40,7 @@ class Relay:
     @ivar envelopes: those of them.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
+    @ivar lastError: why mail was last deferred; empty: some was delivered since.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 

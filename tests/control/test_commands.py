@@ -52,7 +52,10 @@ class ShowTests(CommandTestCase):
         self.mx.set(Condition.NORMAL).slow(5, "BODY")
         operator.ask("Schedule", selection=remote["evpid"])
         world.until(lambda: self.mx.attempts, 3600)
-        self.assertEqual(operator.queue()[0]["why"], "being delivered")
+        self.assertEqual(
+            operator.queue()[0]["why"],
+            "being delivered: at mx.remote.test [203.0.113.1]: waits for the answer to MAIL",
+        )
 
     def test_failuresThatAreNotReportedYet(self) -> None:
         world, operator = self.waiting()

@@ -437,7 +437,7 @@ class BacklogTests(SynchronousTestCase):
         (host,) = world.agent.routes.showHosts()
         self.assertEqual(host["connections"], 1)
         (relay,) = world.agent.routes.showRelays()
-        self.assertEqual(relay["relay"], "smtp://192.0.2.1:25 me.test")
+        self.assertEqual(relay["relay"], "smtp://192.0.2.1:25")
 
 
 class HostilePeerTests(SynchronousTestCase):
