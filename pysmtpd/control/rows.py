@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from pysmtpd.interfaces import IOperator, IRoutes
 from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.ids import EnvelopeId, formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
@@ -21,17 +23,35 @@ _WHY = {
 }
 
 
-UnderWay = Callable[[], Mapping[EnvelopeId, str]]
-"""See L{pysmtpd.interfaces.IRoutes.underWay}; asked only where it counts."""
+class Look:
+    """What is asked at most once for an answer, and only where it counts."""
+
+    def __init__(self, operator: IOperator, routes: IRoutes) -> None:
+        self._operator = operator
+        self._routes = routes
+
+    @cached_property
+    def underWay(self) -> Mapping[EnvelopeId, str]:
+        """See L{IRoutes.underWay}."""
+        return self._routes.underWay()
+
+    @cached_property
+    def paused(self) -> Sequence[str]:
+        """Parts of the daemon."""
+        paused: Any = self._operator.status()["paused"]
+        return tuple(map(str, paused))
 
 
-def _why(envelope: Envelope, status: Status | None, underWay: UnderWay) -> str:
+def _why(envelope: Envelope, status: Status | None, look: Look) -> str:
     if status is None:
         return "not loaded yet" if not envelope.state.failed else "its end is about to be reported"
     why = _WHY[status.condition]
     if status.condition is Condition.INFLIGHT and envelope.destination.agent is Agent.MTA:
-        what = underWay().get(envelope.id)
+        what = look.underWay.get(envelope.id)
         why += f": {what}" if what else ""
+    agent = envelope.destination.agent.value
+    if status.condition is Condition.READY and agent in look.paused:
+        why = f"ready, but the {agent} is paused"
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
     if status.condition is Condition.HELD:
@@ -40,9 +60,8 @@ def _why(envelope: Envelope, status: Status | None, underWay: UnderWay) -> str:
             why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
         elif status.holdKey.startswith(CHANGED):
             why = f'held: the action "{action}" delivers in another way than when it was chosen; rematch decides again'
-    if status.condition is Condition.QUEUED:
-        isShaped = status.holdKey.startswith(SHAPED)
-        why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}" if isShaped else f"{why} ({status.holdKey})"
+    if status.condition is Condition.QUEUED and status.holdKey.startswith(SHAPED):
+        why = f"waits for its turn: {status.holdKey.removeprefix(SHAPED)}"
     if envelope.state.hold:
         why = f"held: {envelope.state.hold}"
     if envelope.state.failed:
@@ -51,7 +70,7 @@ def _why(envelope: Envelope, status: Status | None, underWay: UnderWay) -> str:
     return why
 
 
-def envelopeRow(message: Message, envelope: Envelope, status: Status | None, underWay: UnderWay) -> dict[str, Any]:
+def envelopeRow(message: Message, envelope: Envelope, status: Status | None, look: Look) -> dict[str, Any]:
     """One line of C{show queue}."""
     destination, state = envelope.destination, envelope.state
     return {
@@ -72,16 +91,16 @@ def envelopeRow(message: Message, envelope: Envelope, status: Status | None, und
         "next_try": status.due if status is not None else state.nextTry,
         "condition": status.condition.value if status is not None else "unknown",
         "hold_queue": status.holdKey if status is not None else "",
-        "why": _why(envelope, status, underWay),
+        "why": _why(envelope, status, look),
         "last_reply": state.failed or state.lastReply,
     }
 
 
-def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, underWay: UnderWay) -> dict[str, Any]:
+def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, look: Look) -> dict[str, Any]:
     """C{show envelope}: the line, and what later decisions look at."""
     session = message.transaction.session
     tls = session.tls
-    return envelopeRow(message, envelope, status, underWay) | {
+    return envelopeRow(message, envelope, status, look) | {
         "notify": envelope.destination.notify.value,
         "orcpt": envelope.destination.orcpt,
         "envid": message.transaction.envid,

@@ -148,15 +148,15 @@ class Shown:
         if shaped is not None:
             kind, text, wait = shaped
             return Constraint(kind, text, self._wall(self._now + wait) if wait else 0.0)
-        if relay in self._running:
+        if relay in self._running and not relay.held:
             return FREE
         down = self._down(relay)
         if down is not None:
             return down
-        if relay.backlog:
-            return Constraint("DNS", "some of its mail waits for other domains' answers")
         if relay.held:
             return Constraint("concurrency", "task-hiwat: as much is under way as there may be")
+        if relay.backlog:
+            return Constraint("DNS", "some of its mail waits for other domains' answers")
         resolution = relay.resolution
         if resolution is not None and resolution.failure is not None:
             return Constraint("DNS", resolution.failure[1].text.removeprefix("DNS: "))

@@ -45,7 +45,7 @@ class ShowTests(CommandTestCase):
     def test_whyOfEachCondition(self) -> None:
         world, operator = self.waiting("ann@remote.test", "joe@example.org", settings={"paused": ("mda",)})
         remote, local = operator.queue()
-        self.assertEqual(local["why"], "ready, waits for its turn")
+        self.assertEqual(local["why"], "ready, but the mda is paused")
         operator.ask("PauseEnvelope", selection=remote["evpid"])
         self.assertEqual(operator.queue()[0]["why"], "suspended by an operator")
         operator.ask("ResumeEnvelope", selection=remote["evpid"])

@@ -69,6 +69,9 @@ class Shelf:
     def underWay(self) -> dict[EnvelopeId, str]:
         return {}
 
+    def status(self) -> dict[str, Any]:
+        return {"paused": []}
+
     def showRelays(self) -> Sequence[Any]:
         return [{"relay": f"relay {number}", "text": "x" * 200} for number in range(1000)]
 

@@ -53,7 +53,7 @@ class LifeTests(ProcessTestCase):
         self.send("bob@example.net")
         self.assertEqual(self.stopped(daemon, signal.SIGKILL), -signal.SIGKILL)
         daemon = self.start(PYSMTPD, "-P", "mta")
-        self.assertEqual(self.ctl("show", "queue").stdout.count("ready, waits for its turn"), 2)
+        self.assertEqual(self.ctl("show", "queue").stdout.count("ready, but the mta is paused"), 2)
         self.assertIn("paused:\n    mta\n", self.ctl("show", "status").stdout)
         self.assertEqual(self.stopped(daemon, signal.SIGINT), 0)
 
