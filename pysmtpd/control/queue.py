@@ -8,9 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from pysmtpd.control.amp import BadArgument, NoSuchItemError, Unavailable
+from pysmtpd.control.look import Look
 from pysmtpd.control.page import Page, indexOf, sliceOf
 from pysmtpd.control.pieces import Pieces
-from pysmtpd.control.rows import Look, envelopeDetail, envelopeRow, messageRow, rematchedRow
+from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow, rematchedRow
 from pysmtpd.control.schema import PAGE
 from pysmtpd.interfaces import IBody, IOperator, IQueue, IReport, IRoutes, IScheduler, NoSuchItem, asDeferred
 from pysmtpd.model.envelope import Envelope, Message

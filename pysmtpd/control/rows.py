@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-from pysmtpd.interfaces import IOperator, IRoutes
 from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.ids import EnvelopeId, formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
@@ -23,23 +21,16 @@ _WHY = {
 }
 
 
-class Look:
+class Look(Protocol):
     """What is asked at most once for an answer, and only where it counts."""
 
-    def __init__(self, operator: IOperator, routes: IRoutes) -> None:
-        self._operator = operator
-        self._routes = routes
-
-    @cached_property
+    @property
     def underWay(self) -> Mapping[EnvelopeId, str]:
-        """See L{IRoutes.underWay}."""
-        return self._routes.underWay()
+        """See L{pysmtpd.interfaces.IRoutes.underWay}."""
 
-    @cached_property
+    @property
     def paused(self) -> Sequence[str]:
         """Parts of the daemon."""
-        paused: Any = self._operator.status()["paused"]
-        return tuple(map(str, paused))
 
 
 def _why(envelope: Envelope, status: Status | None, look: Look) -> str:

@@ -13,6 +13,7 @@ from pysmtpd.mta.host import Host
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.states import RelayState, routeState
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Stage
 
@@ -115,16 +116,17 @@ class Shown:
         down = self._down(relay)
         constraint = self._relayConstraint(relay)
         if relay.waiting:
-            state = "resolving"
+            state = RelayState.RESOLVING
         elif relay in self._running:
-            state = "sending"
+            state = RelayState.SENDING
         elif down is not None:
-            state = "down"
+            state = RelayState.DOWN
         else:
-            state = "waiting" if relay.backlog or relay.held or constraint is not NOTHING else "idle"
+            isIdle = not (relay.backlog or relay.held) and constraint is NOTHING
+            state = RelayState.IDLE if isIdle else RelayState.WAITING
         return {
             "relay": relay.key.named(self._usual),
-            "state": state,
+            "state": state.value,
             "constraint": constraint.row,
             "backlog": relay.backlog,
             "envelopes": relay.envelopes,
@@ -183,14 +185,6 @@ class Shown:
         key, route = pool.key, pool.route
         busy = sum(connection.task is not None for connection in pool.connections)
         broken = pool.broken(self._now)
-        if broken is not None:
-            state = "broken"
-        elif not pool.connections:
-            state = "waiting" if pool.waiting else "closed"
-        elif not pool.proven:
-            state = "half-open" if pool.penalty.failures else "connecting"
-        else:
-            state = "sending" if busy else "open"
         return {
             "protocol": key.protocol,
             "source": key.source,
@@ -200,7 +194,7 @@ class Shown:
             "helo": key.helo,
             "credential": key.credential,
             "tls": str(key.tls),
-            "state": state,
+            "state": routeState(pool, self._now).value,
             "constraint": self._routeConstraint(pool, busy).row,
             "connections": len(pool.connections),
             "idle": len(pool.idle),

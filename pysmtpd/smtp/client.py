@@ -444,14 +444,14 @@ class ClientCore:
             self._replies[index] = reply
         self._accepted = []
 
-    def _finish(self, reached: bool, rest: Reply | None = None) -> None:
+    def _finish(self, reached: bool, rest: Reply | None = None, then: Stage = Stage.IDLE) -> None:
         # What was said to MAIL is said to all of its recipients.
         left = () if rest is None or self._refused else _missing(self._replies)
         rest = self._refused or rest
         replies = tuple([reply or rest for reply in self._replies])
         self._events.append(Finished(replies, reached, left, False, rest or self._said))  # type: ignore[arg-type]
         self._mail = self._content = None
-        self.stage = Stage.IDLE
+        self.stage = then
 
     def _end(self, reply: Reply) -> None:
         stage = self.stage
@@ -460,7 +460,7 @@ class ClientCore:
             decided = reply if reply.enhanced else Reply(reply.code, reply.text, "4.0.0")
             if stage not in (Stage.CONTENT, Stage.END_OF_DATA) and decided.isPermanent:
                 decided = Reply(451, str(reply), "4.0.0")
-            self._finish(stage is Stage.END_OF_DATA, decided)
+            self._finish(stage is Stage.END_OF_DATA, decided, Stage.CLOSED)
         self._reader.clear()
         self.stage = Stage.CLOSED
         self._events.append(Ended(stage, reply))

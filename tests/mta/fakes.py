@@ -493,9 +493,10 @@ class World:
         limits: MtaLimits | None = None,
         tables: Mapping[str, ITable] | None = None,
         steps: Callable[[], Steps | None] = lambda: None,
+        clock: Clock | None = None,
         **config: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.network = Network(self.clock)
         self.dns = Dns()
         self.bodies = Bodies()
