@@ -45,6 +45,11 @@ TAKES_NO_MAIL = 521
 _UNBOUND = 1 << 30
 
 
+def _isLost(reply: Reply) -> bool:
+    """Is this what we say of a connection that was lost, or of an answer that did not come in time?"""
+    return reply.code == 451 and reply.enhanced == "4.4.2"
+
+
 # Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
 _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
 
@@ -449,7 +454,7 @@ class Pool:
                 self._lostInRow += 1
                 if self._lostInRow >= BROKEN and not self.connections:
                     self._failed(connection, Stage.GREETING, reply, now)
-        elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:
+        elif level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and _isLost(reply))):
             self._plainUntil = now + PLAIN_TIME
         elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)

@@ -340,7 +340,10 @@ class ClientCore:
         pipelining = self.extensions.pipelining
         if self._resetting:
             self._resetting = False
-            if not pipelining:
+            if not reply.isPositive:
+                # The transaction before is still open: whatever comes now would be said of that one.
+                self._end(Reply(451, f"RSET was refused: {reply}", "4.5.0"))
+            elif not pipelining:
                 self._send(self._commands[0].encode())
             return
         if not reply.isPositive:
