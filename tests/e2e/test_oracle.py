@@ -7,7 +7,10 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.e2e.oracle import compare, find, version
+from pysmtpd.config import Finding, Reading
+from pysmtpd.reading import readFile
+from tests.config.test_files import ANY, files
+from tests.e2e.oracle import Place, Verdict, compare, find, judge, theirs, version
 from tests.e2e.support import say
 
 CASES = int(os.environ.get("ORACLE_CASES", "1500"))
@@ -31,3 +34,24 @@ class VerdictTests(SynchronousTestCase):
             self.assertEqual(tally.differing, [])
             self.assertGreater(tally.accepted, 0.5 * tally.cases)
             self.assertGreater(tally.agreed, 0.95 * tally.cases)
+
+    def test_files(self) -> None:
+        """Whole files as people write them: tests/config/files."""
+        found = find()
+        if not found:
+            raise SkipTest("tests/e2e/setup unpacks Debian's opensmtpd where it can be had")
+        place = Place()
+        self.addCleanup(place.remove)
+        differing = []
+        for smtpd in found:
+            isOlder = version(smtpd) < "7"
+            for path in (*files("accepted"), *files("refused"), *files("old")):
+                text = readFile(str(path))
+                if "\ninclude " in f"\n{text}":
+                    continue
+                problems = Reading(str(path), readFile, ANY, {}).problems.found(Finding.LANGUAGE)
+                our = Verdict(not problems, "\n".join(map(str, problems)))
+                their = theirs(smtpd, place.path / "smtpd.conf", text)
+                if judge(text, our, their, isOlder) == "differs":
+                    differing.append(f"{path.name}: ours {our.said or 'accepted'}; theirs {version(smtpd)} {their.said}")
+        self.assertEqual(differing, [])
