@@ -55,6 +55,7 @@ class Refused(Exception):
 
 class Draft:
     """
+    @ivar listened: addresses and ports, and where they are listened on.
     @ivar used: kind and name of what something refers to: C{("table", "aliases")}.
     @ivar failed: kind and name of what was declared with mistakes, so that a reference to it is not another one.
     @ivar missed: by kind and name: the problems of references to what was not declared by then.
@@ -66,6 +67,7 @@ class Draft:
         self.environment = environment
         self.problems = problems
         self.listeners: list[ListenerSpec] = []
+        self.listened: dict[tuple[str, int], Where] = {}
         self.socket: ListenerSpec | None = None
         self.pki: dict[str, PkiSpec] = {}
         self.ca: dict[str, CaSpec] = {}

@@ -37,6 +37,7 @@ _PLAIN_WORD = re.compile(r"[0-9A-Za-z:_][^\x00-\x20\x7f-\U0010ffff(){}<>!=#,\\]*
 _BLANKS = re.compile(r"[ \t]*\n")
 # What people would call a word, to show it.
 _SHOWN = re.compile(r"[^\s,{}#]{1,80}")
+_PLAIN_START = frozenset(_WORD_START | set("\"'{}<>,!="))
 _PLAIN_QUOTED = {quote: re.compile(f"{quote}([^{quote}\\\\\n\r\0]*){quote}") for quote in "\"'"}
 
 
@@ -242,8 +243,14 @@ class Lexer:
         @param isWithin: the logical line has begun.
         """
         while True:
-            where = self._where()
             expanding = bool(self._expansion)
+            if not expanding:
+                while self._text.startswith((" ", "\t"), self._at):
+                    self._at += 1
+            where = self._where()
+            character = self._rawPeek()
+            if character in _PLAIN_START:
+                return where, character
             character = self._peek()
             if character in (" ", "\t"):
                 self._take()

@@ -237,14 +237,13 @@ def _check(draft: Draft, listener: ListenerSpec, places: Mapping[str, Where]) ->
 
 
 def _checkShared(draft: Draft, listener: ListenerSpec) -> None:
-    for other in draft.listeners:
-        shared = [address for address in listener.addresses if address in other.addresses]
-        if shared and other.port == listener.port:
+    for address in listener.addresses:
+        other = draft.listened.setdefault((address, listener.port), listener.where)
+        if other is not listener.where:
             draft.problems.add(
-                listener.where,
-                f"{shared[0]} port {listener.port} is already listened on, at {other.where}",
-                Finding.CHECK,
+                listener.where, f"{address} port {listener.port} is already listened on, at {other}", Finding.CHECK
             )
+            return
 
 
 def _addresses(draft: Draft, where: Where, interface: str, families: list[int]) -> tuple[str, ...]:

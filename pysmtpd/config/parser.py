@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -78,28 +78,48 @@ def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
     @return: None: it was refused, and C{problems} was told why.
     """
     parser = _parser().parse_interactive("")
-    for index, lexeme in enumerate(lexemes):
-        kind = _terminal(lexemes, index, parser)
+    index = _fed(lexemes, parser)
+    if index == len(lexemes):
         try:
-            parser.feed_token(Token(kind, lexeme.text, start_pos=index))
+            return Directive(parser.feed_eof(), lexemes)
         except UnexpectedToken:
-            if index == 1 and parser.accepts() == {"EQUAL"}:
-                index = 0
-            problems.add(lexemes[index].where, _unexpected(lexemes, index, parser))
-            return None
-    try:
-        tree = parser.feed_eof()
-    except UnexpectedToken:
+            # It ends too early, which is told below.
+            pass
+    accepted = parser.accepts()
+    if index <= 1 and accepted == {"EQUAL"}:
+        # The first word was taken for the name of a macro.
+        index = 0
+    if index < len(lexemes):
+        problems.add(lexemes[index].where, _unexpected(lexemes, index, accepted))
+    else:
         last = lexemes[-1]
-        if len(lexemes) == 1 and last.kind is Kind.WORD and parser.accepts() == {"EQUAL"}:
-            problems.add(last.where, _unexpected(lexemes, 0, parser))
-        else:
-            problems.add(
-                last.where,
-                f'the line ends after "{last.text.strip()[:80]}", but {_expected(parser, lexemes[0].text)} must follow',
-            )
-        return None
-    return Directive(tree, lexemes)
+        problems.add(
+            last.where,
+            f'the line ends after "{last.text.strip()[:80]}", but {_expected(accepted, lexemes[0].text)} must follow',
+        )
+    return None
+
+
+def accepts(lexemes: Sequence[Lexeme]) -> bool:
+    """Is it a directive? Much faster than to say why it is none."""
+    parser = _parser().parse_interactive("")
+    if _fed(lexemes, parser) < len(lexemes):
+        return False
+    try:
+        parser.feed_eof()
+    except UnexpectedToken:
+        return False
+    return True
+
+
+def _fed(lexemes: Sequence[Lexeme], parser: Any) -> int:
+    """How many tokens of a line the parser has taken."""
+    for index, lexeme in enumerate(lexemes):
+        try:
+            parser.feed_token(Token(_terminal(lexemes, index, parser), lexeme.text, start_pos=index))
+        except UnexpectedToken:
+            return index
+    return len(lexemes)
 
 
 def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
@@ -142,24 +162,26 @@ def _isBehindAuth(lexemes: Sequence[Lexeme], index: int) -> bool:
     return lexemes[0].text == "listen" and before.kind is Kind.WORD and before.text in ("auth", "auth-optional")
 
 
-def _expected(parser: Any, first: str) -> str:
-    """What could stand where the parser is, in a line that begins with C{first}."""
-    names = [_texts().get(name, "") for name in sorted(parser.accepts())]
+def _expected(accepted: Set[str], first: str) -> str:
+    """What could stand where one of these terminals can, in a line that begins with C{first}."""
+    names = [_texts().get(name, "") for name in sorted(accepted)]
     words = sorted({name for name in names if name})
     if len(words) <= _MOST_SHOWN:
         return oneOf(words) if words else "nothing"
     return manyOf(first) or ", ".join([*words[:_MOST_SHOWN], "..."])
 
 
-def _unexpected(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
-    """What is wrong with a token that the grammar does not allow, and what would be right."""
+def _unexpected(lexemes: Sequence[Lexeme], index: int, accepted: Set[str]) -> str:
+    """What is wrong with a token that the grammar does not allow, and what would be right.
+
+    @param accepted: the terminals that could stand there.
+    """
     lexeme = lexemes[index]
     text = lexeme.text[:80]
     if index == 0:
         return _noDirective(lexemes)
-    accepted = parser.accepts()
     words = {word for word, name in keywords().items() if name in accepted}
-    expected = _expected(parser, lexemes[0].text)
+    expected = _expected(accepted, lexemes[0].text)
     if lexeme.kind is Kind.NEWLINE:
         return f"the line ends here, but {expected} must follow"
     hint = tokenHint(lexemes, index, words)

@@ -17,7 +17,7 @@ from pysmtpd.config.dated.rules import accept, reject
 from pysmtpd.config.dated.words import dated
 from pysmtpd.config.lexer import Kind, Lexer, Token
 from pysmtpd.config.macros import Macros
-from pysmtpd.config.parser import keywords, parse
+from pysmtpd.config.parser import accepts, keywords, parse
 from pysmtpd.config.problem import Problems
 
 _MARGIN = "# "
@@ -44,10 +44,10 @@ def convert(file: str, text: str) -> Converted:
 
 class _Conversion:
     def __init__(self, file: str, text: str) -> None:
-        text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-        if not text.endswith("\n"):
-            text += "\n"
-        self._lines = text.split("\n")
+        self._lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
+        if self._lines[-1]:
+            self._lines.append("")
+        text = "\n".join(self._lines)
         self._problems = Problems()
         self._problems.addFile(file, text)
         self._lexer = Lexer(file, text, KeptMacros(), self._problems)
@@ -149,8 +149,9 @@ class _Conversion:
         made = handler(self._context, reader)
         reader.end()
         for line in _tokens("\n".join(made) + "\n", KeptMacros()):
-            if why := _refusal(line):
-                raise Cannot(f"today's language refuses it: {why}")
+            problems = Problems()
+            if parse(line, problems) is None:
+                raise Cannot(f"today's language refuses it: {problems.found()[0].message}")
         return made
 
 
@@ -185,18 +186,10 @@ def _tokens(text: str, macros: Macros) -> Iterator[list[Token]]:
         yield line
 
 
-def _refusal(tokens: Sequence[Token]) -> str:
-    """Why today's grammar refuses a line; empty: it does not."""
-    problems = Problems()
-    parse(tokens, problems)
-    found = problems.found()
-    return found[0].message if found else ""
-
-
 def _isOfToday(context: Context, tokens: Sequence[Token]) -> bool:
     """Does a line mean the same in today's language?"""
     first = tokens[0].text
-    if first not in keywords() or (first in _HANDLERS and first not in _SHARED) or _refusal(tokens):
+    if first not in keywords() or (first in _HANDLERS and first not in _SHARED) or not accepts(tokens):
         return False
     words = {token.text for token in tokens[1:] if token.kind is Kind.WORD}
     lacksPki = "pki" not in words and not _TLS.isdisjoint(words)
