@@ -53,5 +53,7 @@ class VerdictTests(SynchronousTestCase):
                 our = Verdict(not problems, "\n".join(map(str, problems)))
                 their = theirs(smtpd, place.path / "smtpd.conf", text)
                 if judge(text, our, their, isOlder) == "differs":
-                    differing.append(f"{path.name}: ours {our.said or 'accepted'}; theirs {version(smtpd)} {their.said}")
+                    differing.append(
+                        f"{path.name}: ours {our.said or 'accepted'}; theirs {version(smtpd)} {their.said}"
+                    )
         self.assertEqual(differing, [])
