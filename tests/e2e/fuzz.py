@@ -182,7 +182,7 @@ def table(text: str) -> Check:
 
     def check() -> None:
         if any(value for _, value in entries):
-            lines = (f"{_quoted(key)} {value}\n" for key, value in entries)
+            lines = (f"{_quoted(key)}: {value}\n" for key, value in entries)
             assert tuple(parseTable("".join(lines), isMap=True)) == entries, "it does not come back"
 
     return check
