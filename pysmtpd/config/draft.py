@@ -36,6 +36,7 @@ from pysmtpd.model.config import (
     TableSpec,
 )
 from pysmtpd.model.decision import Where
+from pysmtpd.model.question import INLINE
 
 T = TypeVar("T")
 
@@ -174,7 +175,7 @@ class Draft:
     def inlineTable(self, where: Where, entries: tuple[tuple[str, str], ...], isMap: bool) -> TableRef:
         """A table that has no name of its own. Its name comes from what it holds: equal ones are one, also after a reload."""
         digest = sha256(repr((entries, isMap)).encode("utf-8", "surrogateescape")).hexdigest()
-        name = f"<dynamic:{digest[:12]}>"
+        name = f"{INLINE}{digest[:12]}>"
         self.tables.setdefault(name, TableSpec(name, BackendSpec("static"), entries, isMap, where))
         return TableRef(name)
 

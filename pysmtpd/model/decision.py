@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, overload
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Destination
-from pysmtpd.model.question import Answer, Ask
+from pysmtpd.model.question import Answer, Ask, called
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.value import value
 
@@ -138,7 +138,7 @@ class Source:
         if self.where is not None and self.where.file == self.name:
             return str(self.where)
         key = f'["{self.key}"]' if self.key else ""
-        return f"{self.name}{key}" + (f" ({self.where})" if self.where else "")
+        return f"{called(self.name)}{key}" + (f" ({self.where})" if self.where else "")
 
 
 @value
@@ -173,6 +173,8 @@ class Decision:
     @ivar reason: for the log: why, with the rule's place; never shown to the peer.
     @ivar step: how it was decided.
     @ivar faults: what an operator or a user has to mend, one sentence each, for the log.
+    @ivar cited: of a refusal, for peers that may know: the rule that did it, or took the address that it is about (C{smtpd.conf:7}), or
+        that there is none; empty: nothing of the kind.
     """
 
     destinations: tuple[Destination, ...]
@@ -180,3 +182,4 @@ class Decision:
     reason: str
     step: Step
     faults: tuple[str, ...] = ()
+    cited: str = ""

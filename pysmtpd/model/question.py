@@ -24,6 +24,15 @@ class Service(Enum):
     REGEX = "regex"
 
 
+# How the names of tables begin that have none in the configuration.
+INLINE = "<dynamic:"
+
+
+def called(table: str) -> str:
+    """A table's name for people, who never gave one to an inline table."""
+    return "inline table" if table.startswith(INLINE) else table
+
+
 class AskMatch(NamedTuple):
     """Does any entry of a table match? Answered by a bool.
 
@@ -36,7 +45,7 @@ class AskMatch(NamedTuple):
     key: str
 
     def __str__(self) -> str:
-        return f'{self.service.value} "{self.key}" in {self.table}'
+        return f'{self.service.value} "{self.key}" in {called(self.table)}'
 
 
 class AskLookup(NamedTuple):
@@ -47,7 +56,7 @@ class AskLookup(NamedTuple):
     key: str
 
     def __str__(self) -> str:
-        return f'{self.service.value} of "{self.key}" in {self.table}'
+        return f'{self.service.value} of "{self.key}" in {called(self.table)}'
 
 
 class AskUser(NamedTuple):
@@ -82,7 +91,7 @@ class AskTrust(NamedTuple):
     table: str
 
     def __str__(self) -> str:
-        return f"whether {self.table} may name commands"
+        return f"whether {called(self.table)} may name commands"
 
 
 class AskInclude(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from posixpath import basename
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
@@ -31,6 +32,7 @@ from pysmtpd.model.question import (
     Service,
     TempFail,
     UserInfo,
+    called,
 )
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.specifiers import checkFormat
@@ -97,6 +99,24 @@ class _Place(NamedTuple):
     isIncluded: bool = False
 
 
+class _Refused(NamedTuple):
+    """A part of the expansion that is refused.
+
+    @ivar cited: as in L{Decision}.
+    """
+
+    reply: Reply
+    reason: str
+    cited: str
+
+
+def _cited(rule: CompiledRule | TempFail | None, walk: Walk) -> str:
+    if rule is None:
+        return "no rule matches"
+    where = walk.considered()[-1].where if isinstance(rule, TempFail) else rule.where
+    return f"{basename(where.file)}:{where.line}"
+
+
 def _needsHome(action: Action) -> bool:
     """Does it deliver beneath the user's home, or run there?"""
     if action.method is Method.MDA:
@@ -112,6 +132,7 @@ class Expansion:
     """Decides about one RCPT; used once."""
 
     __slots__ = (
+        "_cited",
         "_compiled",
         "_delimiter",
         "_destinations",
@@ -138,7 +159,9 @@ class Expansion:
         self._key = rcpt.key
         self._transaction = transaction
         self._destinations: dict[tuple[str, str, str, str, str], Destination] = {}
-        self._refusals: list[tuple[Reply, str]] = []
+        self._refusals: list[_Refused] = []
+        # The rule that took the address which is looked at, or why there is none.
+        self._cited = ""
         self._faults: list[str] = []
         self._seen: set[tuple[str, ...]] = set()
         self._trusted: dict[str, Answer] = {}
@@ -161,17 +184,17 @@ class Expansion:
             self._refuse(UNEXPANDABLE, f"{rcpt} expands to nothing{leads}")
         faults = tuple(self._faults)
         if self._refusals:
-            reply, reason = min(self._refusals, key=lambda refusal: refusal[0].isTemporary)
-            return Decision((), reply, reason, step, faults)
+            refused = min(self._refusals, key=lambda refused: refused.reply.isTemporary)
+            return Decision((), refused.reply, refused.reason, step, faults, refused.cited)
         return Decision(tuple(self._destinations.values()), None, step.outcome, step, faults)
 
-    def _refuse(self, reply: Reply, reason: str) -> str:
+    def _refuse(self, reply: Reply, reason: str, isOurs: bool = True) -> str:
         """
+        @param isOurs: the reply is not what somebody has written.
         @return: the reason alone; what is refused names the way to it, too.
         """
-        self._refusals.append(
-            (reply, f"{reason}; {self._rcpt} leads there: {formatVia(self._trail)}" if self._trail else reason)
-        )
+        way = f"; {self._rcpt} leads there: {formatVia(self._trail)}" if self._trail else ""
+        self._refusals.append(_Refused(reply, reason + way, self._cited if isOurs else ""))
         return reason
 
     def _cannot(self, reason: str) -> Outcome:
@@ -181,7 +204,7 @@ class Expansion:
     def _fault(self, reason: str) -> Outcome:
         """Likewise, and somebody has to mend it."""
         outcome = self._cannot(reason)
-        self._faults.append(self._refusals[-1][1])
+        self._faults.append(self._refusals[-1].reason)
         return outcome
 
     # --- addresses
@@ -236,6 +259,7 @@ class Expansion:
         more: list[Question] = []
         children: tuple[Step, ...] = ()
         chosen = None
+        outer, self._cited = self._cited, _cited(rule, walk)
         if rule is None:
             reply = INVALID if walk.isOurs else DENIED
             outcome = self._refuse(reply if depth == 0 else UNEXPANDABLE, f"no rule matches {path}")
@@ -256,6 +280,7 @@ class Expansion:
                     outcome, children = yield from self._virtual(place, action.virtual, more)
                 else:
                     outcome, children = yield from self._user(place, path.local.lower(), more)
+        self._cited = outer
         return Step(
             path, Record(considered), Record(questions, more), chosen, outcome, children, Kind.ADDRESS, "", source
         )
@@ -272,7 +297,7 @@ class Expansion:
             return self._cannot(f"{path}: {found}")
         if found is None:
             reply = INVALID if place.depth == 0 else UNEXPANDABLE
-            return self._refuse(reply, f"{path} is not in the table {table.name} ({place.rule.place})"), ()
+            return self._refuse(reply, f"{path} is not in the table {called(table.name)} ({place.rule.place})"), ()
         children = yield from self._values(place, table.name, found, "")
         return f'action "{place.action.name}": virtual', children
 
@@ -334,7 +359,7 @@ class Expansion:
         found = _USERINFO.match(answer) if isinstance(answer, str) else None
         if found is None or (int(found["uid"]) != _ROOT and int(found["gid"]) == _ROOT):
             # Nothing is delivered with root's group, so nothing is taken.
-            why = f'{base.name if base else "the system"} has no "uid:gid:home" for {user}'
+            why = f'{called(base.name) if base else "the system"} has no "uid:gid:home" for {user}'
             self._faults.append(why)
             return TempFail(why)
         return UserInfo(user, int(found["uid"]), int(found["gid"]), found["home"])
@@ -435,7 +460,7 @@ class Expansion:
             case ErrorNode(reply):
                 kind = Kind.ERROR
                 forwardsOnly = place.action.method is Method.FORWARD_ONLY
-                outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}")
+                outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}", isOurs=forwardsOnly)
             case _:
                 kind = Kind.UNKNOWN
                 outcome, children = self._fault(f'"{node.text}" is neither an address nor a user')
@@ -552,7 +577,7 @@ class Expansion:
         if isinstance(trusted, TempFail):
             return self._cannot(f"{place.path}: {trusted}")
         return self._fault(
-            f"{place.path} expands to the {what}, which the table {table} may not name: others than root and the daemon's user "
+            f"{place.path} expands to the {what}, which the table {called(table)} may not name: others than root and the daemon's user "
             "could have written it (allow-commands says that it may)"
         )
 
