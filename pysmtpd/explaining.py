@@ -60,11 +60,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], reactor: Any) -> None:
     """Explain, and end the process."""
     options = parser().parse_args(arguments)
-    from twisted.internet import reactor
-
     codes: list[int] = []
     notes = [_NOT_ROOT] if os.geteuid() else []
     try:

@@ -86,6 +86,7 @@ REAL_WORLD = {
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.explaining",
     "pysmtpd.makemap",
     "pysmtpd.reading",
     "pysmtpd.running",
