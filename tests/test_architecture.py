@@ -16,7 +16,14 @@ EDGES = {
     *("pysmtpd.__main__", "pysmtpd.mda.__main__", "pysmtpd.privilege.__main__", "pysmtpd.testing"),
     *("pysmtpd.checking", "pysmtpd.converting", "pysmtpd.copying", "pysmtpd.explaining", "pysmtpd.makemap"),
     *("pysmtpd.options", "pysmtpd.reading", "pysmtpd.running", "pysmtpd.tap"),
-    *("pysmtpd.analysing", "pysmtpd.backends", "pysmtpd.generations", "pysmtpd.reloading", "pysmtpd.rematching"),
+    *(
+        "pysmtpd.analysing",
+        "pysmtpd.backends",
+        "pysmtpd.generations",
+        "pysmtpd.operating",
+        "pysmtpd.reloading",
+        "pysmtpd.rematching",
+    ),
     "pysmtpd.renewing",
     "pysmtpd.service",
 }
