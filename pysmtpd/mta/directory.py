@@ -18,6 +18,7 @@ from pysmtpd.model.relayurl import parseRelay
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
+from pysmtpd.mta.lanes import Places
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.relay import Relay
@@ -35,6 +36,7 @@ class Directory:
     """
     @ivar relays: all that are remembered.
     @param released: told when a message of a relay is done while envelopes are held.
+    @param places: count envelopes by lanes.
     @param fault: told of faults of ours.
     """
 
@@ -45,6 +47,7 @@ class Directory:
         policies: IPolicies,
         tables: Callable[[], Mapping[str, ITable]],
         released: Callable[[Relay], None],
+        places: Places,
         fault: Callable[[str, Failure], None],
     ) -> None:
         self.relays: dict[RelayKey, Relay] = {}
@@ -53,6 +56,7 @@ class Directory:
         self._policies = policies
         self._tables = tables
         self._released = released
+        self._places = places
         self._fault = fault
         self._known: dict[tuple[str, str], Place] = {}
         self._generation: Config | None = None
@@ -137,7 +141,7 @@ class Directory:
             if len(self.relays) >= MAX_KNOWN:
                 self.relays = {key: one for key, one in self.relays.items() if not one.isIdle}
                 self._known.clear()
-            relay = self.relays[key] = Relay(key, self._released)
+            relay = self.relays[key] = Relay(key, self._released, self._places)
         return relay, action
 
     def of(self, domain: str) -> list[Relay]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta import pace
 from pysmtpd.mta.keys import RouteKey
+from pysmtpd.mta.lanes import Lane
 
 PENALTY_UNIT = 15.0
 """Seconds; the n-th failure in a row keeps a place out for n squared of them."""
@@ -65,7 +67,7 @@ class Host:
     @ivar rcptMax: recipients that it was seen to take in one transaction, as long as C{rcptMaxUntil}; 0: no bound is known.
     """
 
-    __slots__ = ("address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
+    __slots__ = ("_lane", "_slowUntil", "address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -74,6 +76,23 @@ class Host:
         self.opened = NEVER
         self.rcptMax = 0
         self.rcptMaxUntil = 0.0
+        self._lane = Lane.NEW
+        self._slowUntil = 0.0
+
+    def lane(self, now: float) -> Lane:
+        """What is known of its pace."""
+        if self._lane > Lane.NEW and self._slowUntil <= now:
+            self._lane = Lane.NEW
+        return self._lane
+
+    def keeps(self, lane: Lane, now: float) -> None:
+        """This is its pace."""
+        self._lane = lane
+        self._slowUntil = now + pace.REMEMBERED
+
+    def forgive(self) -> None:
+        """Forget that it was slow."""
+        self._lane = min(self._lane, Lane.NEW)
 
     def tookOnly(self, recipients: int, now: float) -> None:
         """It said of those behind them that they are too many."""

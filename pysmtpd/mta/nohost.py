@@ -83,7 +83,8 @@ class NoHost:
                 if target.isKeptByMtaSts(errors[-1][1]):
                     self._policies.again(target.wishes.domain)
                 until = min(
-                    until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
+                    until,
+                    now + BARRED_TIME if target.barred else self._board.pool(target).standing.until(target.policy),
                 )
         text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
         if resolution.isComplete and lacksRequireTls(errors):

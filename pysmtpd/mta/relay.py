@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import RelayKey, Target
+from pysmtpd.mta.lanes import Lane, Places
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
@@ -35,6 +36,7 @@ class Relay:
     @ivar name: for people; also the key of its hold queue.
     @ivar backlog: messages that were taken and have no outcome yet.
     @ivar envelopes: those of them.
+    @ivar lane: what is known of the pace of the hosts that take its mail.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar waiting: who wants to know the resolution that is under way.
@@ -42,11 +44,13 @@ class Relay:
 
     __slots__ = (
         "_charges",
+        "_places",
         "backlog",
         "down",
         "envelopes",
         "held",
         "key",
+        "lane",
         "lastError",
         "limit",
         "name",
@@ -55,11 +59,17 @@ class Relay:
         "waiting",
     )
 
-    def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
+    def __init__(self, key: RelayKey, release: Callable[[Relay], None], places: Places) -> None:
+        """
+        @param release: told when one of its messages has come to an end while some are held.
+        @param places: counts envelopes by lanes.
+        """
         self.key = key
         self.name = str(key)
         self.backlog = 0
         self.envelopes = 0
+        self.lane = Lane.NEW
+        self._places = places
         self.held = 0
         self.resolution: Resolution | None = None
         self.waiting: list[Callable[[Resolution], None]] = []
@@ -80,6 +90,17 @@ class Relay:
                 Charge("domain", domain, domain),
             )
         return charges
+
+    def count(self, envelopes: int) -> None:
+        """So many more, or fewer, are under way."""
+        self.envelopes += envelopes
+        self._places.add(self.lane, envelopes)
+
+    def keeps(self, lane: Lane) -> None:
+        """This is the pace of its hosts."""
+        if lane is not self.lane:
+            self._places.move(self.lane, lane, self.envelopes)
+            self.lane = lane
 
     def begin(self) -> None:
         self.backlog += 1

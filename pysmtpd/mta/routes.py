@@ -22,6 +22,7 @@ from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources
+from pysmtpd.mta.turnstile import Turnstile
 
 
 @implementer(IRoutes)
@@ -39,6 +40,7 @@ class Routes:
         sources: Sources,
         shaper: Shaper,
         board: Board,
+        turnstile: Turnstile,
         hostStats: HostStats,
         isPaused: Callable[[], bool],
     ) -> None:
@@ -52,6 +54,7 @@ class Routes:
         self._sources = sources
         self._shaper = shaper
         self._board = board
+        self._turnstile = turnstile
         self._hostStats = hostStats
         self._isPaused = isPaused
 
@@ -125,7 +128,7 @@ class Routes:
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
         isPaused = self._isPaused()
-        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
+        return Shown(self._platform, self._board, relays, self._turnstile, self._sources.show(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

@@ -12,7 +12,9 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import Host
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.standing import UNBOUND
 from pysmtpd.mta.task import Task
+from pysmtpd.mta.turnstile import Turnstile
 from pysmtpd.smtp.client_events import Stage
 
 MAX_SHOWN = 50
@@ -45,7 +47,13 @@ class Shown:
     """One look: everything is of the same moment."""
 
     def __init__(
-        self, platform: IPlatform, board: Board, relays: Sequence[Relay], lacking: Sequence[str], isPaused: bool
+        self,
+        platform: IPlatform,
+        board: Board,
+        relays: Sequence[Relay],
+        turnstile: Turnstile,
+        lacking: Sequence[str],
+        isPaused: bool,
     ) -> None:
         """
         @param lacking: source addresses that this machine does not have, with the reason.
@@ -54,6 +62,7 @@ class Shown:
         self._wallTime = platform.wallTime()
         self._board = board
         self._relays = relays
+        self._turnstile = turnstile
         self._lacking = list(lacking)
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
@@ -130,6 +139,9 @@ class Shown:
         resolution = relay.resolution
         if relay.backlog:
             return Constraint("DNS", "some of its mail waits for other domains' answers")
+        if relay.held and self._turnstile.isWaiting(relay):
+            word = relay.lane.word
+            return Constraint("concurrency", f"envelopes under way, of which those for {word} hosts have their share")
         if relay.held:
             return Constraint("concurrency", "task-hiwat: as much is under way as there may be")
         if resolution is not None and resolution.failure is not None:
@@ -147,13 +159,14 @@ class Shown:
     def _route(self, pool: Pool) -> Row:
         key, route = pool.key, pool.route
         busy = sum(connection.task is not None for connection in pool.connections)
-        broken = pool.broken(self._now)
+        penalty = pool.standing.penalty
+        broken = pool.standing.broken(self._now)
         if broken is not None:
             state = "broken"
         elif not pool.connections:
             state = "waiting" if pool.waiting else "closed"
         elif not pool.proven:
-            state = "half-open" if pool.penalty.failures else "connecting"
+            state = "half-open" if pool.standing.penalty.failures else "connecting"
         else:
             state = "sending" if busy else "open"
         return {
@@ -171,9 +184,9 @@ class Shown:
             "idle": len(pool.idle),
             "waiting": len(pool.waiting),
             "delivered": route.delivered,
-            "failures": pool.penalty.failures,
-            "penalty": max(0.0, pool.penalty.until - self._now),
-            "error": broken.error if broken is not None else pool.penalty.error,
+            "failures": penalty.failures,
+            "penalty": max(0.0, penalty.until - self._now),
+            "error": broken.error if broken is not None else penalty.error,
             "next_try": self._wall(broken.until) if broken is not None else 0.0,
         }
 
@@ -182,9 +195,9 @@ class Shown:
             return Constraint("suspended", "the mta is paused")
         if pool.waiting:
             return self._waitingConstraint(pool, pool.waiting[0])
-        broken = pool.broken(self._now)
+        broken = pool.standing.broken(self._now)
         if broken is not None:
-            kind = "back-off" if broken is pool.penalty else "TLS policy"
+            kind = "back-off" if broken is pool.standing.penalty else "TLS policy"
             return Constraint(kind, broken.error, self._wall(broken.until))
         return FREE if busy else NOTHING
 
@@ -199,7 +212,7 @@ class Shown:
                 if pool.connections
                 else "a connection is about to be opened"
             )
-            if pool.isCrowded(self._now):
+            if pool.standing.most(self._now) < UNBOUND:
                 text += ", and the host takes no more"
             return Constraint("concurrency", text)
         if binding.kind == "shaped" and binding.until:
@@ -213,7 +226,7 @@ class Shown:
     # --- hosts
 
     def _host(self, host: Host, pools: Sequence[Pool]) -> Row:
-        broken = [penalty for pool in pools if (penalty := pool.broken(self._now)) is not None]
+        broken = [penalty for pool in pools if (penalty := pool.standing.broken(self._now)) is not None]
         worst = max(broken, key=lambda penalty: penalty.until, default=None)
         cautious = [pool.route for pool in pools if pool.route.cautiousUntil > self._now]
         waiting = next((pool for pool in pools if pool.waiting), None)
@@ -228,10 +241,11 @@ class Shown:
             "address": host.address,
             "name": host.names,
             "state": "broken" if broken and len(broken) == len(pools) else "open" if host.connections else "closed",
+            "pace": host.lane(self._now).word,
             "constraint": constraint.row,
             "connections": host.connections,
             "delivered": sum({pool.route.key: pool.route.delivered for pool in pools}.values()),
-            "failures": max((pool.penalty.failures for pool in pools), default=0),
+            "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
             "next_try": self._wall(worst.until) if worst is not None else 0.0,

@@ -6,9 +6,9 @@ says nothing. Limits are the defaults, unless C{--limits} has others. First the 
 message at the same moment as before. Times are virtual: they show what waits for what, not what it costs. C{--memory} counts
 octets that the mta holds for each known host at the end, which takes several times as long.
 
-Measured at 500 messages a second, 5 for each domain, times what the good third takes alone: 900 domains 48 with the default limits, 1.03
-with C{max-conn-per-source 800}; 3,000 domains 4.7 with 800, 1.02 with 4000, which used 3,726 connections. So the one thing that the good
-wait for is max-conn-per-source, all of which is soon held by the slow and by the dead that accept or drop. The bar is not met.
+Connections are bounded by what 1,024 descriptors allow. Measured at 500 messages a second, 5 for each domain, times what the good
+third takes alone: 900 domains 1.03, 3,000 domains 1.00, 10,000 domains 1.00 (half of its messages within 0.4 s, 99 of 100 within
+14 s: those that have to wait until the first contacts are made). Before hosts had lanes it was 48 with 900 domains.
 """
 
 from __future__ import annotations

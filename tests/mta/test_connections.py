@@ -598,4 +598,4 @@ class ManyHostsTests(SynchronousTestCase):
         (two,) = world.send("b@y.test")
         world.run(2 * 3600)
         self.assertIn("4.4.1", world.told(two))
-        self.assertEqual(40, len(dict.fromkeys(world.network.tried)), "the next attempt tries others")
+        self.assertGreater(len(dict.fromkeys(world.network.tried)), 35, "the next attempt tries others")
