@@ -143,7 +143,7 @@ class MtaAgent:
         # What only waits for DNS or a table has not begun.
         self._turnstile.stop()
         self._abandon()
-        for pool in list(self._board.pools.values()):
+        for pool in list(self._board.hosts.pools):
             while pool.waiting:
                 self._ledger.giveBack(pool.waiting.pop(0).parts)
             for connection in list(pool.idle):
@@ -156,7 +156,7 @@ class MtaAgent:
 
     def _graceOver(self) -> None:
         self._graceTimer = None
-        for pool in list(self._board.pools.values()):
+        for pool in list(self._board.hosts.pools):
             while pool.waiting:
                 self._ledger.giveBack(pool.waiting.pop(0).parts)
         self._abandon()

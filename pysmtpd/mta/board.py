@@ -23,11 +23,12 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.encounter import Encounter
-from pysmtpd.mta.host import CAUTION_DELAY, NEVER, Host, Route
-from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
-from pysmtpd.mta.lanes import Lane
+from pysmtpd.mta.host import CAUTION_DELAY, NEVER
+from pysmtpd.mta.hosts import Hosts
+from pysmtpd.mta.keys import ConnectionKey
 from pysmtpd.mta.pacer import Pacer
 from pysmtpd.mta.pool import IMPATIENCE, Pool
+from pysmtpd.mta.race import Race
 from pysmtpd.mta.shaping.keys import Facts
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.slots import Slots
@@ -42,9 +43,6 @@ PRESSED_TICK = 0.25
 
 SWEEP = 600.0
 """Seconds between two sweeps of what is no longer used."""
-
-RACE_TIME = 600.0
-"""Seconds for which it is remembered by which family a host was reached sooner."""
 
 
 class Binding(NamedTuple):
@@ -135,15 +133,12 @@ class Board:
         self.connected = connected
         self.steps = steps
         self.stopping = False
-        self.pools: dict[ConnectionKey, Pool] = {}
-        self.hosts: dict[str, Host] = {}
-        self.routes: dict[RouteKey, Route] = {}
+        self.hosts = Hosts(lambda key, route: Pool(key, route, self))
+        self.race = Race(platform.clock, self.hosts)
         self.connections: dict[Connection, None] = {}
         self.starved: dict[ConnectionKey, Pool] = {}
         self.impatient: dict[Pool, None] = {}
         self._lastFrom: dict[str, float] = {}
-        # By the name of a host: its family that lost the race, and until when that is remembered.
-        self._slower: dict[str, tuple[str, float]] = {}
         # Pools that wait for one of these to have room.
         self._blocked: dict[Charge, dict[Pool, None]] = {}
         self._freed: dict[Pool, None] = {}
@@ -156,72 +151,6 @@ class Board:
 
     def newSession(self) -> SessionId:
         return SessionId(self._random.getrandbits(63))
-
-    # --- places
-
-    def pool(self, target: Target) -> Pool:
-        key = target.key
-        pool = self.pools.get(key)
-        if pool is None:
-            host = self.hosts.get(key.address)
-            if host is None:
-                host = self.hosts[key.address] = Host(key.address)
-            host.names = target.host
-            route = self.routes.get(key.route)
-            if route is None:
-                route = self.routes[key.route] = Route(key.route, host)
-            pool = self.pools[key] = Pool(key, route, self)
-        return pool
-
-    def problem(self, target: Target, now: float) -> str:
-        """Why C{target} is of no use now; empty: it may be."""
-        if target.barred:
-            return target.barred
-        pool = self.pools.get(target.key)
-        return pool.standing.problem(target.policy, now) if pool is not None else ""
-
-    def slower(self, host: str, now: float) -> str:
-        """The family by which a host that has both is not asked first (RFC 8305)."""
-        family, until = self._slower.get(host, ("", 0.0))
-        return family if until > now else "inet4"
-
-    def lane(self, target: Target, now: float) -> Lane:
-        """What is known of the pace of a host."""
-        host = self.hosts.get(target.key.address)
-        return host.lane(now) if host is not None else Lane.NEW
-
-    def lostRace(self, target: Target, now: float) -> None:
-        """The host was reached sooner by its other family."""
-        self._slower[target.host] = (target.family, now + RACE_TIME)
-
-    def alsoTry(self, task: Task) -> None:
-        """The address that was chosen takes its time: let one of the host's other family be tried as well."""
-        target = task.others[0]
-        task.home, task.others = task.target, ()
-        task.target, task.policy = target, target.policy
-        self.pool(target).submit(task)
-
-    def comeHome(self, pool: Pool, keys: Sequence[ConnectionKey]) -> None:
-        """C{pool} has a connection after all: what waits for others, and was meant for it, may come back."""
-        for key in keys:
-            other = self.pools.get(key)
-            if other is None or other.proven:
-                continue
-            for task in other.takeBack(pool.key):
-                home = task.home
-                assert home is not None
-                task.target, task.policy, task.home = home, home.policy, None
-                pool.submit(task)
-
-    def isPolicy(self, target: Target, now: float) -> bool:
-        """Is C{target} of no use for what its TLS has to be, and for nothing else?"""
-        pool = self.pools.get(target.key)
-        return bool(target.barred) or (pool is not None and pool.standing.isPolicy(target.policy, now))
-
-    def takesNoMail(self, target: Target, now: float) -> bool:
-        """Has the host said so (521, RFC 7504)?"""
-        pool = self.pools.get(target.key)
-        return pool is not None and pool.standing.penalty.takesNoMail and pool.standing.penalty.until > now
 
     def credentials(self, name: str) -> Ready[Credentials | None]:
         """
@@ -439,10 +368,8 @@ class Board:
     def _sweep(self, now: float) -> None:
         self._swept = now
         self.load.forget(now, SWEEP)
-        self._slower = {host: lost for host, lost in self._slower.items() if lost[1] > now}
-        self.pools = {key: pool for key, pool in self.pools.items() if not pool.isIdle(now)}
-        self.routes = {pool.route.key: pool.route for pool in self.pools.values()}
-        self.hosts = {route.host.address: route.host for route in self.routes.values()}
+        self.race.forget(now)
+        self.hosts.forget(now)
 
     def end(self) -> None:
         """Nothing is to come: stop the timer."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta import pace
-from pysmtpd.mta.keys import RouteKey
 from pysmtpd.mta.lanes import Lane
 
 PENALTY_UNIT = 15.0
@@ -110,15 +109,25 @@ class Host:
 class Route:
     """Source address x host address.
 
-    @ivar penalty: for failures to connect; what comes later is between us and one port.
+    @ivar source: local address; empty: the system chooses.
     @ivar cautiousUntil: there are delays between connections until then; C{said} is the reply that asked for it.
     @ivar opened: monotonic seconds when the last connection was opened, and when one was C{closed}.
     """
 
-    __slots__ = ("cautiousUntil", "closed", "connections", "delivered", "host", "key", "nextConnect", "opened", "said")
+    __slots__ = (
+        "cautiousUntil",
+        "closed",
+        "connections",
+        "delivered",
+        "host",
+        "nextConnect",
+        "opened",
+        "said",
+        "source",
+    )
 
-    def __init__(self, key: RouteKey, host: Host) -> None:
-        self.key = key
+    def __init__(self, source: str, host: Host) -> None:
+        self.source = source
         self.host = host
         self.connections = 0
         self.delivered = 0

@@ -124,9 +124,12 @@ class Ledger:
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
-        for (_, envelope), reply in zip(envelopes, replies, strict=True):
+        for (part, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
             domain = envelope.destination.recipient.domain.lower()
+            if domain == part.relay.key.domain:
+                # One text for all who remember it.
+                domain = part.relay.key.domain
             again += self.hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
             results.append(

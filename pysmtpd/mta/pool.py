@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
 
 from twisted.python.failure import Failure
 
@@ -48,9 +49,15 @@ TAKES_NO_MAIL = 521
 _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
 
 
+# Of all pools that are at rest. They cannot be changed: whoever puts something in makes a list, or a mapping, first.
+_NO_TASKS = cast("list[Task]", ())
+_NO_IDLE = cast("list[Connection]", ())
+_NO_CONNECTIONS = cast("dict[Connection, None]", MappingProxyType({}))
+
+
 class Pool:
     """
-    @ivar waiting: in order of arrival. A list, because an empty deque takes 760 octets, and most pools have nobody waiting.
+    @ivar waiting: in order of arrival.
     @ivar proven: some connection was established since the last failure; before that only one is tried at a time.
     """
 
@@ -73,9 +80,9 @@ class Pool:
         self.key = key
         self.route = route
         self.board = board
-        self.waiting: list[Task] = []
-        self.connections: dict[Connection, None] = {}
-        self.idle: list[Connection] = []
+        self.waiting = _NO_TASKS
+        self.connections = _NO_CONNECTIONS
+        self.idle = _NO_IDLE
         self.standing = GOOD
         self.proven = False
         self._policy: Policy | None = None
@@ -83,6 +90,13 @@ class Pool:
         self._isLate = False
         # Others that were tried beside this one.
         self._tried: tuple[ConnectionKey, ...] = ()
+
+    def _rest(self) -> None:
+        """Perhaps nothing is under way: most pools are like this, so they hold nothing."""
+        if not (self.connections or self.waiting):
+            self.waiting = _NO_TASKS
+            self.connections = _NO_CONNECTIONS
+            self.idle = _NO_IDLE
 
     # --- what is known of it
 
@@ -113,6 +127,8 @@ class Pool:
 
     def submit(self, task: Task) -> None:
         """Start it, or let it wait."""
+        if self.connections is _NO_CONNECTIONS:
+            self.waiting, self.connections, self.idle = [], {}, []
         if self._policy is None:
             self._policy = task.policy
         elif task.policy != self._policy:
@@ -136,7 +152,7 @@ class Pool:
         for task in tasks:
             self.waiting.remove(task)
             self._tried += (task.others[0].key,)
-            self.board.alsoTry(task)
+            self.board.race.alsoTry(task)
 
     def _late(self, connection: Connection) -> None:
         """So long, and no connection yet: it goes on, but not alone (RFC 8305)."""
@@ -147,7 +163,9 @@ class Pool:
     def takeBack(self, key: ConnectionKey) -> Sequence[Task]:
         """What waits here, and was meant for another pool."""
         back = [task for task in self.waiting if task.home is not None and task.home.key == key]
-        self.waiting = [task for task in self.waiting if task not in back]
+        if back:
+            self.waiting = [task for task in self.waiting if task not in back]
+            self._rest()
         return back
 
     def _hasRoom(self, task: Task) -> bool:
@@ -361,14 +379,14 @@ class Pool:
         if not self.proven:
             for task in self.waiting:
                 if task.home is not None:
-                    self.board.lostRace(task.home, now)
+                    self.board.race.lost(task.home, now)
                     break
         self.proven = True
         self._isLate = False
         self.freed(connection)
         if self._tried:
             tried, self._tried = self._tried, ()
-            self.board.comeHome(self, tuple(dict.fromkeys(tried)))
+            self.board.race.comeHome(self, tuple(dict.fromkeys(tried)))
         self.grow(now)
 
     def quit(self, connection: Connection) -> None:
@@ -390,6 +408,7 @@ class Pool:
             return
         self.proven = False
         tasks, self.waiting = self.waiting, []
+        self._rest()
         self.board.displaced(tasks)
 
     def _drop(self, connection: Connection) -> bool:
@@ -401,6 +420,7 @@ class Pool:
             self._mixed = False
             self._policy = self.waiting[0].policy if self.waiting else None
             self._mixed = any(task.policy != self._policy for task in self.waiting)
+            self._rest()
         self.board.closed(self, connection)
         return True
 
@@ -409,8 +429,8 @@ class Pool:
         if not self._drop(connection):
             return
         self.board.lacksSource(self.key.source, why)
-        tasks = list(self.waiting)
-        self.waiting.clear()
+        tasks, self.waiting = self.waiting, []
+        self._rest()
         self.board.homeless(tasks)
 
     def withoutDescriptor(self, connection: Connection) -> None:
@@ -472,4 +492,5 @@ class Pool:
         penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
         self.waiting = [task for task in self.waiting if isPolicy and task.policy != policy]
+        self._rest()
         self.board.homeless(tasks)

@@ -15,6 +15,11 @@ from pysmtpd.mta.mx import Resolution
 FRESH = 60.0
 """Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
 
+IDLE = 1
+"""Looks, one a minute, at which a relay was idle, after which it is forgotten; C{IDLE_WITH_ERROR} if its hosts had errors."""
+
+IDLE_WITH_ERROR = 240
+
 FOLLOW = 35.0
 """Seconds that all others wait for the first one to try hosts again that were down: by then its connection has timed out."""
 
@@ -39,21 +44,23 @@ class Relay:
     @ivar lane: what is known of the pace of the hosts that take its mail.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
+    @ivar idle: how often it was looked at since it had something to do.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
     __slots__ = (
         "_charges",
+        "_name",
         "_places",
         "backlog",
         "down",
         "envelopes",
         "held",
+        "idle",
         "key",
         "lane",
         "lastError",
         "limit",
-        "name",
         "release",
         "resolution",
         "waiting",
@@ -65,26 +72,36 @@ class Relay:
         @param places: counts envelopes by lanes.
         """
         self.key = key
-        self.name = str(key)
+        self._name = ""
         self.backlog = 0
         self.envelopes = 0
         self.lane = Lane.NEW
         self._places = places
         self.held = 0
         self.resolution: Resolution | None = None
-        self.waiting: list[Callable[[Resolution], None]] = []
+        self.waiting: tuple[Callable[[Resolution], None], ...] = ()
+        self.idle = 0
         self.lastError = ""
         self.limit = ""
         self.down: Down | None = None
         self.release = release
-        self._charges: dict[str, tuple[Charge, ...]] = {}
+        self._charges: dict[str, tuple[Charge, ...]] | None = None
+
+    @property
+    def name(self) -> str:
+        if not self._name:
+            self._name = str(self.key)
+        return self._name
 
     def charges(self, source: str) -> tuple[Charge, ...]:
         """What a connection from this address in use for it counts against."""
-        charges = self._charges.get(source)
+        known = self._charges
+        if known is None:
+            known = self._charges = {}
+        charges = known.get(source)
         if charges is None:
             domain = self.key.limitName
-            charges = self._charges[source] = (
+            charges = known[source] = (
                 Charge("connector", f"{self.name} from {source}", domain),
                 Charge("relay", self.name, domain),
                 Charge("domain", domain, domain),
@@ -104,11 +121,20 @@ class Relay:
 
     def begin(self) -> None:
         self.backlog += 1
+        self.idle = 0
 
     def end(self) -> None:
         self.backlog -= 1
         if self.held:
             self.release(self)
+
+    def rest(self, now: float) -> None:
+        """It has nothing to do: let go what can be found again."""
+        self.idle += 1
+        self._charges = None
+        self._name = ""
+        if self.fresh(now) is None:
+            self.resolution = self.down = None
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
@@ -133,3 +159,8 @@ class Relay:
     @property
     def isIdle(self) -> bool:
         return not (self.backlog or self.held or self.waiting)
+
+    @property
+    def isForgettable(self) -> bool:
+        """Has it had nothing to do for long? Longer, if there is something to tell of it."""
+        return self.idle > (IDLE_WITH_ERROR if self.lastError else IDLE)

@@ -61,7 +61,7 @@ class Routes:
     def forgive(self, name: str = "") -> int:
         """See L{IRoutes.forgive}."""
         count = 0
-        for pool in self._board.pools.values():
+        for pool in self._board.hosts.pools:
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
                 if name:
@@ -84,7 +84,7 @@ class Routes:
         rows = list(self._policies.show(domain))
         for relay in self._directory.of(domain):
             for target in relay.targets(MAX_SHOWN):
-                problem = target.barred or self._board.problem(target, now)
+                problem = target.barred or self._board.hosts.problem(target, now)
                 rows.append({"what": "host", "host": target.label, "asks": target.verdict, "problem": problem})
         return rows
 

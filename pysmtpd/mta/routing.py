@@ -160,10 +160,13 @@ class Routing:
                 continue
             for part in entered:
                 part.relay.limit = ""
+                if part.relay.lane is Lane.NEW:
+                    # Others may know more.
+                    part.relay.keeps(self._board.hosts.lane(target, now))
             task = Task(key, entered, target, now)
             if len(targets) > 1:
                 task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
-            self._board.pool(target).submit(task)
+            self._board.hosts.pool(target).submit(task)
 
     def _wait(self, waiting: Waiting) -> None:
         """A limit binds these: they wait alone, and it costs them no try."""
@@ -177,7 +180,7 @@ class Routing:
 
     def _choose(self, part: Part, levels: Sequence[Sequence[Target]], now: float) -> Sequence[Target]:
         """The usable hosts of the first level that has any: a level counts only when those before it are down."""
-        problem = self._board.problem
+        problem = self._board.hosts.problem
         refused = part.refused
         for level in levels:
             up = [target for target in level if not problem(target, now)]
@@ -192,16 +195,16 @@ class Routing:
         addresses of both families, those of the better one."""
         if len(targets) == 1:
             return targets[0]
-        pools = self._board.pools
+        find = self._board.hosts.find
         families = dict.fromkeys((target.host, target.family) for target in targets)
-        slower = self._board.slower
+        slower = self._board.race.slower
         targets = [
             target
             for target in targets
             if (target.host, _OTHER.get(target.family)) not in families or slower(target.host, now) != target.family
         ]
-        loads = [pools[target.key].load if target.key in pools else 0 for target in targets]
-        lanes = [self._board.lane(target, now) for target in targets]
+        loads = [pool.load if (pool := find(target.key)) is not None else 0 for target in targets]
+        lanes = [self._board.hosts.lane(target, now) for target in targets]
         if max(lanes) > Lane.NEW:
             # One that is slow counts as if it had much to do.
             loads = [load + SLOWNESS * (lane > Lane.NEW) for load, lane in zip(loads, lanes, strict=True)]
@@ -230,7 +233,7 @@ class Routing:
                 if part.moves < MAX_HOSTS:
                     left.append(part)
                 else:
-                    last = f"{task.target.label}: {self._board.problem(task.target, now)}"
+                    last = f"{task.target.label}: {self._board.hosts.problem(task.target, now)}"
                     text = f"None of {part.moves} hosts could be reached; {last}"[:_MAX_ERRORS]
                     self._ledger.refuse([part], Result.TEMPORARY, Reply(451, text, "4.4.1"))
             if left:
@@ -241,7 +244,7 @@ class Routing:
         scheduler."""
         now = self._clock.seconds()
         for task in tasks:
-            lane = self._board.lane(task.target, now)
+            lane = self._board.hosts.lane(task.target, now)
             left: list[Part] = []
             for part in task.parts:
                 relay = part.relay

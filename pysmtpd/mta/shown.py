@@ -9,7 +9,7 @@ from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.ids import formatMessageId, formatSessionId
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import Host
+from pysmtpd.mta.hosts import Known
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.standing import UNBOUND
@@ -67,7 +67,7 @@ class Shown:
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
-        for pool in board.pools.values():
+        for pool in board.hosts.pools:
             for task in pool.waiting:
                 for part in task.parts:
                     self._waiting.setdefault(part.relay, (pool, task))
@@ -80,13 +80,10 @@ class Shown:
         return [self._relay(relay) for relay in self._relays]
 
     def routes(self) -> Sequence[Row]:
-        return [self._route(pool) for pool in self._board.pools.values()]
+        return [self._route(pool) for pool in self._board.hosts.pools]
 
     def hosts(self) -> Sequence[Row]:
-        pools: dict[str, list[Pool]] = {}
-        for pool in self._board.pools.values():
-            pools.setdefault(pool.key.address, []).append(pool)
-        return [self._host(host, pools.get(host.address, [])) for host in self._board.hosts.values()]
+        return [self._host(host) for host in self._board.hosts]
 
     def connections(self) -> Sequence[Row]:
         return [self._connection(connection) for connection in self._board.connections]
@@ -152,7 +149,7 @@ class Shown:
         """Is each of its hosts kept out by what TLS has to be, and by nothing else?"""
         resolution = relay.resolution
         targets = [target for level in resolution.levels for target in level] if resolution is not None else []
-        return bool(targets) and all(self._board.isPolicy(target, self._now) for target in targets)
+        return bool(targets) and all(self._board.hosts.isPolicy(target, self._now) for target in targets)
 
     # --- routes
 
@@ -225,7 +222,8 @@ class Shown:
 
     # --- hosts
 
-    def _host(self, host: Host, pools: Sequence[Pool]) -> Row:
+    def _host(self, host: Known) -> Row:
+        pools = host.pools
         broken = [penalty for pool in pools if (penalty := pool.standing.broken(self._now)) is not None]
         worst = max(broken, key=lambda penalty: penalty.until, default=None)
         cautious = [pool.route for pool in pools if pool.route.cautiousUntil > self._now]
@@ -244,7 +242,7 @@ class Shown:
             "pace": host.lane(self._now).word,
             "constraint": constraint.row,
             "connections": host.connections,
-            "delivered": sum({pool.route.key: pool.route.delivered for pool in pools}.values()),
+            "delivered": sum({pool.key.source: pool.route.delivered for pool in pools}.values()),
             "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
