@@ -28,6 +28,7 @@ class Records:
     """
     @ivar records: what is in them.
     @ivar ttl: seconds; 0: not to be kept.
+    @ivar until: monotonic seconds when they are over.
     @ivar secure: the server says that it has validated all of it.
     @ivar canonical: the name at the end of the CNAME chain, in lower case.
     """
@@ -38,6 +39,7 @@ class Records:
     secure: bool
     canonical: bytes
     error: str = ""
+    until: float = 0.0
 
     def pack(self, name: bytes) -> bytes:
         """In few octets, for the cache; the TTL is not in them.
@@ -45,13 +47,14 @@ class Records:
         @param name: that was asked for.
         """
         canonical = b"" if self.canonical == name else self.canonical
-        return marshal.dumps((_STATUSES.index(self.status), self.records, self.secure, canonical, self.error))
+        status = _STATUSES.index(self.status)
+        return marshal.dumps((status, self.records, self.secure, canonical, self.error, self.until))
 
     @classmethod
     def unpack(cls, packed: bytes, name: bytes) -> Records:
         """The reverse; the TTL is zero."""
-        status, records, secure, canonical, error = marshal.loads(packed)  # noqa: S302
-        return cls(_STATUSES[status], records, 0.0, secure, canonical or name, error)
+        status, records, secure, canonical, error, until = marshal.loads(packed)  # noqa: S302
+        return cls(_STATUSES[status], records, 0.0, secure, canonical or name, error, until)
 
 
 @dataclass(frozen=True, slots=True)

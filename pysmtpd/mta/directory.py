@@ -21,7 +21,7 @@ from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.lanes import Places
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
-from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.relay import FRESH, LEAST_FRESH, Relay
 
 MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
@@ -61,7 +61,7 @@ class Directory:
         self._released = released
         self._places = places
         self._fault = fault
-        # By action and domain.
+        # By action and domain; only where no table is asked.
         self._known: dict[str, dict[str, Relay]] = {}
         self._tidied = 0.0
         self._generation: Config | None = None
@@ -88,6 +88,11 @@ class Directory:
         if gone:
             self.relays = {key: relay for key, relay in self.relays.items() if not relay.isForgettable}
             self._known.clear()
+
+    def known(self, destination: Destination) -> Relay | None:
+        """Where its mail goes, if that is known and no table is asked for it."""
+        relays = self._known.get(destination.action)
+        return relays.get(destination.recipient.domain) if relays is not None else None
 
     def place(
         self, destination: Destination, asked: dict[tuple[str, str], Ready[Place | Reply]]
@@ -182,10 +187,12 @@ class Directory:
             return
 
         def found(resolution: Resolution) -> None:
-            resolution.since = self._platform.clock.seconds()
-            # Failures of the moment are asked for again at the next attempt.
-            failure = resolution.failure
-            relay.resolution = resolution if failure is None or failure[0] is not Result.TEMPORARY else None
+            now = self._platform.clock.seconds()
+            resolution.until = min(max(resolution.until, now + LEAST_FRESH), now + FRESH)
+            if resolution.failure is not None and resolution.failure[0] is Result.TEMPORARY:
+                # It is asked for again at the next attempt; until then people can see it.
+                resolution.until = now
+            relay.resolution = resolution
             waiting, relay.waiting = relay.waiting, ()
             for one in waiting:
                 one(resolution)

@@ -13,7 +13,10 @@ from pysmtpd.mta.lanes import Lane, Places
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
-"""Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+"""Seconds for which a resolution is used at most without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+
+LEAST_FRESH = 5.0
+"""Seconds for which it is used in any case: a TTL of nothing must not bring a question for each message."""
 
 IDLE = 1
 """Looks, one a minute, at which a relay was idle, after which it is forgotten; C{IDLE_WITH_ERROR} if its hosts had errors."""
@@ -45,6 +48,7 @@ class Relay:
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar idle: how often it was looked at since it had something to do.
+    @ivar lastError: why mail was last deferred; empty: some was delivered since.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
@@ -138,7 +142,7 @@ class Relay:
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
-        return resolution if resolution is not None and now - resolution.since < FRESH else None
+        return resolution if resolution is not None and now < resolution.until else None
 
     def isDown(self, now: float) -> Down | None:
         """What is known of hosts that are out of reach; None: try."""

@@ -159,7 +159,6 @@ class Routing:
             if not entered:
                 continue
             for part in entered:
-                part.relay.limit = ""
                 if part.relay.lane is Lane.NEW:
                     # Others may know more.
                     part.relay.keeps(self._board.hosts.lane(target, now))
@@ -259,6 +258,11 @@ class Routing:
                     left.append(part)
             if left:
                 self.route(self._config(), left)
+
+    @property
+    def gathering(self) -> list[Part]:
+        """Parts that wait for DNS, their own or that of other parts."""
+        return [part for gathering in self._gatherings for part in gathering.parts]
 
     def abandon(self) -> None:
         """Give back what waits for DNS."""
