@@ -180,6 +180,7 @@ class Daemon(Service):
             policies=self.policies,
             steps=self.report.steps,
             shaper=self.shaper,
+            connections=settings.connections,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
