@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from pysmtpd.model.envelope import Agent, Envelope, Message
+from pysmtpd.model.envelope import Agent, Envelope, Message, formatVia
 from pysmtpd.model.ids import EnvelopeId, formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, SHAPED, VANISHED, Condition, Status
@@ -94,6 +94,7 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, 
     return envelopeRow(message, envelope, status, look) | {
         "notify": envelope.destination.notify.value,
         "orcpt": envelope.destination.orcpt,
+        "via": formatVia(envelope.destination.via),
         "envid": message.transaction.envid,
         "ret": message.transaction.ret,
         "attempts": [

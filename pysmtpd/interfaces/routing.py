@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 from enum import Enum
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -26,6 +27,7 @@ __all__ = [
     "IForwardReader",
     "IResolver",
     "IRouter",
+    "IScreen",
     "ITable",
     "Lookup",
     "MxAnswer",
@@ -35,6 +37,7 @@ __all__ = [
     "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
+    "Updated",
 ]
 
 FOREVER = float("inf")
@@ -64,13 +67,20 @@ class TableUpdate:
     problems: tuple[str, ...] = ()
 
 
+class Updated(NamedTuple):
+    """What came of reading a table's source again."""
+
+    table: ITable
+    update: TableUpdate
+
+
 class ITable(Interface):
     """One table. Keys are text, in lower case where the service ignores case (the front does that)."""
 
     name: str = Attribute("Its name in the configuration.")
     allowsCommands: bool = Attribute(
         "Its values may name commands (C{|command}), files (C{/path}) and C{:include:}s: nobody but root and the daemon's user can have "
-        "written them, or the configuration says C{allow-commands}. It may change at an C{update}."
+        "written them, or the configuration says C{allow-commands}."
     )
 
     def match(service: Service, key: str) -> Ready[bool]:
@@ -91,11 +101,22 @@ class ITable(Interface):
         @raise TableError:
         """
 
-    def update() -> Deferred[TableUpdate]:
-        """Read its source again. Questions are answered meanwhile, from the old content; on an error that stays.
+    def update() -> Deferred[Updated]:
+        """Read its source again. This table goes on as it is, for those who began with it.
 
+        @return: the table from now on, and what has changed. One that keeps nothing of its source gives itself.
         @raise TableError: the source cannot be read, or is wrong; the text says where.
         """
+
+    def close() -> Deferred[None]:
+        """Nobody uses it any more: let go of what it holds. Whoever asks all the same gets a right answer or a L{TableError}."""
+
+
+class IScreen(Interface):
+    """Tells of all tables of a generation at once which are worth a question."""
+
+    def holders(service: Service, key: str) -> list[str]:
+        """The tables that may have an entry which matches (domain, netaddr, mailaddr, string), some perhaps twice; others have none."""
 
 
 class IRouter(Interface):

@@ -37,6 +37,7 @@ from pysmtpd.interfaces.routing import (
     TableUpdate,
     TextAnswer,
     TlsaAnswer,
+    Updated,
 )
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.clienttls import ClientKind
@@ -397,8 +398,11 @@ class Table:
     def fetch(self, service: Service) -> Ready[str | None]:
         return next(iter(self._values), None)
 
-    def update(self) -> Deferred[TableUpdate]:
-        return succeed(TableUpdate())
+    def update(self) -> Deferred[Updated]:
+        return succeed(Updated(self, TableUpdate()))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 @implementer(IOutcomes, IRelease, IReport, IStat)

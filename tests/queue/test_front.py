@@ -511,6 +511,16 @@ class TroubleTests(FrontCase):
         self.assertIn("checksum", error.reason)
         self.assertEqual(1, len(self.successResultOf(self.front.setAside())))
 
+    def test_vanishedContentIsSetAside(self) -> None:
+        message = self.accept()
+        self.successResultOf(self.front.stop())
+        self.change("DELETE FROM body WHERE message = ?", message.id)
+        self.build()
+        self.successResultOf(self.front.start())
+        self.failureResultOf(self.front.open(message.body), QueueError)
+        (aside,) = self.successResultOf(self.front.setAside())
+        self.assertEqual("its content has vanished from the database", aside.reason)
+
     def test_cutContent(self) -> None:
         message = self.accept(b"x" * 5000)
         name = f"/spool/bodies/{message.id:016x}"
