@@ -16,6 +16,7 @@ from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.gather import Gathering
+from pysmtpd.mta.grouping import group
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.lanes import Lane
 from pysmtpd.mta.ledger import Ledger
@@ -24,7 +25,7 @@ from pysmtpd.mta.nohost import NoHost
 from pysmtpd.mta.shaping.entry import Waiting, enter
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.sources import Sources, Turn
-from pysmtpd.mta.task import Part, Refused, Task, group
+from pysmtpd.mta.task import Part, Refused, Task
 from pysmtpd.mta.turnstile import Turnstile
 
 MAX_HOSTS = 20
