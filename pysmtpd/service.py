@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ from pysmtpd.control.commands import Control
 from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
-from pysmtpd.generations import Generations, makeTables
+from pysmtpd.generations import Generations, readTables
 from pysmtpd.interfaces import (
     IAgent,
     IDeliveryHosts,
@@ -62,6 +62,7 @@ from pysmtpd.queue.codec import contentCodec
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
 from pysmtpd.rematching import Rematcher
+from pysmtpd.renewing import Renewer
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
 from pysmtpd.router.auth import Authenticator
@@ -79,12 +80,16 @@ from pysmtpd.tls.renewal import Renewal
 
 _AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
 
-# Seconds beyond the grace after which the rest of the end goes on without a part that does not end.
+# Seconds beyond the grace after which the daemon ends without what has not ended; and each part has so much, whatever the others took.
 PATIENCE = 10.0
+LEAST_PATIENCE = 1.0
+# What the queue was given is durable work: it has longer.
+QUEUE_PATIENCE = 60.0
 
 # Why a daemon may not start though it is in order.
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
+QUEUE = "queue"
 CONTROL_SOCKET = "control.sock"
 LOCAL_SOCKET = "smtp.sock"
 
@@ -123,9 +128,8 @@ class Daemon(Service):
         self.report.subscribe(Counting(self.stat))
 
         self.generations = Generations(
+            platform,
             config,
-            makeTables(platform, config),
-            platform.wallTime,
             lambda config: self.listeners.sessionsOf(config),
             lambda config: self.listeners.retire(config),
         )
@@ -143,7 +147,14 @@ class Daemon(Service):
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
         self._forwards = forwards
-        self.router = Router(platform, decide, self.generations.tables, forwards=forwards, report=self.report)
+        self.router = Router(
+            platform,
+            decide,
+            self.generations.tables,
+            forwards=forwards,
+            report=self.report,
+            screen=self.generations.screen,
+        )
         self.certificates = CertificateGenerations(self._makeCertificates(config))
         self.renewal = Renewal(platform, lambda: self.certificates.newest, settings.readFile, self.report)
 
@@ -216,9 +227,11 @@ class Daemon(Service):
             settings.descriptors,
             self.generations.tables,
             f"{settings.spool}/{LOCAL_SOCKET}",
+            self.generations.forget,
         )
         self.analyst = Analyst(platform, self.generations, forwards, self.certificates, self.report)
         self.rematcher = Rematcher(platform, self.generations.tables, forwards, self.dispatcher)
+        publishing = DeferredLock()
         self.reloader = Reloader(
             platform,
             settings.load,
@@ -233,7 +246,9 @@ class Daemon(Service):
             self.listeners,
             self.dispatcher,
             self.report,
+            publishing,
         )
+        self.renewer = Renewer(self.generations, self.keeper, self.analyst, self.report, publishing)
         self.control = Control(self, self.queue, self.scheduler, self.mta.routes, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
 
@@ -269,6 +284,9 @@ class Daemon(Service):
 
     def _guarded(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
         def failed(failure: Failure) -> None:
+            if not self.running and failure.check(CancelledError):
+                # It was told to stop meanwhile.
+                return
             self.trouble = failure.value
             if not failure.check(*_EXPECTED):
                 # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
@@ -278,12 +296,12 @@ class Daemon(Service):
         return Deferred.fromCoroutine(work).addErrback(failed)
 
     async def _start(self) -> None:
-        for name in self.tables:
-            try:
-                await self.keeper.update(name)
-            except TableError as error:
-                who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
-                raise TableError(f"table {name}: {error}{who}") from error
+        tables, updates, errors = await readTables(self.tables)
+        if errors:
+            who = f" (the daemon runs as {self._platform.users.me().name})" if self._platform.isPrivileged else ""
+            raise TableError("\n".join(f"table {name}: {error}{who}" for name, error in errors.items()))
+        self.generations.begin(tables, await self.generations.look(self.config, tables))
+        self.keeper.take(self.config.tables, tables, updates)
         await self.queue.start()
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
@@ -321,9 +339,13 @@ class Daemon(Service):
         if self._starting is not None and not self._ready:
             # Not open yet, or it could not be opened: what there is of it ends below.
             self._starting.cancel()
+        clock = self._platform.clock
+        deadline = clock.seconds() + self._settings.grace + PATIENCE
+        left: list[str] = []
         for stage in self._stages():
-            await gatherResults([self._ending(doing, work) for doing, work in stage.items()])
-        self.report.happened(DaemonStopped("stopped"))
+            patience = max(LEAST_PATIENCE, deadline - clock.seconds())
+            await gatherResults([self._ending(doing, work, patience, left) for doing, work in stage.items()])
+        self.report.happened(DaemonStopped(f"stopped without {', '.join(left)}" if left else "stopped"))
 
     def _stages(self) -> Sequence[Mapping[str, Callable[[], Deferred[Any]]]]:
         """What ends, one after the other; the parts of each together."""
@@ -338,15 +360,38 @@ class Daemon(Service):
             {
                 "certificates": self.renewal.stop,
                 "TLS policies": lambda: Deferred.fromCoroutine(self.policies.stop()),
-                "queue": self.queue.stop,
+                QUEUE: self.queue.stop,
                 "resolver": self.resolver.close,
             },
         )
 
-    def _ending(self, doing: str, work: Callable[[], Deferred[Any]]) -> Deferred[Any]:
-        """Fires when it has ended; whatever goes wrong, the other parts end, too."""
-        ending = maybeDeferred(work).addTimeout(self._settings.grace + PATIENCE, self._platform.clock)
-        return ending.addErrback(lambda why: self._log.failure("While stopping: {doing}", failure=why, doing=doing))
+    def _ending(self, doing: str, work: Callable[[], Deferred[Any]], patience: float, left: list[str]) -> Deferred[Any]:
+        """Fires when it has ended, or its time is over; whatever goes wrong, the other parts end, too.
+
+        @param left: is told of what has not ended.
+        """
+        if doing == QUEUE:
+            patience = QUEUE_PATIENCE
+
+        ended: Deferred[None] = Deferred()
+
+        def late() -> None:
+            left.append(doing)
+            self._log.error(
+                "Not waited for: {doing} has not ended within {patience:g} seconds.", doing=doing, patience=patience
+            )
+            ended.callback(None)
+
+        def done(result: object) -> None:
+            if isinstance(result, Failure):
+                self._log.failure("While stopping: {doing}", failure=result, doing=doing)
+            if timer.active():
+                timer.cancel()
+                ended.callback(None)
+
+        timer = self._platform.clock.callLater(patience, late)
+        maybeDeferred(work).addBoth(done)
+        return ended
 
     # --- reload
 
@@ -445,7 +490,7 @@ class Daemon(Service):
 
     def updateTable(self, name: str) -> Deferred[TableUpdate]:
         """See L{IOperator.updateTable}."""
-        return self.keeper.update(name)
+        return self.renewer.run(name)
 
     def setVerbose(self, verbose: bool) -> None:
         """See L{IOperator.setVerbose}."""

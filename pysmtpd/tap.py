@@ -269,7 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         copyQueue(arguments[1:], reactor)
         return
     if arguments[:1] == ["explain"]:
-        explain(arguments[1:])
+        from twisted.internet import reactor
+
+        explain(arguments[1:], reactor)
         return
     if arguments[:1] == ["convert"]:
         convertFile(arguments[1:])

@@ -17,6 +17,7 @@ EDGES = {
     *("pysmtpd.checking", "pysmtpd.converting", "pysmtpd.copying", "pysmtpd.explaining", "pysmtpd.makemap"),
     *("pysmtpd.options", "pysmtpd.reading", "pysmtpd.running", "pysmtpd.tap"),
     *("pysmtpd.analysing", "pysmtpd.backends", "pysmtpd.generations", "pysmtpd.reloading", "pysmtpd.rematching"),
+    "pysmtpd.renewing",
     "pysmtpd.service",
 }
 COMMAND_LINES = {"pysmtpd.control.cli", "pysmtpd.control.enqueue", "pysmtpd.control.wire"}
@@ -85,6 +86,7 @@ REAL_WORLD = {
     "pysmtpd.checking",
     "pysmtpd.converting",
     "pysmtpd.copying",
+    "pysmtpd.explaining",
     "pysmtpd.makemap",
     "pysmtpd.reading",
     "pysmtpd.running",

@@ -21,6 +21,7 @@ class Records:
     """
     @ivar records: payloads, as L{twisted.names.dns} decodes them.
     @ivar ttl: seconds; 0: not to be kept.
+    @ivar until: monotonic seconds when they are over.
     @ivar secure: the server says that it has validated all of it.
     @ivar canonical: the name at the end of the CNAME chain, in lower case.
     """
@@ -31,6 +32,7 @@ class Records:
     secure: bool
     canonical: bytes
     error: str = ""
+    until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -176,6 +177,7 @@ class Resolver:
     def _keep(self, records: Records, name: bytes, type: int, isForPeer: bool) -> Records:
         isFailure = records.status is Lookup.FAILED
         ttl = FAILURE_TTL if isFailure else records.ttl
+        records = replace(records, until=self._clock.seconds() + ttl)
         self._cache.put((name, type, isForPeer and isFailure), records, ttl, 1 + len(records.records) // USUAL_RECORDS)
         return records
 
@@ -184,7 +186,7 @@ class Resolver:
         if records.status is not Lookup.FOUND:
             if records.status is Lookup.NXDOMAIN and name.decode("ascii") in self._hosts:
                 return MxAnswer(Lookup.NODATA)
-            return MxAnswer(records.status, secure=secure, error=records.error)
+            return MxAnswer(records.status, secure=secure, error=records.error, until=records.until)
         hosts = []
         for record in records.records:
             try:
@@ -195,9 +197,10 @@ class Resolver:
         # RFC 7505 3: a null MX stands alone; beside real hosts it means nothing.
         named = [MxHost(preference, host) for preference, host in hosts if host]
         if named:
-            return MxAnswer(Lookup.FOUND, tuple(named[:MOST_MX]), secure)
+            canonical = _text(records.canonical) if records.canonical != name else ""
+            return MxAnswer(Lookup.FOUND, tuple(named[:MOST_MX]), secure, "", canonical, records.until)
         if hosts:
-            return MxAnswer(Lookup.FOUND, (MxHost(hosts[0][0], ""),), secure)
+            return MxAnswer(Lookup.FOUND, (MxHost(hosts[0][0], ""),), secure, until=records.until)
         return MxAnswer(Lookup.FAILED, error=f"{name.decode('ascii')}: its MX records hold no host name")
 
     def _readTlsa(self, answer: Records) -> TlsaAnswer:
@@ -207,7 +210,8 @@ class Resolver:
             if len(data) > 3:
                 found.append(Tlsa(data[0], data[1], data[2], bytes(data[3:])))
         malformed = len(answer.records) - len(found)
-        return TlsaAnswer(answer.status, tuple(found), answer.secure and self._trustAD, answer.error, malformed)
+        secure = answer.secure and self._trustAD
+        return TlsaAnswer(answer.status, tuple(found), secure, answer.error, malformed, answer.until)
 
     def _readTexts(self, answer: Records) -> TextAnswer:
         texts = tuple(b"".join(record.data).decode("ascii", "replace") for record in answer.records[:MOST_TEXTS])
@@ -231,16 +235,26 @@ class Resolver:
     def _readAddresses(self, answers: list[Records]) -> AddressAnswer:
         found = [answer for answer in answers if answer.status is Lookup.FOUND]
         addresses = [text for answer in found for record in answer.records if (text := _textual(record))]
+        until = min(answer.until for answer in answers)
         if addresses:
             secure = self._trustAD and all(answer.secure for answer in found)
-            canonical = found[0].canonical.decode("ascii", "backslashreplace")
-            return AddressAnswer(Lookup.FOUND, tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES], secure, canonical)
+            return AddressAnswer(
+                Lookup.FOUND,
+                tuple(dict.fromkeys(addresses))[:MOST_ADDRESSES],
+                secure,
+                _text(found[0].canonical),
+                until=until,
+            )
         # What is not known for sure is a failure: another try may find addresses.
         for status in (Lookup.FAILED, Lookup.NXDOMAIN):
             for answer in answers:
                 if answer.status is status:
                     return AddressAnswer(status, secure=answer.secure and self._trustAD, error=answer.error)
         return AddressAnswer(Lookup.NODATA, secure=self._trustAD and all(answer.secure for answer in answers))
+
+
+def _text(name: bytes) -> str:
+    return name.decode("ascii", "backslashreplace")
 
 
 def _fixed(addresses: Sequence[str], family: str, name: str) -> AddressAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -15,11 +15,13 @@ from pysmtpd.interfaces.reporting import IReport, IStat
 from pysmtpd.interfaces.routing import IResolver, ITable
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
+from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
 from pysmtpd.mta.board import Board, Steps
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.faults import Faults
+from pysmtpd.mta.foregone import Foregone
 from pysmtpd.mta.intake import Intake
 from pysmtpd.mta.ledger import Ledger
 from pysmtpd.mta.nohost import NoHost
@@ -95,6 +97,7 @@ class MtaAgent:
         noHost = NoHost(platform, board, ledger, policies, release)
         self._routing = Routing(platform, config, directory, sources, shaper, board, ledger, noHost)
         self._intake = Intake(platform, config, directory, shaper, board, ledger, self._routing)
+        self._foregone = Foregone(platform, config, directory, shaper, ledger)
         self.routes = Routes(
             platform,
             config,
@@ -106,6 +109,7 @@ class MtaAgent:
             shaper,
             board,
             ledger.hostStats,
+            lambda: self._routing.gathering,
             lambda: self._paused and not board.stopping,
         )
 
@@ -120,6 +124,9 @@ class MtaAgent:
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
         self._intake.deliver(delivery, outcomes)
+
+    def foregone(self, deliveries: Sequence[Delivery]) -> Sequence[tuple[Outcome, Sequence[Delivery]]]:
+        return () if self._board.stopping else self._foregone.of(deliveries)
 
     def stop(self) -> Deferred[None]:
         self._paused = True

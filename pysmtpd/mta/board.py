@@ -218,11 +218,6 @@ class Board:
             return None
         return answer.addCallback(_credentials) if isinstance(answer, Deferred) else _credentials(answer)
 
-    def heard(self, connection: Connection, reply: Reply) -> None:
-        """A host has said this. While we stop we say some of it ourselves."""
-        if not self.stopping:
-            self.shaper.answered(connection.target.host, reply)
-
     # --- connections
 
     def mayOpen(self, pool: Pool, task: Task, now: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import ConnectBindError
+from twisted.internet.error import ConnectBindError, TimeoutError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
@@ -41,4 +41,12 @@ class Connector(ClientFactory):
             why = str(error.args[0]) if error is not None and error.args else "it cannot be had"
             self._connection.unbound(why)
         else:
-            self._connection.refused(reason.getErrorMessage().rstrip("."))
+            self._connection.refused(_refusal(reason))
+
+
+def _refusal(reason: Failure) -> str:
+    """Why there is no connection, in the system's words."""
+    if reason.check(TimeoutError):
+        return f"No answer within {CONNECT_TIMEOUT:g} seconds"
+    said: tuple[object, ...] = getattr(reason.value, "args", ())
+    return str(said[0]) if said and said[0] else reason.getErrorMessage().rstrip(".")

@@ -20,7 +20,7 @@ from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
-from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.relay import FRESH, LEAST_FRESH, Relay
 
 MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
@@ -34,6 +34,7 @@ Place = tuple[Relay, Action]
 class Directory:
     """
     @ivar relays: all that are remembered.
+    @ivar known: where a domain's mail goes by an action, if no table is asked for it.
     @param released: told when a message of a relay is done while envelopes are held.
     @param fault: told of faults of ours.
     """
@@ -54,7 +55,7 @@ class Directory:
         self._tables = tables
         self._released = released
         self._fault = fault
-        self._known: dict[tuple[str, str], Place] = {}
+        self.known: dict[tuple[str, str], Place] = {}
         self._generation: Config | None = None
         self._filter: Filter | None = None
 
@@ -63,7 +64,7 @@ class Directory:
         if config is not self._generation:
             self._generation = config
             self._filter = Filter(config, self._platform.localAddresses())
-            self._known.clear()
+            self.known.clear()
 
     def place(
         self, destination: Destination, asked: dict[tuple[str, str], Ready[Place | Reply]]
@@ -73,7 +74,7 @@ class Directory:
         @param asked: what tables have told for this message; they are asked once for all of its recipients.
         """
         known = (destination.action, destination.recipient.domain)
-        place = self._known.get(known)
+        place = self.known.get(known)
         if place is not None:
             return place
         config = self._generation
@@ -85,9 +86,9 @@ class Directory:
             found = self._place(config, action, destination.recipient, ())
             if isinstance(found, Reply):
                 return found
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[known] = found
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[known] = found
             return found
         question = (destination.action, "" if action.hostTable else destination.recipient.domain.lower())
         answer = asked.get(question)
@@ -136,7 +137,7 @@ class Directory:
         if relay is None:
             if len(self.relays) >= MAX_KNOWN:
                 self.relays = {key: one for key, one in self.relays.items() if not one.isIdle}
-                self._known.clear()
+                self.known.clear()
             relay = self.relays[key] = Relay(key, self._released)
         return relay, action
 
@@ -155,10 +156,12 @@ class Directory:
             return
 
         def found(resolution: Resolution) -> None:
-            resolution.since = self._platform.clock.seconds()
-            # Failures of the moment are asked for again at the next attempt.
-            failure = resolution.failure
-            relay.resolution = resolution if failure is None or failure[0] is not Result.TEMPORARY else None
+            now = self._platform.clock.seconds()
+            resolution.until = min(max(resolution.until, now + LEAST_FRESH), now + FRESH)
+            if resolution.failure is not None and resolution.failure[0] is Result.TEMPORARY:
+                # It is asked for again at the next attempt; until then people can see it.
+                resolution.until = now
+            relay.resolution = resolution
             waiting, relay.waiting = relay.waiting, []
             for one in waiting:
                 one(resolution)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pysmtpd.model.reply import Reply
 from pysmtpd.mta.keys import RouteKey
 
 PENALTY_UNIT = 15.0
@@ -16,18 +15,10 @@ LEARNT_TIME = 6 * 3600.0
 """Seconds for which the number of recipients that a host takes is remembered."""
 
 CAUTION_DELAY = 5.0
-"""Seconds between two connections, where the configuration says none, after a peer asked for patience (421, 4.7.x)."""
+"""Seconds between two connections, where the configuration says none, after a peer has complained."""
 
 CAUTION_TIME = 600.0
 """For how long that is heeded, in seconds."""
-
-
-_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11", "4.7.30")
-
-
-def asksPatience(reply: Reply) -> bool:
-    """Does the peer want less of us: 421, or 4.7.x that is not one of ours?"""
-    return reply.code == 421 or (reply.enhanced.startswith("4.7.") and reply.enhanced not in _OUR_OWN)
 
 
 class Penalty:

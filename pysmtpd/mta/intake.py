@@ -123,7 +123,7 @@ class Intake:
         for part in parts.values():
             relay = part.relay
             down = relay.isDown(now) if part.isUsual else None
-            suspension = self._shaper.suspension(nextHop(part))
+            suspension = self._shaper.suspension(nextHop(relay))
             if suspension is not None:
                 self._shaper.held(suspension, message.id, len(part.envelopes), now)
                 relay.limit = suspension.key

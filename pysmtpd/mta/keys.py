@@ -47,7 +47,14 @@ class RelayKey(NamedTuple):
     backup: str = ""
 
     def __str__(self) -> str:
-        """The name of its hold queue, and how people see it."""
+        """The name of its hold queue."""
+        return self.named("")
+
+    def named(self, usual: str) -> str:
+        """For people.
+
+        @param usual: what we call ourselves where nothing else is said: that need not be said.
+        """
         if self.domain:
             place = self.domain
         else:
@@ -59,7 +66,7 @@ class RelayKey(NamedTuple):
             "" if self.verify else "no-verify",
             self.source,
             self.auth,
-            self.helo,
+            self.helo if self.helo != usual else "",
             self.heloTable,
             str(self.tls),
             self.backup and f"backup {self.backup}",

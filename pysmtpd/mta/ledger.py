@@ -86,16 +86,20 @@ class Ledger:
         @param remote: the last host that was talked to.
         """
         name = part.relay.name
-        if result is Result.TEMPORARY and reply.enhanced == _UNREACHED:
-            now, most = self._platform.wallTime(), self._config().maxDeferred
+        if result is Result.TEMPORARY:
             for envelope in part.envelopes:
-                domain = envelope.destination.recipient.domain.lower()
-                self.hostStats.unreached(domain, str(reply), (envelope.id,), now, most)
+                self.unreached(envelope.destination.recipient.domain, (envelope.id,), reply)
         label, source, tls = (remote.label, remote.source, remote.tls) if remote is not None else ("", "", "")
         self.tell(
             part.outcomes,
             [Outcome(one.id, result, reply, label, label or name, source, retryAt, tls) for one in part.envelopes],
         )
+
+    def unreached(self, domain: str, envelopes: Sequence[EnvelopeId], reply: Reply) -> None:
+        """These have failed for now; they are noted if it was for want of a host that can be reached."""
+        if reply.enhanced == _UNREACHED:
+            now, most = self._platform.wallTime(), self._config().maxDeferred
+            self.hostStats.unreached(domain.lower(), str(reply), envelopes, now, most)
 
     def giveBack(self, parts: Sequence[Part]) -> None:
         """We stop, and these were not begun: it costs them no try."""
@@ -118,8 +122,10 @@ class Ledger:
         results = []
         again: list[EnvelopeId] = []
         wallTime = self._platform.wallTime()
-        for (_, envelope), reply in zip(envelopes, replies, strict=True):
+        for (part, envelope), reply in zip(envelopes, replies, strict=True):
             code = reply.code
+            if code < 500:
+                part.relay.lastError = str(reply) if code >= 400 else ""
             domain = envelope.destination.recipient.domain.lower()
             again += self.hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT

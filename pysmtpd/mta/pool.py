@@ -14,7 +14,7 @@ from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import Penalty, Route, asksPatience
+from pysmtpd.mta.host import Penalty, Route
 from pysmtpd.mta.keys import ConnectionKey, Target
 from pysmtpd.mta.security import Level, Policy, satisfies
 from pysmtpd.mta.shaping.backoff import complains
@@ -43,6 +43,11 @@ TAKES_NO_MAIL = 521
 """RFC 7504."""
 
 _UNBOUND = 1 << 30
+
+
+def _isLost(reply: Reply) -> bool:
+    """Is this what we say of a connection that was lost, or of an answer that did not come in time?"""
+    return reply.code == 451 and reply.enhanced == "4.4.2"
 
 
 # Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
@@ -267,21 +272,22 @@ class Pool:
         self, connection: Connection, task: Task, envelopes: Sequence[tuple[Part, Envelope]], replies: Sequence[Reply]
     ) -> None:
         """A transaction is over."""
-        route = self.route
-        complaint: Reply | None = None
-        for reply in replies:
-            if reply.code >= 400:
-                if complaint is None and complains(reply):
-                    complaint = reply
-                if asksPatience(reply):
-                    route.beCautious(self.board.clock.seconds(), str(reply))
-            else:
-                route.delivered += 1
-                self._lostInRow = 0
-        if complaint is not None:
-            # Once, however many recipients it is about.
-            self.board.heard(connection, complaint)
+        delivered = sum(reply.code < 400 for reply in replies)
+        if delivered:
+            self.route.delivered += delivered
+            self._lostInRow = 0
         self.board.decided(connection, task, envelopes, replies)
+
+    def heard(self, connection: Connection, reply: Reply, isOfContent: bool = False) -> None:
+        """The host has said this of a connection, or of a transaction as a whole: never of single recipients.
+
+        @param isOfContent: in reply to the content.
+        """
+        board = self.board
+        # While we stop we say some of it ourselves.
+        if not board.stopping and complains(reply, isOfContent):
+            self.route.beCautious(board.clock.seconds(), str(reply))
+            board.shaper.complained(connection.target.host, reply)
 
     # --- connections
 
@@ -431,8 +437,6 @@ class Pool:
             return
         self._isLate = False
         now = self.board.clock.seconds()
-        if asksPatience(reply):
-            self.route.beCautious(now, str(reply))
         level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
@@ -442,7 +446,7 @@ class Pool:
             connection.encounters.missed(self.waiting, reply)
         if connection.facts is None or moved is not None:
             # Else it is the reply to a transaction, and told as that.
-            self.board.heard(connection, reply)
+            self.heard(connection, reply)
         if connection.facts is None and isStaleTicket:
             pass
         elif connection.facts is not None:
@@ -450,7 +454,7 @@ class Pool:
                 self._lostInRow += 1
                 if self._lostInRow >= BROKEN and not self.connections:
                     self._failed(connection, Stage.GREETING, reply, now)
-        elif stage is Stage.TLS and level is Level.OPPORTUNISTIC:
+        elif level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and _isLost(reply))):
             self._plainUntil = now + PLAIN_TIME
         elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)

@@ -12,7 +12,10 @@ from pysmtpd.mta.keys import RelayKey, Target
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
-"""Seconds for which a resolution is used without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+"""Seconds for which a resolution is used at most without asking again; the resolver keeps answers for their TTL, so asking is cheap."""
+
+LEAST_FRESH = 5.0
+"""Seconds for which it is used in any case: a TTL of nothing must not bring a question for each message."""
 
 FOLLOW = 35.0
 """Seconds that all others wait for the first one to try hosts again that were down: by then its connection has timed out."""
@@ -37,6 +40,7 @@ class Relay:
     @ivar envelopes: those of them.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
+    @ivar lastError: why mail was last deferred; empty: some was delivered since.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
@@ -91,7 +95,7 @@ class Relay:
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
-        return resolution if resolution is not None and now - resolution.since < FRESH else None
+        return resolution if resolution is not None and now < resolution.until else None
 
     def isDown(self, now: float) -> Down | None:
         """What is known of hosts that are out of reach; None: try."""

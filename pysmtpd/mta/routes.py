@@ -13,6 +13,7 @@ from pysmtpd.interfaces.routing import IResolver, ITable
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.foresight import foresee
@@ -22,6 +23,7 @@ from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources
+from pysmtpd.mta.task import Part
 
 
 @implementer(IRoutes)
@@ -40,8 +42,12 @@ class Routes:
         shaper: Shaper,
         board: Board,
         hostStats: HostStats,
+        gathering: Callable[[], Sequence[Part]],
         isPaused: Callable[[], bool],
     ) -> None:
+        """
+        @param gathering: gives the parts of messages that wait for DNS.
+        """
         self._platform = platform
         self._clock = platform.clock
         self._config = config
@@ -53,6 +59,7 @@ class Routes:
         self._shaper = shaper
         self._board = board
         self._hostStats = hostStats
+        self._gathering = gathering
         self._isPaused = isPaused
 
     def forgive(self, name: str = "") -> int:
@@ -125,7 +132,7 @@ class Routes:
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
         isPaused = self._isPaused()
-        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
+        return Shown(self._platform, self._board, relays, self._gathering(), self._sources.show(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()
@@ -138,6 +145,10 @@ class Routes:
 
     def showConnections(self) -> Sequence[Mapping[str, object]]:
         return self._shown().connections()
+
+    def underWay(self) -> Mapping[EnvelopeId, str]:
+        """See L{IRoutes.underWay}."""
+        return self._shown().underWay()
 
     def showHostStats(self) -> Sequence[Mapping[str, object]]:
         return self._hostStats.show(self._platform.wallTime())

@@ -151,8 +151,6 @@ class Routing:
             entered = enter(self._shaper, parts, target, now, self._wait)
             if not entered:
                 continue
-            for part in entered:
-                part.relay.limit = ""
             task = Task(key, entered, target, now)
             if len(targets) > 1:
                 task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
@@ -224,6 +222,11 @@ class Routing:
                     self._ledger.refuse([part], Result.TEMPORARY, Reply(451, text, "4.4.1"))
             if left:
                 self.route(self._config(), left)
+
+    @property
+    def gathering(self) -> list[Part]:
+        """Parts that wait for DNS, their own or that of other parts."""
+        return [part for gathering in self._gatherings for part in gathering.parts]
 
     def abandon(self) -> None:
         """Give back what waits for DNS."""

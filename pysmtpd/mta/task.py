@@ -31,6 +31,11 @@ class Refused(NamedTuple):
     isLacking: bool
 
 
+def isUsual(message: Message) -> bool:
+    """Has it no wishes of its own about TLS?"""
+    return not (message.transaction.requireTls or message.isTlsOptional)
+
+
 class Part:
     """The envelopes of one message that go to one relay by one action.
 
@@ -72,7 +77,7 @@ class Part:
         self.moves = 0
         self.counted: dict[str, None] | None = None
         self.refused: dict[tuple[str, int], Refused] = {}
-        self.isUsual = not (message.transaction.requireTls or message.isTlsOptional)
+        self.isUsual = isUsual(message)
 
     def forOthers(self, envelopes: list[Envelope]) -> Part:
         """Another one for some of its envelopes; counts as a message of its own."""

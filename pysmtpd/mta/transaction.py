@@ -223,6 +223,8 @@ class Transaction:
         elif event.left and ended is not None and self._mayMove(ended):
             self._move(event)
         else:
+            if event.said is not None:
+                self._connection.pool.heard(self._connection, event.said, event.reached)
             self._conclude(event.replies)
 
     def _mayMove(self, ended: Ended) -> bool:

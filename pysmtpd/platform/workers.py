@@ -22,8 +22,10 @@ _Work: TypeAlias = "tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]"
 
 IDLE_SECONDS = 30.0
 
-LAST_SECONDS = 20.0
-"""How long the end of the process waits for work that does not end: on a pipe that nobody reads, a file system that has gone."""
+# Seconds that C{close} waits for a lane; for those of the queue, whose work is durable, it waits longer.
+PATIENCE = 2.0
+DURABLE_PATIENCE = 60.0
+_DURABLE = "queue."
 
 
 class WorkersClosed(Exception):
@@ -37,7 +39,7 @@ class _Lane:
 
     def __init__(self, name: str, run: Callable[[str, SimpleQueue[_Work | None]], None]) -> None:
         self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
-        # The interpreter does not wait for it: close() does, and not for ever.
+        # The interpreter's end waits for no daemon thread: C{close} has waited, as long as there was hope.
         self.thread = threading.Thread(target=run, args=(name, self.inbox), name=f"lane {name}", daemon=True)
 
 
@@ -75,24 +77,36 @@ class RealWorkers:
             found.inbox.put((done, work, values))
         return done
 
-    def close(self, patience: float = LAST_SECONDS) -> None:
-        """Wait until everything given is done, end the threads, and hand out the last results. Blocks; later calls do nothing.
+    def close(self, patience: float = PATIENCE, durable: float = DURABLE_PATIENCE) -> tuple[str, ...]:
+        """Wait until what was given is done, end the threads, and hand out the last results. Blocks; later calls do nothing.
 
-        @param patience: seconds after which a lane that is still busy is left alone, and the log says so. To what is durable that is as a
-            crash; and it has done nothing for so long.
+        A lane whose work does not end (a file system hangs) is left to the end of the process, and the log says so.
+
+        @param patience: seconds that lanes have.
+        @param durable: seconds that those have whose names begin with C{queue.}.
+        @return: the lanes that were left.
         """
         with self._lock:
             self._closed = True
-            lanes = sorted(self._lanes.items())
+            lanes = dict(self._lanes)
             self._lanes.clear()
-            for _, lane in lanes:
+            for lane in lanes.values():
                 lane.inbox.put(None)
-        deadline = time.monotonic() + patience
-        for name, lane in lanes:
-            lane.thread.join(max(0.0, deadline - time.monotonic()))
-            if lane.thread.is_alive():
-                self._log.error("Not waited for any longer: lane {lane}, which is busy", lane=name)
+        began = time.monotonic()
+        left: list[str] = []
+        for name in sorted(lanes, key=lambda name: name.startswith(_DURABLE)):
+            most = durable if name.startswith(_DURABLE) else patience
+            thread = lanes[name].thread
+            thread.join(max(0.0, began + most - time.monotonic()))
+            if thread.is_alive():
+                left.append(name)
+                self._log.error(
+                    "Not waited for: what the lane {name} does has not ended within {most:g} seconds.",
+                    name=name,
+                    most=most,
+                )
         self._drain()
+        return tuple(left)
 
     @property
     def lanes(self) -> tuple[str, ...]:

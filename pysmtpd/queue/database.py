@@ -9,7 +9,7 @@ from contextlib import suppress
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import ContentLost, NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
-from pysmtpd.queue.changes import GONE, SETUP, changes, make
+from pysmtpd.queue.changes import GONE, SETUP, change
 from pysmtpd.queue.refusal import FAILED
 from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
 from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
@@ -350,7 +350,7 @@ class Writer(Reader):
                 self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
                 self._inFiles.add(new.id)
             gone += new.supersedes
-        make(self._connection, changes(messages, states, gone))
+        change(self._connection, messages, states, gone)
         if gone and self._inFiles:
             self._removeBodies(dict.fromkeys(map(messageOf, gone)))
         size = sum(len(new.body) + _PAGE_OCTETS for new in messages if new.body is not None)

@@ -31,7 +31,7 @@ from pysmtpd.interfaces.ready import Ready, unlessFailed, whenReady
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message, formatVia
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId, messageOf
@@ -42,7 +42,7 @@ from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
 from pysmtpd.queue.content import CheckedBody, CodecMissing
 from pysmtpd.queue.ids import IdSource
 from pysmtpd.queue.pump import Overlay, Pump
-from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeState
+from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeStates
 from pysmtpd.queue.refusal import FAILED, asQueueError
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
@@ -251,7 +251,14 @@ class QueueFront:
             original = recipient if destination.original is destination.recipient else str(destination.original)
             happened(
                 EnvelopeAccepted(
-                    session, envelope.id, sender, recipient, original, destination.action, destination.rule
+                    session,
+                    envelope.id,
+                    sender,
+                    recipient,
+                    original,
+                    destination.action,
+                    destination.rule,
+                    formatVia(destination.via) if destination.via else "",
                 )
             )
 
@@ -374,9 +381,7 @@ class QueueFront:
             return succeed(None)
         self._changes(states)
         self._cache.update(states)
-        return self._pump.update({id: encodeState(id, state) for id, state in states.items()}).addErrback(
-            self._notWritten, "keeping states"
-        )
+        return self._pump.update(encodeStates(states)).addErrback(self._notWritten, "keeping states")
 
     def delete(self, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         if not envelopes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -12,6 +12,7 @@ from pysmtpd.model.action import Action, Method
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.schedule import CHANGED, VANISHED, Delivery
 
 _REMOTE = (Method.RELAY, Method.LMTP)
@@ -60,6 +61,27 @@ class ActionGate:
                 return
             delivery = delivery._replace(envelopes=rest)
         self._agent.deliver(delivery, outcomes)
+
+    def foregone(self, deliveries: Sequence[Delivery]) -> Sequence[tuple[Outcome, Sequence[Delivery]]]:
+        """See L{IAgent.foregone}."""
+        actions = self._config().actions
+        known: dict[tuple[str, Agent], str] = {}
+        some: list[Delivery] = []
+        for delivery in deliveries:
+            for envelope in delivery.envelopes:
+                destination = envelope.destination
+                if destination.command or destination.file:
+                    break
+                # All that it depends on.
+                kind = (destination.action, destination.agent)
+                key = known.get(kind)
+                if key is None:
+                    key = known[kind] = holdKey(actions, destination)
+                if key:
+                    break
+            else:
+                some.append(delivery)
+        return self._agent.foregone(some)
 
     def stop(self) -> Deferred[None]:
         """See L{IAgent.stop}."""

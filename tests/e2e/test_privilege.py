@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -243,6 +244,36 @@ class RootDaemonTests(RootDaemonTestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("only those of the start can be read again", done.stdout + done.stderr)
         self.assertEqual(self.code("a@more.test"), 250)
+
+    def test_explainOffline(self) -> None:
+        """Run by root it becomes whom the daemon is, and tells what the daemon would: down to .forward files, and to whom trusts whom."""
+        home = self.place.path / "joe"
+        home.mkdir(mode=0o700)
+        os.chown(home, 61_234, 61_234)
+        forward = home / ".forward"
+        forward.write_text("a@mail.test, |/bin/prog\n")
+        os.chown(forward, 61_234, 61_234)
+        aliases = self.place.path / "aliases"
+        aliases.write_text("list: |/bin/prog, :include:/nowhere\n")
+        shutil.chown(aliases, "nobody")
+        more = 'action "more" maildir alias <more>\nmatch from any for domain "more.test" action "more"\n'
+        self.configure(f"{CONFIGURATION}table more file:{aliases}\n{more}")
+        self.start()
+        asked = ["--from", "a@b.test", "--rcpt", "joe@numbers.test", "list@more.test", "nobody@x.test", "--helo", "x"]
+        live = self.control("--json", "explain", *asked)
+        command = [sys.executable, "-m", "pysmtpd", "explain", "-f", str(self.place.path / "smtpd.conf")]
+        offline = subprocess.run(
+            [*command, "--user", "nobody", "--json", *asked],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+        told, said = json.loads(live.stdout), json.loads(offline.stdout)
+        self.assertEqual(said["recipients"], told["recipients"])
+        self.assertEqual(said["envelopes"], told["envelopes"])
+        self.assertEqual([envelope["command"] for envelope in said["envelopes"]], ["", "/bin/prog"])
+        self.assertIn("/nowhere", said["recipients"][1]["reason"])
 
     def test_largeLetter(self) -> None:
         self.start()

@@ -37,6 +37,7 @@ from pysmtpd.interfaces.routing import (
     TableUpdate,
     TextAnswer,
     TlsaAnswer,
+    Updated,
 )
 from pysmtpd.model.address import NULL_PATH, Path
 from pysmtpd.model.clienttls import ClientKind
@@ -393,8 +394,11 @@ class Table:
     def fetch(self, service: Service) -> Ready[str | None]:
         return next(iter(self._values), None)
 
-    def update(self) -> Deferred[TableUpdate]:
-        return succeed(TableUpdate())
+    def update(self) -> Deferred[Updated]:
+        return succeed(Updated(self, TableUpdate()))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 @implementer(IOutcomes, IRelease, IReport, IStat)
@@ -493,9 +497,10 @@ class World:
         limits: MtaLimits | None = None,
         tables: Mapping[str, ITable] | None = None,
         steps: Callable[[], Steps | None] = lambda: None,
+        clock: Clock | None = None,
         **config: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.network = Network(self.clock)
         self.dns = Dns()
         self.bodies = Bodies()

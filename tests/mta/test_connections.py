@@ -86,6 +86,17 @@ class ReuseTests(SynchronousTestCase):
         world.send("b@y.test", seconds=0.1)
         self.assertEqual(len(other.mails), 1)
 
+    def test_resetRefused(self) -> None:
+        """What a host says to the next transaction while the one before is still open is not held against the message."""
+        for extension in ("PIPELINING", "8BITMIME"):
+            world = Relay(extension, RSET="500 5.5.1 no such command")
+            world.sink.replies["b@y.test"] = "450 4.2.0 later"
+            (refused,) = world.send("b@y.test")
+            (taken,) = world.send("c@y.test", seconds=6)
+            self.assertEqual(world.told(refused), "TempFail 450 4.2.0 later")
+            self.assertIn("Ok", world.told(taken))
+            self.assertEqual(len(world.sink.conversations), 2)
+
     def test_hungUpWhileIdle(self) -> None:
         """The race of a reused connection costs nobody a try."""
         world = Relay()
@@ -437,7 +448,7 @@ class BacklogTests(SynchronousTestCase):
         (host,) = world.agent.routes.showHosts()
         self.assertEqual(host["connections"], 1)
         (relay,) = world.agent.routes.showRelays()
-        self.assertEqual(relay["relay"], "smtp://192.0.2.1:25 me.test")
+        self.assertEqual(relay["relay"], "smtp://192.0.2.1:25")
 
 
 class HostilePeerTests(SynchronousTestCase):

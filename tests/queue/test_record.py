@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from pysmtpd.model.envelope import (
     Destination,
     Envelope,
     EnvelopeState,
+    Hop,
     Message,
     Notify,
 )
@@ -23,12 +25,15 @@ from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
 from pysmtpd.queue.record import (
     Damaged,
+    _seal,
+    _unseal,
     decodeEnvelope,
     decodeMessage,
     decodeState,
     encodeEnvelope,
     encodeMessage,
     encodeState,
+    encodeStates,
 )
 from tests.queue.values import FACTS, REMOTE, TRANSACTION
 
@@ -75,7 +80,7 @@ notifications = st.integers(0, 15).map(Notify)
 destinations = st.builds(
     Destination,
     *(paths, paths, st.sampled_from(Agent), text, text, text, st.none() | moment, notifications, text),
-    *(text, text, st.booleans()),
+    *(text, text, st.booleans(), st.lists(st.builds(Hop, text, text), max_size=3).map(tuple)),
 )
 states = st.builds(
     EnvelopeState,
@@ -108,8 +113,43 @@ class RoundTripTests(SynchronousTestCase):
         state = decodeState(envelope.id, encodeState(envelope.id, envelope.state))
         self.assertEqual(envelope, decodeEnvelope(envelope.id, encodeEnvelope(envelope), state))
 
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(st.tuples(states, st.integers(1, 3)), min_size=1, max_size=4), st.data())
+    def test_manyStatesAreEncodedAsEachAlone(self, some: list[tuple[EnvelopeState, int]], data: st.DataObject) -> None:
+        """However much neighbours have in common."""
+        many: dict[EnvelopeId, EnvelopeState] = {}
+        for state, count in some:
+            for _ in range(count):
+                attempts = state.attempts[:1] if data.draw(st.booleans()) else state.attempts
+                attempts = tuple(
+                    attempt._replace(
+                        times=data.draw(number),
+                        since=data.draw(moment),
+                        reply=data.draw(st.sampled_from((attempt.reply, state.lastReply))),
+                        source=data.draw(st.sampled_from(("", "192.0.2.1"))),
+                        tls=data.draw(st.sampled_from(("", "TLSv1.3"))),
+                    )
+                    for attempt in attempts
+                )
+                one = replace(
+                    state,
+                    tries=data.draw(number),
+                    warned=data.draw(st.integers(0, 3)),
+                    suspended=data.draw(st.booleans()),
+                )
+                many[EnvelopeId(len(many) + 1)] = replace(one, attempts=attempts)
+        self.assertEqual(encodeStates(many), {id: encodeState(id, state) for id, state in many.items()})
+
     def test_noStateIsANewOne(self) -> None:
         self.assertEqual(EnvelopeState(), decodeState(EnvelopeId(1), b""))
+
+    def test_recordsBeforeViaWasKept(self) -> None:
+        """A release that knew three of the four fields has written them."""
+        destination = replace(REMOTE, command="/bin/prog", isForwarded=True, via=(Hop("a", "b"),))
+        envelope = Envelope(EnvelopeId(9), destination, 1.0, 2.0)
+        record = encodeEnvelope(envelope)
+        older = _seal(envelope.id, tuple(_unseal(envelope.id, record)[:-1]))
+        self.assertEqual(decodeEnvelope(envelope.id, older).destination, replace(destination, via=()))
 
 
 class DamageTests(SynchronousTestCase):

@@ -194,6 +194,7 @@ class FakeBody:
 @implementer(IAgent)
 class FakeAgent:
     """
+    @ivar known: answers C{foregone}.
     @ivar reply: what every delivery comes to at once; None: it is kept in C{taken} until the test lands it.
     """
 
@@ -203,6 +204,7 @@ class FakeAgent:
         self.taken: list[tuple[Delivery, IOutcomes]] = []
         self.isPaused = False
         self.broken = False
+        self.known: Callable[[Sequence[Delivery]], Sequence[tuple[Outcome, Sequence[Delivery]]]] = lambda deliveries: ()
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
         if self.broken:
@@ -210,6 +212,9 @@ class FakeAgent:
         self.taken.append((delivery, outcomes))
         if self.reply is not None:
             outcomes.finished([self.reply(delivery, id) for id in delivery.lease.envelopes])
+
+    def foregone(self, deliveries: Sequence[Delivery]) -> Sequence[tuple[Outcome, Sequence[Delivery]]]:
+        return self.known(deliveries)
 
     def land(self, at: int = 0, result: Result = Result.DELIVERED, reply: Reply = OK, **more: Any) -> None:
         delivery, outcomes = self.taken.pop(at)

@@ -42,7 +42,7 @@ class MapTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(table.lookup(Service.ALIAS, "ann")), "ben")
         self.make("ann: cid\nben: dora\n")
         self.assertEqual(self.successResultOf(table.lookup(Service.ALIAS, "ann")), "cid")
-        self.assertEqual(self.successResultOf(table.update()).entries, 2)
+        self.assertEqual(self.successResultOf(table.update()).update.entries, 2)
 
     def test_kinds(self) -> None:
         self.make("2001:db8:: x\nexample.org\n", "set")

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from email.utils import formatdate, parsedate
 from typing import Any, NamedTuple
 
+from pysmtpd.model.tlsa import deciding
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.policy.sts import Mode, StsPolicy
-from pysmtpd.mta.security import Dane, isMatched
+from pysmtpd.mta.security import Dane, anchoredNames, isMatched
 
 DAY = 86400
 
@@ -123,16 +124,16 @@ def _underDane(encounter: Encounter) -> tuple[str, str]:
     known, facts = encounter.target.known, encounter.facts
     if known.dane is Dane.FAILED:
         return "dnssec-invalid", known.daneError
-    usable = tuple(record for record in known.tlsa if record.isUsable)
-    if not usable:
+    records = deciding(known.tlsa)
+    if not records:
         return "tlsa-invalid", "none of the records can be used"
     if facts is None or facts.tls is None:
         result, reason = _encrypted(encounter)
         # Certificates count by the records alone.
         return (result if result == "starttls-not-supported" else "validation-failure"), reason
-    names = (known.baseName, known.host, encounter.target.wishes.domain)
+    names = anchoredNames(encounter.target.wishes, known)
     # A connection that was opened for somebody without DANE has not kept what it was shown.
-    if facts.chain and not isMatched(usable, names, facts.chain, facts.names):
+    if facts.chain and not isMatched(records, names, facts.chain, facts.names):
         return "validation-failure", "the certificate matches none of the records"
     return "", ""
 
