@@ -795,7 +795,8 @@ x@nottag.test
 x@nottag.test tls=2
 """,
         {
-            "patterns": "# domains\n^(one|two)\\.file\\.test$\n^[0-9]+\\.file\\.test$\n^alt\\.(a|b)\\.test$\n^class-[[:upper:][:lower:]]\\.test$\n"
+            "patterns": "# domains\n^(one|two)\\.file\\.test$\n"
+            "^[0-9]+\\.file\\.test$\n^alt\\.(a|b)\\.test$\n^class-[[:upper:][:lower:]]\\.test$\n"
         },
     ),
     "aliases of every kind": scenario(
