@@ -115,7 +115,7 @@ WORLDLY = (
         "signal",
     ),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "glob", "mmap", "resource", "pwd", "grp", "ctypes"),
-    *("socket", "ssl", "subprocess", "multiprocessing", "urllib", "http", "requests"),
+    *("socket", "ssl", "subprocess", "multiprocessing", "urllib.request", "http", "requests"),
     *("twisted.internet.reactor", "twisted.internet.threads", "twisted.internet.utils", "twisted.python.filepath"),
 )
 # What else blocks: the built-in open, and anything called by one of these names.
