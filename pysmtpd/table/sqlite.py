@@ -169,6 +169,9 @@ class _Session:
         query = self._query(service)
         if query.marks:
             raise TableError(f'{query.place}: {query.name}: a query for each key ("?")')
+        return self._keys(query)
+
+    def _keys(self, query: Query) -> list[tuple[str, str]]:
         return [(_text(row[0]), "") for row in self._rows(query, "") if row[0] is not None]
 
     def _list(self, query: Query, service: Service) -> Content:
@@ -176,7 +179,7 @@ class _Session:
         version = int(self._connected().execute("PRAGMA data_version").fetchone()[0])
         known = self._lists.get(query.name)
         if known is None or known[0] != version:
-            keys = self.entries(service)
+            keys = self._keys(query)
             # Patterns are made ready here, for what is wrong with them is told by its place.
             services = (service,) if service is Service.REGEX else ()
             try:
