@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
@@ -18,15 +19,23 @@ from pysmtpd.control.amp import BadArgument
 from pysmtpd.control.decisions import supposedOf
 from pysmtpd.control.explained import explanationValues
 from pysmtpd.control.tree import Tree
-from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_USAGE
-from pysmtpd.interfaces import IPlatform, TableError
+from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_PRIVILEGE, EX_USAGE
+from pysmtpd.generations import readTables
+from pysmtpd.interfaces import HelperFailed
+from pysmtpd.model.explanation import Supposed
+from pysmtpd.model.queuekey import UNUSED
 from pysmtpd.options import DEFAULT_CONFIGURATION
 from pysmtpd.platform.real import RealPlatform
+from pysmtpd.privilege.client import Helper
+from pysmtpd.privilege.daemon import separate
+from pysmtpd.privilege.drop import PrivilegeError, chooseUser
 from pysmtpd.reading import loadConfig
-from pysmtpd.service import build
+from pysmtpd.service import Daemon, build
 from pysmtpd.settings import Settings
 
 EX_REFUSED = 1
+
+_NOT_ROOT = "This is not run by root: as for a daemon that root has not started, no .forward is read but your own."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,18 +49,34 @@ def parser() -> argparse.ArgumentParser:
         "-f", dest="file", default=DEFAULT_CONFIGURATION, help="the configuration file (default: %(default)s)"
     )
     made.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE", help="define a macro")
+    made.add_argument(
+        "--user",
+        dest="runs",
+        metavar="NAME",
+        help="run by root: whom the daemon runs as (default: as the daemon chooses)",
+    )
     made.add_argument("--json", action="store_true", help="print JSON")
     supposition.add(made)
     return made
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], reactor: Any) -> None:
     """Explain, and end the process."""
     options = parser().parse_args(arguments)
     codes: list[int] = []
+    notes = [_NOT_ROOT] if os.geteuid() else []
+    try:
+        daemon = _prepare(options, reactor)
+        supposed = supposedOf(supposition.values(options))
+    except (ConfigErrors, NoSuchBackend) as error:
+        _fail(str(error), EX_CONFIG)
+    except BadArgument as error:
+        _fail(str(error), EX_USAGE)
+    except (PrivilegeError, HelperFailed) as error:
+        _fail(str(error), EX_PRIVILEGE)
 
-    def run(reactor: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(_run(RealPlatform(reactor), options, codes))
+    def run(_: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(_run(daemon, supposed, options, notes, codes))
 
     try:
         react(run, ())
@@ -59,32 +84,53 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(codes[0] if codes else ended.code)
 
 
-async def _run(platform: IPlatform, options: argparse.Namespace, codes: list[int]) -> None:
+def _fail(text: str, code: int) -> NoReturn:
+    print(f"pysmtpd: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _prepare(options: argparse.Namespace, reactor: Any) -> Daemon:
+    """A daemon of which nothing is started, so nothing is opened.
+
+    Root becomes whom the daemon would be, and has a helper as the daemon has: whose .forward is read, and who may have written a table, is
+    decided as it would be there.
+
+    @raise ConfigErrors:
+    @raise NoSuchBackend:
+    @raise PrivilegeError: there is nobody to become.
+    """
     defines = dict(definition.partition("=")[::2] for definition in options.defines)
+    isRoot = os.geteuid() == 0
+    helper = Helper(reactor) if isRoot else None
+    platform = RealPlatform(reactor, isPrivileged=isRoot)
+    config = loadConfig(options.file, platform, defines)
+    daemon = build(platform, config, Settings(spool="/", helper=helper, queueKey=UNUSED))
+    if helper is not None:
+        user = chooseUser(options.runs)
+        helper.workers = platform.workers
+        separate(helper, user, (), {})
+    return daemon
+
+
+async def _run(
+    daemon: Daemon, supposed: Supposed, options: argparse.Namespace, notes: Sequence[str], codes: list[int]
+) -> None:
+    tables, _, errors = await readTables(daemon.tables)
+    for name, why in errors.items():
+        print(f"warning: table {name}: {why}", file=sys.stderr)
+    daemon.generations.begin(tables, None)
     try:
-        config = loadConfig(options.file, platform, defines)
-        # Nothing of it is started, so nothing is opened.
-        daemon = build(platform, config, Settings(spool="/"))
-        supposed = supposedOf(supposition.values(options))
-    except (ConfigErrors, NoSuchBackend) as error:
-        print(f"pysmtpd: {error}", file=sys.stderr)
-        codes.append(EX_CONFIG)
-        return
-    except BadArgument as error:
-        print(f"pysmtpd: {error}", file=sys.stderr)
-        codes.append(EX_USAGE)
-        return
-    for name, table in daemon.tables.items():
-        try:
-            await table.update()
-        except TableError as error:
-            print(f"warning: table {name}: {error}", file=sys.stderr)
-    try:
-        explanation, routes = await daemon.explain(supposed, asksDns=False)
+        explanation, routes = await daemon.operator.explain(supposed, asksDns=False)
     except ValueError as error:
         print(f"pysmtpd: {error}", file=sys.stderr)
         codes.append(EX_USAGE)
         return
     explained = explanationValues(explanation, routes)
-    print(json.dumps(explained, ensure_ascii=False) if options.json else Tree(explained, options.verbose).text())
+    explained["notes"] += notes
+    try:
+        text = json.dumps(explained, ensure_ascii=False) if options.json else Tree(explained, options.verbose).text()
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads has read enough; nothing is to be flushed at the end, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     codes.append(EX_OK if all(each["accepted"] for each in explained["recipients"]) else EX_REFUSED)

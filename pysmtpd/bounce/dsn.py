@@ -61,6 +61,7 @@ class Fate:
     @ivar action: RFC 3464 2.3.3: failed, delayed, relayed or delivered.
     @ivar retryUntil: of a delayed one: when it fails at the latest; 0: not told.
     @ivar attempts: how it was tried, oldest first, where that says more than the reply does.
+    @ivar via: what C{address} led to on the way to C{recipient}, and where that ended; empty: nothing.
     """
 
     recipient: Path
@@ -73,6 +74,7 @@ class Fate:
     action: str = "failed"
     retryUntil: float = 0.0
     attempts: tuple[Attempt, ...] = ()
+    via: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def _notice(report: Report) -> list[str]:
         for fate in fates:
             address, recipient = _plain(str(fate.address)), _plain(str(fate.recipient))
             lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
+            if fate.via:
+                lines.extend(f"    {line}" for line in _wrap(_plain("by way of " + ", ".join(fate.via))))
             said = f"{_plain(fate.remote)} said: " if fate.remote else ""
             lines.extend(f"    {line}" for line in _wrap(said + _plain(fate.words)))
             for attempt in fate.attempts:

@@ -19,7 +19,7 @@ from pysmtpd.interfaces.routing import IRouter
 from pysmtpd.model.address import NULL_PATH
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
-from pysmtpd.model.envelope import Envelope, Message, Notify
+from pysmtpd.model.envelope import Destination, Envelope, Message, Notify
 from pysmtpd.model.events import EnvelopeBounced, EnvelopeReported
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
@@ -253,6 +253,7 @@ def _fate(envelope: Envelope) -> Fate:
         attempted=state.lastTry,
         action=state.succeeded or "failed",
         attempts=state.attempts if len(state.attempts) > 1 or (last is not None and last.times > 1) else (),
+        via=_via(destination),
     )
 
 
@@ -270,4 +271,19 @@ def _lateFate(envelope: Envelope) -> Fate:
         attempted=state.lastTry,
         action="delayed",
         retryUntil=envelope.expires,
+        via=_via(destination),
     )
+
+
+def _via(destination: Destination) -> tuple[str, ...]:
+    """What a sender may read of an expansion: addresses and users, but neither files of this machine nor what commands it runs."""
+    names: list[str] = []
+    for node, _ in destination.via:
+        if node.startswith("|"):
+            names.append("a command")
+        elif node.startswith("/"):
+            names.append("a mailbox file")
+        elif not node.startswith(":include:") and node.lower() != destination.original.key:
+            names.append(node)
+    # The last one is told anyway.
+    return tuple(names[:-1] if names[-1:] == [str(destination.recipient)] else names)

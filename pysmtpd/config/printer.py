@@ -35,6 +35,7 @@ from pysmtpd.model.config import (
     TableSpec,
     TlsMode,
 )
+from pysmtpd.model.question import INLINE
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -108,6 +109,8 @@ class _Printer:
             yield "queue compression"
         if config.queueEncryption:
             yield f"queue encryption {quoted(config.queueEncryption)}"
+        if config.queueBackupKey:
+            yield f"queue encryption backup {quoted(config.queueBackupKey)}"
         yield f"queue backend {quoted(str(config.queueBackend))}"
         yield f"scheduler backend {quoted(str(config.schedulerBackend))}"
         yield f"stat backend {quoted(str(config.statBackend))}"
@@ -269,7 +272,7 @@ class _Printer:
     def _ref(self, ref: TableRef) -> str:
         spec = self._config.tables[ref.name]
         regex = "regex " if ref.regex else ""
-        if spec.name.startswith("<dynamic:"):
+        if spec.name.startswith(INLINE):
             return regex + _entries(spec)
         return f"{regex}<{quoted(spec.name)}>"
 

@@ -119,6 +119,7 @@ def _envelope(destination: Destination) -> dict[str, Any]:
         "command": destination.command,
         "file": destination.file,
         "forwarded": destination.isForwarded,
+        "via": [hop._asdict() for hop in destination.via],
     }
 
 

@@ -128,7 +128,7 @@ def _delivery(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "relay", f"by the MX of {delivery['domain']}"
         elif delivery["by"] == "table":
             hosts = ", ".join(_host(host) for host in delivery["hosts"])
-            yield "relay", f"by the table <{delivery['table']}>" + (f": {hosts}" if hosts else "")
+            yield "relay", f"by {_table(delivery['table'])}" + (f": {hosts}" if hosts else "")
         else:
             yield "relay", ", ".join(_host(host) for host in delivery["hosts"])
         for number, level in enumerate(delivery["next"]):
@@ -141,11 +141,15 @@ def _delivery(envelope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if delivery["mail_from"] != envelope.get("sender", delivery["mail_from"]):
             yield "MAIL FROM", f"<{delivery['mail_from']}>"
         if delivery["source"]:
-            yield "source", f"the next of <{delivery['source']}>"
+            yield "source", f"the next of {_table(delivery['source'])}"
         if delivery["auth"]:
-            yield "AUTH", f"credentials of <{delivery['auth']}>"
+            yield "AUTH", f"credentials of {_table(delivery['auth'])}"
     if delivery.get("problem"):
         yield "problem", str(delivery["problem"])
+
+
+def _table(name: str) -> str:
+    return "an inline table" if name.startswith("<dynamic:") else f"the table <{name}>"
 
 
 def _host(host: Mapping[str, Any]) -> str:

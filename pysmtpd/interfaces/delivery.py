@@ -125,6 +125,9 @@ class IRoutes(Interface):
 
     def showConnections() -> Sequence[Mapping[str, object]]: ...
 
+    def underWay() -> Mapping[EnvelopeId, str]:
+        """What each envelope that the mta has waits for, in words; one whose table is asked is not there."""
+
     def showHostStats() -> Sequence[Mapping[str, object]]:
         """What became of the latest mail, by destination domain."""
 

@@ -77,7 +77,8 @@ class OpenTransaction:
         self.envelopes: list[tuple[EnvelopeId, Destination]] = []
 
     def addRecipient(self, path: Path, destinations: tuple[Destination, ...], notify: Notify, orcpt: str) -> None:
-        """An accepted RCPT. Of destinations that lead to the same place by the same action, the first stays."""
+        """An accepted RCPT. Of destinations that lead to the same place by the same action, the first that wants to hear of it stays, and
+        hears what any of them wants."""
         self.accepted += 1
         if self.recipient is None:
             self.recipient = path
@@ -98,7 +99,10 @@ class OpenTransaction:
                 destination.command,
                 destination.file,
             )
-            known.setdefault(key, destination)
+            first = known.setdefault(key, destination)
+            if first.notify is not destination.notify:
+                stays = destination if first.notify is Notify.NEVER else first
+                known[key] = stays.withParameters(first.notify.asWell(destination.notify), stays.orcpt)
 
     def begin(
         self, submit: ISubmit, pipe: IBodyPipe | None, until: float, fixing: Callable[[MessageId], Fixing] | None = None

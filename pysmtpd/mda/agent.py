@@ -37,6 +37,7 @@ from pysmtpd.model.ids import formatEnvelopeId
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
+from pysmtpd.model.task import placeOf
 
 # Octets of a message in which the loop check looks for the header.
 HEAD = 65_536
@@ -259,10 +260,15 @@ class MdaAgent:
         account = await self._accounts.find(config, action, destination, needsHome(config, action, destination))
         letter = Letter(job.message, job.envelope, account, head, self._platform.wallTime(), self._hostname, _PROGRAM)
         task = plan(config, action, letter)
-        where = "" if task is None else await self._hosts.deliver(account, task, body)
+        try:
+            where = "" if task is None else await self._hosts.deliver(account, task, body)
+        except DeliveryRefused as refused:
+            # Whoever mends it must know which of several files or commands it was.
+            self._refused(job, refused.reply, "" if task is None else placeOf(task))
+            return
         self._finish(job, Result.DELIVERED, DELIVERED, where)
 
-    def _refused(self, job: _Job, reply: Reply) -> None:
+    def _refused(self, job: _Job, reply: Reply, where: str = "") -> None:
         if reply.enhanced == FAULT:
             self._log.error(
                 "Configuration fault: {evpid} for {recipient} is not delivered: {why}",
@@ -270,7 +276,7 @@ class MdaAgent:
                 recipient=str(job.envelope.destination.recipient),
                 why=reply.text,
             )
-        self._finish(job, Result.PERMANENT if reply.isPermanent else Result.TEMPORARY, reply, "")
+        self._finish(job, Result.PERMANENT if reply.isPermanent else Result.TEMPORARY, reply, where)
 
     def _finish(self, job: _Job, result: Result, reply: Reply, relay: str) -> None:
         self._taken -= 1

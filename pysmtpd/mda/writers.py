@@ -71,5 +71,5 @@ def absolute(path: str, home: str) -> str:
     """
     found = f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path
     if not found.startswith("/") or ".." in found.split("/") or "\0" in found:
-        raise OSError(errno.EINVAL, f"a path is absolute, not {path!r}")
+        raise OSError(errno.EINVAL, f"a path begins with a slash and leads down only, unlike {path!r}")
     return found.rstrip("/") or "/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, IntFlag
 from typing import NamedTuple
@@ -32,12 +33,37 @@ class Notify(IntFlag):
             return self
         return self & ~Notify.SUCCESS or Notify.NEVER
 
+    def asWell(self, other: Notify) -> Notify:
+        """What is asked for one copy that stands for two recipients: whatever either of them asks for."""
+        if self is other or other is Notify.NEVER:
+            return self
+        if self is Notify.NEVER:
+            return other
+        # Who did not say hears of failures (RFC 3461 4.1).
+        return (self or Notify.FAILURE) | (other or Notify.FAILURE)
+
 
 class Agent(Enum):
     """Who delivers an envelope."""
 
     MTA = "mta"
     MDA = "mda"
+
+
+class Hop(NamedTuple):
+    """One step of an expansion on the way to a destination.
+
+    @ivar node: what was given: an address, a user, C{|command}, C{/file}, C{:include:/file}.
+    @ivar source: what gave it: a table with its key and where that stands, or a file and its line.
+    """
+
+    node: str
+    source: str
+
+
+def formatVia(via: Sequence[Hop]) -> str:
+    """For logs: C{ann by aliases["staff"] (smtpd.conf:1) > eve@far.example by /home/ann/.forward:1}."""
+    return " > ".join(f"{hop.node} by {hop.source}" for hop in via)
 
 
 @value
@@ -55,6 +81,7 @@ class Destination:
     @ivar command: an expansion gave C{|command}: run this in place of the action's method, as C{user}; empty: none.
     @ivar file: an expansion gave C{/path}: append to this mbox in place of the action's method, as C{user}; empty: none.
     @ivar isForwarded: an alias, a virtual address or a .forward led here; for C{srs}.
+    @ivar via: how its expansion came here: the branch of the tree from C{original}, which is no part of it. Empty: it was not expanded.
     """
 
     recipient: Path
@@ -69,6 +96,7 @@ class Destination:
     command: str = ""
     file: str = ""
     isForwarded: bool = False
+    via: tuple[Hop, ...] = ()
 
     def withParameters(self, notify: Notify, orcpt: str) -> Destination:
         """The same with the DSN parameters of its RCPT command."""

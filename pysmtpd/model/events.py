@@ -141,6 +141,10 @@ class MessageAccepted(Event):
 
 @value
 class EnvelopeAccepted(Event):
+    """
+    @ivar via: how C{rcpt} led to C{to}, step by step.
+    """
+
     room: ClassVar[str] = "smtp"
     word: ClassVar[str] = "envelope"
     session: SessionId
@@ -150,6 +154,7 @@ class EnvelopeAccepted(Event):
     rcpt: str
     action: str
     rule: str
+    via: str = ""
 
 
 @value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
@@ -23,6 +24,15 @@ class Service(Enum):
     REGEX = "regex"
 
 
+# How the names of tables begin that have none in the configuration.
+INLINE = "<dynamic:"
+
+
+def called(table: str) -> str:
+    """A table's name for people, who never gave one to an inline table."""
+    return "inline table" if table.startswith(INLINE) else table
+
+
 class AskMatch(NamedTuple):
     """Does any entry of a table match? Answered by a bool.
 
@@ -35,7 +45,7 @@ class AskMatch(NamedTuple):
     key: str
 
     def __str__(self) -> str:
-        return f'{self.service.value} "{self.key}" in {self.table}'
+        return f'{self.service.value} "{self.key}" in {called(self.table)}'
 
 
 class AskLookup(NamedTuple):
@@ -46,7 +56,7 @@ class AskLookup(NamedTuple):
     key: str
 
     def __str__(self) -> str:
-        return f'{self.service.value} of "{self.key}" in {self.table}'
+        return f'{self.service.value} of "{self.key}" in {called(self.table)}'
 
 
 class AskUser(NamedTuple):
@@ -81,7 +91,7 @@ class AskTrust(NamedTuple):
     table: str
 
     def __str__(self) -> str:
-        return f"whether {self.table} may name commands"
+        return f"whether {called(self.table)} may name commands"
 
 
 class AskInclude(NamedTuple):
@@ -142,3 +152,5 @@ class TempFail(NamedTuple):
 
 Ask: TypeAlias = AskMatch | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
 Answer: TypeAlias = bool | int | str | UserInfo | Refusal | TempFail | None
+# Which tables may have an entry that matches? The others have none, and need not be asked. It spares questions, and decides nothing.
+Holders: TypeAlias = Callable[[Service, str], Sequence[str]]

@@ -84,6 +84,11 @@ class CommandTask:
 Task: TypeAlias = MaildirTask | MboxTask | CommandTask
 
 
+def placeOf(task: Task) -> str:
+    """For the log: the mailbox, or the program."""
+    return task.argv[0] if isinstance(task, CommandTask) else task.path
+
+
 class Exit(NamedTuple):
     """How a command ended.
 

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import (
+    ContentLost,
     Durability,
     IBody,
     IContentCodec,
@@ -30,7 +31,7 @@ from pysmtpd.interfaces.ready import Ready, unlessFailed, whenReady
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.model.config import QueueLimits
-from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message
+from pysmtpd.model.envelope import BodyRef, Envelope, EnvelopeState, Message, formatVia
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, formatEnvelopeId, formatMessageId, messageOf
@@ -38,7 +39,7 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import entryOf
 from pysmtpd.queue.body import MemoryBody
 from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
-from pysmtpd.queue.content import CheckedBody
+from pysmtpd.queue.content import CheckedBody, CodecMissing
 from pysmtpd.queue.ids import IdSource
 from pysmtpd.queue.pump import Overlay, Pump
 from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeStates
@@ -66,13 +67,14 @@ class QueueFront:
         cacheOctets: int = CACHE_OCTETS,
     ) -> None:
         """
-        @param codec: how new content is stored; None: plain. Content of older codecs is read by its C{decoder}.
+        @param codec: how new content is stored; None, or without a name: plain. Content of older codecs is read by its C{decoder}.
         @param shard: from 0 to 127: which of several queues of one daemon this is.
         @param cacheOctets: memory for fresh messages.
         """
         self.durability: Durability = backend.durability
         self.limits = limits
-        self.codec = codec
+        self.codec = codec if codec is not None and codec.name else None
+        self._decoder = codec
         self.wallTime = platform.wallTime
         self._backend = backend
         self._scheduler = scheduler
@@ -249,7 +251,14 @@ class QueueFront:
             original = recipient if destination.original is destination.recipient else str(destination.original)
             happened(
                 EnvelopeAccepted(
-                    session, envelope.id, sender, recipient, original, destination.action, destination.rule
+                    session,
+                    envelope.id,
+                    sender,
+                    recipient,
+                    original,
+                    destination.action,
+                    destination.rule,
+                    formatVia(destination.via) if destination.via else "",
                 )
             )
 
@@ -278,6 +287,9 @@ class QueueFront:
 
         try:
             stored = await self._backend.body(ref.message)
+        except ContentLost as error:
+            damaged(error.reason)
+            raise
         except Exception as error:
             refusal = asQueueError(f"opening the content of {item}", error)
             self._report.happened(QueueFailed("reading", refusal.reason))
@@ -285,7 +297,11 @@ class QueueFront:
         if stored is None:
             raise NoSuchItem(item)
         try:
-            return CheckedBody(stored, ref, self.codec, damaged)
+            return CheckedBody(stored, ref, self._decoder, damaged)
+        except CodecMissing as error:
+            # The mail waits for its key.
+            self._report.happened(QueueFailed(f"reading {item}", error.reason))
+            raise
         except QueueError as error:
             damaged(error.reason)
             raise

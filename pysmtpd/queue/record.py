@@ -21,6 +21,7 @@ from pysmtpd.model.envelope import (
     Destination,
     Envelope,
     EnvelopeState,
+    Hop,
     Message,
     Notify,
     Route,
@@ -176,7 +177,7 @@ def encodeEnvelope(envelope: Envelope) -> bytes:
     destination = envelope.destination
     recipient = destination.recipient
     original = destination.original
-    expanded = (destination.command, destination.file, destination.isForwarded)
+    expanded = (destination.command, destination.file, destination.isForwarded, destination.via)
     return _seal(
         envelope.id,
         (
@@ -227,8 +228,9 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
         original = recipient if isSame else Path(originalLocal, originalDomain)
         destination = Destination(recipient, original, _AGENTS[agent], action, user, rule, ttl, _NOTIFY[notify], orcpt)
         if expanded:
-            command, file, isForwarded = expanded[:3]
-            destination = replace(destination, command=command, file=file, isForwarded=isForwarded)
+            command, file, isForwarded, *more = expanded
+            via = tuple(Hop(*hop[:2]) for hop in more[0]) if more else ()
+            destination = replace(destination, command=command, file=file, isForwarded=isForwarded, via=via)
         if state.route is not None:
             destination = routed(destination, state)
         return Envelope(envelope, destination, created, expires, state)

@@ -6,14 +6,14 @@ It always ends: nothing is expanded twice, not deeper than L{MAX_DEPTH}, and not
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.command import NeedsShell, splitCommand
 from pysmtpd.model.config import Action, Method, TableRef
-from pysmtpd.model.decision import Decision, Kind, Question, Source, Step, Where
-from pysmtpd.model.envelope import Agent, Destination
+from pysmtpd.model.decision import Decision, Kind, Question, Record, Source, Step, Where
+from pysmtpd.model.envelope import Agent, Destination, Hop, formatVia
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import (
     Answer,
@@ -26,12 +26,15 @@ from pysmtpd.model.question import (
     AskToday,
     AskTrust,
     AskUser,
+    Holders,
     Refusal,
     Service,
     TempFail,
     UserInfo,
+    called,
 )
 from pysmtpd.model.reply import Reply
+from pysmtpd.model.specifiers import checkFormat
 from pysmtpd.model.srs import BadSrs, decode, isSrs
 from pysmtpd.ruleset.compile import Compiled, CompiledRule
 from pysmtpd.ruleset.nodes import (
@@ -95,6 +98,24 @@ class _Place(NamedTuple):
     isIncluded: bool = False
 
 
+class _Refused(NamedTuple):
+    """A part of the expansion that is refused.
+
+    @ivar cited: as in L{Decision}.
+    """
+
+    reply: Reply
+    reason: str
+    cited: str
+
+
+def _cited(rule: CompiledRule | TempFail | None, walk: Walk) -> str:
+    if rule is None:
+        return "no rule matches"
+    where = walk.considered()[-1].where if isinstance(rule, TempFail) else rule.where
+    return f"{where.file.rpartition('/')[2]}:{where.line}"
+
+
 def _needsHome(action: Action) -> bool:
     """Does it deliver beneath the user's home, or run there?"""
     if action.method is Method.MDA:
@@ -102,52 +123,77 @@ def _needsHome(action: Action) -> bool:
     return action.method is Method.MAILDIR and not action.path.startswith("/")
 
 
+def _both(one: Callable[[], tuple[T, ...]], other: Callable[[], tuple[T, ...]]) -> Callable[[], tuple[T, ...]]:
+    return lambda: one() + other()
+
+
 class Expansion:
     """Decides about one RCPT; used once."""
 
     __slots__ = (
+        "_cited",
         "_compiled",
         "_delimiter",
         "_destinations",
         "_faults",
+        "_holders",
+        "_key",
         "_nodes",
         "_rcpt",
         "_refusals",
+        "_repeated",
         "_seen",
+        "_trail",
         "_transaction",
         "_trusted",
     )
 
-    def __init__(self, compiled: Compiled, rcpt: Path, transaction: Transaction) -> None:
+    def __init__(
+        self, compiled: Compiled, rcpt: Path, transaction: Transaction, holders: Holders | None = None
+    ) -> None:
         self._compiled = compiled
+        self._holders = holders
         self._delimiter = compiled.config.subAddressDelimiter
         self._rcpt = rcpt
+        self._key = rcpt.key
         self._transaction = transaction
         self._destinations: dict[tuple[str, str, str, str, str], Destination] = {}
-        self._refusals: list[tuple[Reply, str]] = []
+        self._refusals: list[_Refused] = []
+        # The rule that took the address which is looked at, or why there is none.
+        self._cited = ""
         self._faults: list[str] = []
         self._seen: set[tuple[str, ...]] = set()
         self._trusted: dict[str, Answer] = {}
         self._nodes = 0
+        # From the recipient to the node that is looked at.
+        self._trail: list[Hop] = []
+        # Those of nodes that were there before.
+        self._repeated: list[str] = []
 
     def run(self) -> Asking[Decision]:
         """Any refused node refuses the whole; otherwise one that cannot be told now is a temporary failure of the whole."""
         rcpt = self._rcpt
-        self._isNew("address", rcpt.key)
+        self._isNew("address", self._key)
         if self._compiled.config.srs is not None and self._transaction.sender.isNull and isSrs(rcpt):
             step = yield from self._srs(rcpt)
         else:
             step = yield from self._address(rcpt, 0)
         if not self._refusals and not self._destinations:
-            self._refuse(UNEXPANDABLE, f"{rcpt} expands to nothing")
+            leads = f" but what it came from: {self._repeated[0]}" if self._repeated else ""
+            self._refuse(UNEXPANDABLE, f"{rcpt} expands to nothing{leads}")
         faults = tuple(self._faults)
         if self._refusals:
-            reply, reason = min(self._refusals, key=lambda refusal: refusal[0].isTemporary)
-            return Decision((), reply, reason, step, faults)
+            refused = min(self._refusals, key=lambda refused: refused.reply.isTemporary)
+            return Decision((), refused.reply, refused.reason, step, faults, refused.cited)
         return Decision(tuple(self._destinations.values()), None, step.outcome, step, faults)
 
-    def _refuse(self, reply: Reply, reason: str) -> str:
-        self._refusals.append((reply, reason))
+    def _refuse(self, reply: Reply, reason: str, isOurs: bool = True) -> str:
+        """
+        @param isOurs: the reply is not what somebody has written.
+        @return: the reason alone; what is refused names the way to it, too.
+        """
+        way = f"; {self._rcpt} leads there: {formatVia(self._trail)}" if self._trail else ""
+        self._refusals.append(_Refused(reply, reason + way, self._cited if isOurs else ""))
         return reason
 
     def _cannot(self, reason: str) -> Outcome:
@@ -156,8 +202,9 @@ class Expansion:
 
     def _fault(self, reason: str) -> Outcome:
         """Likewise, and somebody has to mend it."""
-        self._faults.append(reason)
-        return self._cannot(reason)
+        outcome = self._cannot(reason)
+        self._faults.append(self._refusals[-1].reason)
+        return outcome
 
     # --- addresses
 
@@ -197,18 +244,21 @@ class Expansion:
 
     def _address(self, path: Path, depth: int, source: Source | None = None) -> Asking[Step]:
         """An address from outside (depth 0) or from an expansion."""
-        walk = Walk(self._compiled, path, self._transaction, isForwarded=depth > 0)
+        walk = Walk(self._compiled, path, self._transaction, depth > 0, self._holders)
         rule = yield from walk.run()
+        considered, questions = walk.considered, walk.questions
         if rule is None and not path.domain:
             # RFC 5321 4.5.1: no rule says anything about the bare form; then it is ours by name.
             named = Path(path.local, self._compiled.config.serverName)
-            again = Walk(self._compiled, named, self._transaction, isForwarded=depth > 0)
+            again = Walk(self._compiled, named, self._transaction, depth > 0, self._holders)
             rule = yield from again.run()
-            again.considered[:0] = walk.considered
-            again.questions[:0] = walk.questions
+            considered = _both(walk.considered, again.considered)
+            questions = _both(walk.questions, again.questions)
             walk = again
+        more: list[Question] = []
         children: tuple[Step, ...] = ()
         chosen = None
+        outer, self._cited = self._cited, _cited(rule, walk)
         if rule is None:
             reply = INVALID if walk.isOurs else DENIED
             outcome = self._refuse(reply if depth == 0 else UNEXPANDABLE, f"no rule matches {path}")
@@ -222,15 +272,16 @@ class Expansion:
             elif action.method is _RELAY:
                 to = path if path.domain else Path(path.local, self._compiled.config.serverName)
                 self._add(_Place(rule, action, to, "", depth), "", _MTA)
-                outcome = f'action "{action.name}": relay'
+                outcome = rule.done
             else:
                 place = _Place(rule, action, path, "", depth)
                 if action.virtual:
-                    outcome, children = yield from self._virtual(place, action.virtual, walk.questions)
+                    outcome, children = yield from self._virtual(place, action.virtual, more)
                 else:
-                    outcome, children = yield from self._user(place, path.local.lower(), walk.questions)
+                    outcome, children = yield from self._user(place, path.local.lower(), more)
+        self._cited = outer
         return Step(
-            path, tuple(walk.considered), tuple(walk.questions), chosen, outcome, children, Kind.ADDRESS, "", source
+            path, Record(considered), Record(questions, more), chosen, outcome, children, Kind.ADDRESS, "", source
         )
 
     def _virtual(self, place: _Place, table: TableRef, questions: list[Question]) -> Asking[Outcome]:
@@ -245,7 +296,7 @@ class Expansion:
             return self._cannot(f"{path}: {found}")
         if found is None:
             reply = INVALID if place.depth == 0 else UNEXPANDABLE
-            return self._refuse(reply, f"{path} is not in the table {table.name} ({place.rule.place})"), ()
+            return self._refuse(reply, f"{path} is not in the table {called(table.name)} ({place.rule.place})"), ()
         children = yield from self._values(place, table.name, found, "")
         return f'action "{place.action.name}": virtual', children
 
@@ -292,7 +343,7 @@ class Expansion:
             return self._refuse(INVALID if place.depth == 0 else UNEXPANDABLE, why), ()
         isLmtp = method is _LMTP
         self._add(place, user if isLmtp else action.user or user, _MTA if isLmtp else _MDA)
-        return f'action "{action.name}": {method.value} for {user}', ()
+        return f"{place.rule.done} for {user}", ()
 
     def _info(self, place: _Place, user: str, questions: list[Question]) -> Asking[UserInfo | TempFail | None]:
         """Who C{user} is, to the system or in the action's own table of users."""
@@ -302,12 +353,12 @@ class Expansion:
         ask: Ask = AskUser(user) if base is None else AskLookup(base.name, Service.USERINFO, user)
         answer = yield ask
         questions.append(_make(Question, (ask, answer)))
-        if isinstance(answer, UserInfo | TempFail) or answer is None:
+        if answer is None or isinstance(answer, (UserInfo, TempFail)):
             return answer
         found = _USERINFO.match(answer) if isinstance(answer, str) else None
         if found is None or (int(found["uid"]) != _ROOT and int(found["gid"]) == _ROOT):
             # Nothing is delivered with root's group, so nothing is taken.
-            why = f'{base.name if base else "the system"} has no "uid:gid:home" for {user}'
+            why = f'{called(base.name) if base else "the system"} has no "uid:gid:home" for {user}'
             self._faults.append(why)
             return TempFail(why)
         return UserInfo(user, int(found["uid"]), int(found["gid"]), found["home"])
@@ -360,8 +411,8 @@ class Expansion:
         key, value = found
         spec = self._compiled.config.tables.get(table)
         source = Source(table, key, spec.where if spec is not None else None)
-        inside = place._replace(parent=parent, depth=place.depth + 1, table=table, owner=None, isIncluded=False)
-        return (yield from self._children(inside, ((node, source) for node in parseNodes(value))))
+        inside = _Place(place.rule, place.action, place.path, parent, place.depth + 1, table)
+        return (yield from self._children(inside, [(node, source) for node in parseNodes(value)]))
 
     def _children(self, place: _Place, nodes: Iterable[tuple[Node, Source]]) -> Asking[tuple[Step, ...]]:
         steps: list[Step] = []
@@ -372,7 +423,9 @@ class Expansion:
                 outcome = self._refuse(UNEXPANDABLE, f"{self._rcpt} expands to more than {bound} ({place.rule.place})")
                 steps.append(Step(place.path, outcome=outcome, source=source))
                 break
+            self._trail.append(Hop(str(node), str(source)))
             step = yield from self._node(place, node, source)
+            self._trail.pop()
             steps.append(step)
         return tuple(steps)
 
@@ -389,7 +442,7 @@ class Expansion:
                 outcome, children = yield from self._once(place._replace(parent=name), name, questions)
             case AddressNode(address):
                 if not self._isNew("address", address.key):
-                    return Step(address, outcome="a duplicate", source=source)
+                    return Step(address, outcome=self._duplicate(), source=source)
                 return (yield from self._address(address, place.depth, source))
             case UserNode(name):
                 shown = Path(name, "")
@@ -406,12 +459,10 @@ class Expansion:
             case ErrorNode(reply):
                 kind = Kind.ERROR
                 forwardsOnly = place.action.method is Method.FORWARD_ONLY
-                outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}")
+                outcome = self._refuse(TEMPORARY if forwardsOnly else reply, f"{path}: {reply}", isOurs=forwardsOnly)
             case _:
                 kind = Kind.UNKNOWN
-                outcome, children = self._fault(
-                    f'{path} expands to what is neither an address nor a user: "{node.text}" ({source})'
-                )
+                outcome, children = self._fault(f'"{node.text}" is neither an address nor a user')
         text = "" if kind is Kind.USER else str(node)
         return Step(shown, (), tuple(questions), None, outcome, children, kind, text, source)
 
@@ -429,9 +480,16 @@ class Expansion:
             if user == place.parent
             else ""
         )
-        if not self._isNew("user", place.action.name, place.path.key, name, by):
-            return "a duplicate", ()
+        if not self._isNew("user", place.action.name, self._keyOf(place.path), name, by):
+            return self._duplicate(), ()
         return (yield from self._user(place, name, questions))
+
+    def _keyOf(self, path: Path) -> str:
+        return self._key if path is self._rcpt else path.key
+
+    def _duplicate(self) -> str:
+        self._repeated.append(formatVia(self._trail))
+        return "a duplicate"
 
     def _isNew(self, *node: str) -> bool:
         if node in self._seen:
@@ -443,7 +501,8 @@ class Expansion:
 
     def _command(self, place: _Place, command: str, questions: list[Question]) -> Asking[Outcome]:
         try:
-            splitCommand(command)
+            for word in splitCommand(command):
+                checkFormat(word)
         except NeedsShell as error:
             rewrite = f'; write "|{error.rewrite}"' if error.rewrite else ""
             return self._fault(f'{place.path} expands to "|{command}": {error}{rewrite}')
@@ -490,7 +549,7 @@ class Expansion:
         if refused is not None:
             return refused
         if not self._isNew("include", place.action.name, place.path.key, file):
-            return "a duplicate", ()
+            return self._duplicate(), ()
         ask = AskInclude(file)
         text = yield ask
         questions.append(Question(ask, text))
@@ -517,14 +576,14 @@ class Expansion:
         if isinstance(trusted, TempFail):
             return self._cannot(f"{place.path}: {trusted}")
         return self._fault(
-            f"{place.path} expands to the {what}, which the table {table} may not name: others than root and the daemon's user "
+            f"{place.path} expands to the {what}, which the table {called(table)} may not name: others than root and the daemon's user "
             "could have written it (allow-commands says that it may)"
         )
 
     def _add(self, place: _Place, user: str, agent: Agent, command: str = "", file: str = "") -> None:
         """One destination for each action, address, user, command and file."""
         action, path = place.action, place.path
-        key = (action.name, path.key, user, command, file)
+        key = (action.name, self._keyOf(path), user, command, file)
         if key not in self._destinations:
             self._destinations[key] = Destination(
                 path,
@@ -537,4 +596,5 @@ class Expansion:
                 command=command,
                 file=file,
                 isForwarded=place.depth > 0,
+                via=tuple(self._trail),
             )

@@ -120,6 +120,14 @@ class DsnTests(SynchronousTestCase):
         self.assertIn("Mailbox full", text)
         self.assertEqual(len(groups(replace(REPORT, fates=(FAILURE, second)))), 3)
 
+    def test_noticeTellsTheWay(self) -> None:
+        via = ("rob", "list@example.net\r\nX: y", "x" * 300)
+        text = str(parts(replace(REPORT, fates=(replace(FAILURE, via=via),)))[0].get_payload())
+        self.assertIn(
+            "(sent on as <bob@example.net>)\n    by way of rob, list@example.net X: y,\n", text.replace("\r", "")
+        )
+        self.assertNotIn("by way of", parts(REPORT)[0].get_payload())
+
     def test_hostileWordsForgeNothing(self) -> None:
         words = "550 no\r\nStatus: 2.0.0\r\n\r\nFinal-Recipient: rfc822; eve@example.org\x00\x85x"
         hostile = replace(FAILURE, words=words, orcpt="rfc822;a\r\nAction: delivered", status="2.0.0\r\nX: y")

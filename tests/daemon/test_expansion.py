@@ -62,6 +62,30 @@ class ExpansionTests(StoryTestCase):
             [event.to for event in world.eventsOf(EnvelopeAccepted)], ["ann@remote.test", "pysmtpd+x@example.org"]
         )
 
+    def test_theWayIsShown(self) -> None:
+        """In the log, in the queue, over a restart, and in the report; but the sender learns nothing of files and commands."""
+        world = self.begin(CONFIG.replace("{ staff", '{ lost = "pysmtpd, |/bin/prog", staff'))
+        self.remote(world).reject("RCPT", "451 4.2.1 busy")
+        client = self.remote(world, "client.test")
+        world.disk.write(f"{STORE}/.forward", b"# away\nann@remote.test\n")
+        self.accepted(world, "lost@example.org")
+        way = f'pysmtpd by aliases["lost"] (/etc/pysmtpd/smtpd.conf:4) > ann@remote.test by {STORE}/.forward:2'
+        self.assertEqual(
+            [event.via for event in world.eventsOf(EnvelopeAccepted)],
+            [way, '|/bin/prog by aliases["lost"] (/etc/pysmtpd/smtpd.conf:4)'],
+        )
+        world.run(60)
+        world.crash()
+        world.restart()
+        row = self.operator(world).queue()[0]
+        self.assertEqual(self.operator(world).ask("Envelope", id=row["evpid"])["envelope"]["via"], way)
+        world.run(5 * 86_400)
+        text = b"".join(report.content for report in client.messages).replace(b"\r\n", b"\n")
+        # That it is late, and that it has failed.
+        self.assertEqual(text.count(b"<lost@example.org> (sent on as <ann@remote.test>)\n    by way of pysmtpd\n"), 2)
+        self.assertEqual(text.count(b"<lost@example.org>\n    by way of a command\n"), 2)
+        self.assertNotIn(b".forward", text)
+
     def test_include(self) -> None:
         world = self.start()
         world.disk.write("/etc/pysmtpd/cc", b"pysmtpd\nann@remote.test\nbob@remote.test\n")

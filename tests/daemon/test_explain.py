@@ -84,6 +84,24 @@ class ExplainTests(StoryTestCase):
         self.assertEqual((failed.result, failed.reason), (recipient["reply"], recipient["reason"]))
         self.assertIn("smtpd.conf:10", failed.reason)
 
+    def test_oursReadTheRuleInTheReply(self) -> None:
+        """Who is local, or has logged in, is told the rule that log and explain name; strangers see the class of the refusal alone."""
+        world = self.begin(CONFIG)
+        rows = (
+            ("y@other.test", "x@evil.test", "550 5.7.1 Delivery not authorized (smtpd.conf:10)"),
+            ("nobody@example.org", "x@ok.test", "550 5.1.1 Invalid recipient (smtpd.conf:9)"),
+        )
+        for recipient, sender, reply in rows:
+            for source, expected in (("127.0.0.1", reply), ("198.51.100.7", reply.partition(" (")[0])):
+                told = self.explain(world, sender=sender, recipients=[recipient], peer=source)
+                self.assertEqual(told["recipients"][0]["reply"], expected)
+                world.send(sender, recipient, source=source)
+                world.run(60)
+                failed = [event for event in world.eventsOf(CommandFailed) if event.command.startswith("RCPT")][-1]
+                self.assertEqual((failed.result, failed.reason), (expected, told["recipients"][0]["reason"]))
+        told = self.explain(world, recipients=["y@other.test"], user="joe", sender="x@evil.test")
+        self.assertIn("(smtpd.conf:10)", told["recipients"][0]["reply"])
+
     def test_refusalsBeforeTheRules(self) -> None:
         """Size, authentication: they are the listener's, and explained as well."""
         world = self.begin(CONFIG)
@@ -177,7 +195,7 @@ class PageTests(StoryTestCase):
         world.user("daemon")
         for command, printed in examples:
             options = parser().parse_args(command.split())
-            asked = world.service.explain(supposedOf(supposition.values(options)), asksDns=False)
+            asked = world.service.operator.explain(supposedOf(supposition.values(options)), asksDns=False)
             world.run(10)
             explained = self.successResultOf(asked)
             text = Tree(explanationValues(*explained)).text().replace("/etc/pysmtpd/", "")
@@ -289,7 +307,7 @@ class SameTests(StoryTestCase):
         before: list[tuple[float, Event]] = list(world.events)
         explained: list[Any] = []
         supposed = Supposed(sender, recipients, source, None, helo, user, False, "", str(port), size)
-        world.service.explain(supposed).addBoth(explained.append)
+        world.service.operator.explain(supposed).addBoth(explained.append)
         world.until(lambda: explained, 60, "it is explained")
         router.expand = expand
         explanation, _ = explained[0]

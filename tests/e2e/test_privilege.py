@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -10,6 +11,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -243,6 +245,36 @@ class RootDaemonTests(RootDaemonTestCase):
         self.assertIn("only those of the start can be read again", done.stdout + done.stderr)
         self.assertEqual(self.code("a@more.test"), 250)
 
+    def test_explainOffline(self) -> None:
+        """Run by root it becomes whom the daemon is, and tells what the daemon would: down to .forward files, and to whom trusts whom."""
+        home = self.place.path / "joe"
+        home.mkdir(mode=0o700)
+        os.chown(home, 61_234, 61_234)
+        forward = home / ".forward"
+        forward.write_text("a@mail.test, |/bin/prog\n")
+        os.chown(forward, 61_234, 61_234)
+        aliases = self.place.path / "aliases"
+        aliases.write_text("list: |/bin/prog, :include:/nowhere\n")
+        shutil.chown(aliases, "nobody")
+        more = 'action "more" maildir alias <more>\nmatch from any for domain "more.test" action "more"\n'
+        self.configure(f"{CONFIGURATION}table more file:{aliases}\n{more}")
+        self.start()
+        asked = ["--from", "a@b.test", "--rcpt", "joe@numbers.test", "list@more.test", "nobody@x.test", "--helo", "x"]
+        live = self.control("--json", "explain", *asked)
+        command = [sys.executable, "-m", "pysmtpd", "explain", "-f", str(self.place.path / "smtpd.conf")]
+        offline = subprocess.run(
+            [*command, "--user", "nobody", "--json", *asked],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+        told, said = json.loads(live.stdout), json.loads(offline.stdout)
+        self.assertEqual(said["recipients"], told["recipients"])
+        self.assertEqual(said["envelopes"], told["envelopes"])
+        self.assertEqual([envelope["command"] for envelope in said["envelopes"]], ["", "/bin/prog"])
+        self.assertIn("/nowhere", said["recipients"][1]["reason"])
+
     def test_largeLetter(self) -> None:
         self.start()
         content = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 200_000
@@ -301,6 +333,41 @@ class RootDaemonTests(RootDaemonTestCase):
         spool = self.place.path / "spool"
         self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o711))
         self.assertEqual({path.lstat().st_uid for path in spool.rglob("*")}, {pwd.getpwnam("nobody").pw_uid})
+
+    def test_aBurstForAUserWithoutHome(self) -> None:
+        """One user of the system, whose home was never made, owns a Maildir elsewhere: all of a burst is there, once each."""
+        user = next(
+            each.pw_name
+            for each in pwd.getpwall()
+            if each.pw_uid and each.pw_name != "nobody" and not Path(each.pw_dir).exists()
+        )
+        maildir = self.place.path / "homeless" / "Maildir"
+        maildir.mkdir(parents=True)
+        shutil.chown(maildir, user)
+        self.configure(
+            f"""
+            listen on 127.0.0.1 port @PORT@
+            action "a" maildir "{maildir}" virtual {{ "@" = "{user}" }}
+            match from any for any action "a"
+            """
+        )
+        self.start()
+        sessions, each = 20, 10
+
+        def session(number: int) -> None:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
+                for message in range(each):
+                    client.sendmail("a@client.test", [f"{number}.{message}@d.test"], CONTENT)
+
+        with ThreadPoolExecutor(sessions) as senders:
+            list(senders.map(session, range(sessions)))
+        waitFor("delivery", lambda: len(self.letters("homeless")) >= sessions * each)
+        letters = self.letters("homeless")
+        self.assertEqual({letter.owner() for letter in letters}, {user})
+        recipients = [letter.read_text().partition("Delivered-To: ")[2].partition("\n")[0] for letter in letters]
+        self.assertEqual(
+            sorted(recipients), sorted(f"{at}.{of}@d.test" for at in range(sessions) for of in range(each))
+        )
 
     def test_aHostThatIsKilled(self) -> None:
         daemon = self.start()

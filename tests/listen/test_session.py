@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.interfaces import QueueError
 from pysmtpd.model.config import Config, SmtpLimits
+from pysmtpd.model.envelope import Notify
 from pysmtpd.model.events import (
     CommandFailed,
     InternalError,
@@ -88,6 +89,32 @@ class SessionTests(SynchronousTestCase):
             [str(each.recipient) for each in submission.destinations],
             ["anna@example.org", "bert@example.org", "carl@example.org"],
         )
+
+    def test_whatMergedRecipientsWantToHear(self) -> None:
+        """Whatever one of them asks for; and as the recipient that asks."""
+        failure, success, delay, never = Notify.FAILURE, Notify.SUCCESS, Notify.DELAY, Notify.NEVER
+        rows = (
+            ("NEVER", "FAILURE", failure, "two"),
+            ("FAILURE", "NEVER", failure, "one"),
+            ("NEVER", "NEVER", never, "one"),
+            ("NEVER", "", Notify.UNSET, "two"),
+            ("SUCCESS", "", success | failure, "one"),
+            ("", "DELAY", failure | delay, "one"),
+            ("SUCCESS", "FAILURE,DELAY", success | failure | delay, "one"),
+        )
+        for first, second, expected, original in rows:
+            house = House()
+            house.router.aliases = {f"{name}@example.org": ("anna@example.org",) for name in ("one", "two")}
+            peer = house.greeted()
+            wishes = [f" NOTIFY={wish}" if wish else "" for wish in (first, second)]
+            rcpts = [
+                f"RCPT TO:<{n}@example.org>{w} ORCPT=rfc822;{n}@x" for n, w in zip(("one", "two"), wishes, strict=True)
+            ]
+            peer.lines(MAIL, *rcpts, "DATA")
+            peer.say(BODY + ".\r\n")
+            (destination,) = house.submit.accepted[0].destinations
+            said = (destination.notify, destination.orcpt, destination.original.local)
+            self.assertEqual(said, (expected, f"rfc822;{original}@x", original), (first, second))
 
     def test_dsnParameters(self) -> None:
         house = House()

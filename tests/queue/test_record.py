@@ -17,6 +17,7 @@ from pysmtpd.model.envelope import (
     Destination,
     Envelope,
     EnvelopeState,
+    Hop,
     Message,
     Notify,
 )
@@ -24,6 +25,8 @@ from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
 from pysmtpd.queue.record import (
     Damaged,
+    _seal,
+    _unseal,
     decodeEnvelope,
     decodeMessage,
     decodeState,
@@ -77,7 +80,7 @@ notifications = st.integers(0, 15).map(Notify)
 destinations = st.builds(
     Destination,
     *(paths, paths, st.sampled_from(Agent), text, text, text, st.none() | moment, notifications, text),
-    *(text, text, st.booleans()),
+    *(text, text, st.booleans(), st.lists(st.builds(Hop, text, text), max_size=3).map(tuple)),
 )
 states = st.builds(
     EnvelopeState,
@@ -139,6 +142,14 @@ class RoundTripTests(SynchronousTestCase):
 
     def test_noStateIsANewOne(self) -> None:
         self.assertEqual(EnvelopeState(), decodeState(EnvelopeId(1), b""))
+
+    def test_recordsBeforeViaWasKept(self) -> None:
+        """A release that knew three of the four fields has written them."""
+        destination = replace(REMOTE, command="/bin/prog", isForwarded=True, via=(Hop("a", "b"),))
+        envelope = Envelope(EnvelopeId(9), destination, 1.0, 2.0)
+        record = encodeEnvelope(envelope)
+        older = _seal(envelope.id, tuple(_unseal(envelope.id, record)[:-1]))
+        self.assertEqual(decodeEnvelope(envelope.id, older).destination, replace(destination, via=()))
 
 
 class DamageTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.decision import Step
-from pysmtpd.model.envelope import Agent
+from pysmtpd.model.envelope import Agent, formatVia
 from pysmtpd.ruleset.nodes import parseNodes
 from tests.ruleset.driver import World, transaction
 
@@ -125,6 +125,11 @@ class AliasTests(SynchronousTestCase):
         )
         for name in ("ann", "cid", "eve"):
             self.assertEqual(world.goes(f"{name}@example.org"), ["524 5.2.4"], name)
+        self.assertEqual(
+            world.decide("ann@example.org").reason,
+            'ann@example.org expands to nothing but what it came from: ben by t["ann"] (smtpd.conf:2) > '
+            'ann by t["ben"] (smtpd.conf:2) > ben by t["ann"] (smtpd.conf:2)',
+        )
 
     def test_depth(self) -> None:
         chain = ", ".join(f"u{n} = u{n + 1}" for n in range(20))
@@ -162,6 +167,47 @@ class AliasTests(SynchronousTestCase):
             self.assertEqual(world.goes("staff@example.org"), [expected], bad)
             self.assertEqual(decision.destinations, ())
             self.assertIn(bad.split()[-1].removeprefix(":include:"), decision.reason)
+
+    def test_quotesGroup(self) -> None:
+        """They are no part of a name."""
+        world = aliases(r"""staff = '"ann", "ben"', cid = '\ann, "x@far.example"' """)
+        self.assertEqual(
+            world.goes("staff@example.org"), ["local ann staff@example.org", "local ben staff@example.org"]
+        )
+        self.assertEqual(world.goes("cid@example.org"), ["local ann cid@example.org", "out x@far.example"])
+
+    def test_whatIsRefusedNamesTheWayToIt(self) -> None:
+        """Each step with the line that says so: the rule alone does not tell who named it."""
+        world = aliases('staff = "ann, list", list = ben')
+        world.forwards["ben"] = "# away\n\\ben\nnobody@example.org\n"
+        decision = world.decide("staff@example.org")
+        self.assertEqual(
+            decision.reason,
+            'there is no user "nobody" (smtpd.conf:4); staff@example.org leads there: list by t["staff"] (smtpd.conf:2) > '
+            'ben by t["list"] (smtpd.conf:2) > nobody@example.org by /home/ben/.forward:3',
+        )
+        self.assertNotIn("leads there", world.decide("nobody@example.org").reason)
+        world.forwards["ben"] = "a b\n"
+        self.assertEqual(
+            world.decide("ben@example.org").faults[0].partition("; ")[0], '"a b" is neither an address nor a user'
+        )
+
+    def test_destinationsKnowTheirWay(self) -> None:
+        world = aliases('staff = "ann, list", list = ":include:/etc/list"')
+        world.files["/etc/list"] = "\nben, |/bin/prog\n"
+        world.forwards["ben"] = "\\ben, x@far.example"
+        via = [formatVia(destination.via) for destination in world.decide("staff@example.org").destinations]
+        include = 'list by t["staff"] (smtpd.conf:2) > :include:/etc/list by t["list"] (smtpd.conf:2) > '
+        self.assertEqual(
+            via,
+            [
+                'ann by t["staff"] (smtpd.conf:2)',
+                f"{include}ben by /etc/list:2 > ben by /home/ben/.forward:1",
+                f"{include}ben by /etc/list:2 > x@far.example by /home/ben/.forward:1",
+                f"{include}|/bin/prog by /etc/list:2",
+            ],
+        )
+        self.assertEqual(world.decide("cid@example.org").destinations[0].via, ())
 
     def test_permanentBeforeTemporary(self) -> None:
         world = aliases('staff = "ben, nobody"')

@@ -200,7 +200,7 @@ match from any for domain "*" action one
             ],
         )
         self.assertEqual(str(step.chosen), "smtpd.conf:7")
-        self.assertRegex(step.questions[0].asked, r'^domain "two\.example" in <dynamic:\w+>$')
+        self.assertRegex(step.questions[0].asked, r'^domain "two\.example" in inline table$')
         self.assertEqual([question.answer for question in step.questions], ["no", "no", "yes"])
 
     def test_nothingMatches(self) -> None:

@@ -78,13 +78,19 @@ class TableTests(SynchronousTestCase):
             decision = world.decide("staff@example.org")
             self.assertEqual(world.goes("staff@example.org"), ["451 4.3.0"], command)
             self.assertIn(f"|/bin/sh -c '{command}'", decision.faults[0])
-            rewritten = decision.faults[0].rpartition('write "')[2][:-1]
+            rewritten = decision.faults[0].rpartition('write "')[2].partition('"')[0]
             world = aliases(f'staff = "{rewritten}"')
             self.assertEqual(world.goes("staff@example.org"), [f"local (daemon) staff@example.org {rewritten}"])
 
     def test_addressesStayOutOfScripts(self) -> None:
         world = aliases("staff = \"|/bin/sh -c 'echo %{sender}'\"")
         self.assertEqual(world.goes("staff@example.org"), ["451 4.3.0"])
+
+    def test_specifiersAreLookedAtWhenTheMailComes(self) -> None:
+        """Not days later, when nobody knows what is wrong."""
+        decision = aliases('staff = "|/bin/prog %{sender.age}"').decide("staff@example.org")
+        self.assertEqual((decision.refusal is not None and decision.refusal.code, decision.destinations), (451, ()))
+        self.assertIn("%{sender.age} is no format specifier", decision.faults[0])
 
     def test_twoCommandsAreTwoDeliveries(self) -> None:
         world = aliases('staff = "|/bin/a, |/bin/b, |/bin/a, /var/a"')
@@ -109,7 +115,7 @@ class IncludeTests(SynchronousTestCase):
         )
         include = self.world.decide("staff@example.org").step.children[1]
         self.assertIs(include.kind, Kind.INCLUDE)
-        self.assertEqual(str(include.children[1].source), "/etc/list (/etc/list:3)")
+        self.assertEqual(str(include.children[1].source), "/etc/list:3")
         self.assertEqual(str(include.source), 't["staff"] (smtpd.conf:2)')
 
     def test_missing(self) -> None:

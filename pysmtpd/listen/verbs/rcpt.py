@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pysmtpd.interfaces import Phase
 from pysmtpd.listen.session import Session
 from pysmtpd.model.address import Path
@@ -36,7 +38,11 @@ def _route(session: Session, event: Rcpt, path: Path) -> None:
 
     def decided(decision: Decision) -> None:
         if decision.refusal is not None:
-            session.refuse(f"RCPT TO:<{path}>", decision.refusal, decision.reason)
+            facts, refusal = session.facts, decision.refusal
+            if decision.cited and (facts.isLocal or facts.user):
+                # The rule that the log and explain name, too. Strangers learn nothing of the configuration.
+                refusal = replace(refusal, text=f"{refusal.text} ({decision.cited})")
+            session.refuse(f"RCPT TO:<{path}>", refusal, decision.reason)
             return
         transaction.addRecipient(path, decision.destinations, event.notify, event.orcpt)
         session.wire.answer(OK)
