@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable
-from posixpath import basename
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
@@ -113,7 +112,7 @@ def _cited(rule: CompiledRule | TempFail | None, walk: Walk) -> str:
     if rule is None:
         return "no rule matches"
     where = walk.considered[-1].where if isinstance(rule, TempFail) else rule.where
-    return f"{basename(where.file)}:{where.line}"
+    return f"{where.file.rpartition('/')[2]}:{where.line}"
 
 
 def _needsHome(action: Action) -> bool:
