@@ -74,6 +74,7 @@ class Analyst:
         self._certificates = certificates
         self._report = report
         self.found: Analysis | None = None
+        self._told: tuple[str, ...] = ()
 
     async def look(self, config: Config) -> None:
         """At a generation that is in use. Of an older one than the newest nothing is kept."""
@@ -90,8 +91,18 @@ class Analyst:
 
     def warn(self) -> tuple[str, ...]:
         """Tell the log what an operator should know of the configuration in use."""
-        found = self.found.warnings if self.found is not None else ()
-        warnings = (*self._generations.newest.config.warnings, *found, *self._certificates.check())
+        warnings = (*self._generations.newest.config.warnings, *self._warnings(), *self._certificates.check())
+        self._tell(warnings)
+        return warnings
+
+    def warnOfNews(self) -> None:
+        """Tell the log what was not to be said before a table was read again."""
+        self._tell(tuple(warning for warning in self._warnings() if warning not in self._told))
+
+    def _warnings(self) -> tuple[str, ...]:
+        return self.found.warnings if self.found is not None else ()
+
+    def _tell(self, warnings: tuple[str, ...]) -> None:
+        self._told = self._warnings()
         for warning in warnings:
             self._report.happened(ConfigurationWarned(warning))
-        return warnings

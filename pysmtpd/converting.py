@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pysmtpd.config.convert import convert
+from pysmtpd.config.dated.convert import convert
+from pysmtpd.reading import decoded, readOctets
 
 USAGE = """\
 pysmtpd convert [FILE]
@@ -25,16 +26,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
         sys.exit(0 if isHelp else 2)
     name = arguments[0] if arguments and arguments[0] != "-" else "standard input"
     try:
-        if name == "standard input":
-            text = sys.stdin.read()
-        else:
-            with open(name, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
+        text = decoded(sys.stdin.buffer.read() if name == "standard input" else readOctets(name))
     except OSError as error:
         print(f"pysmtpd: cannot read {name}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     converted = convert(name, text)
-    sys.stdout.write(converted.text)
+    sys.stdout.buffer.write(converted.text.encode("utf-8", "surrogateescape"))
     for note in converted.notes:
         print(f"note: {name}:{note}", file=sys.stderr)
     for reason in converted.reasons:

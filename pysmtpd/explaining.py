@@ -19,8 +19,10 @@ from pysmtpd.control.decisions import supposedOf
 from pysmtpd.control.explained import explanationValues
 from pysmtpd.control.tree import Tree
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_PRIVILEGE, EX_USAGE
-from pysmtpd.interfaces import HelperFailed, TableError
+from pysmtpd.generations import readTables
+from pysmtpd.interfaces import HelperFailed
 from pysmtpd.model.explanation import Supposed
+from pysmtpd.model.queuekey import UNUSED
 from pysmtpd.options import DEFAULT_CONFIGURATION
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.privilege.client import Helper
@@ -104,7 +106,7 @@ def _prepare(options: argparse.Namespace, reactor: Any, isRoot: bool) -> Daemon:
     helper = Helper(reactor) if isRoot else None
     platform = RealPlatform(reactor, isPrivileged=isRoot)
     config = loadConfig(options.file, platform, defines)
-    daemon = build(platform, config, Settings(spool="/", helper=helper))
+    daemon = build(platform, config, Settings(spool="/", helper=helper, queueKey=UNUSED))
     if helper is not None:
         user = chooseUser(options.runs)
         helper.workers = platform.workers
@@ -120,13 +122,12 @@ async def _run(
     say: Callable[[str], object],
     codes: list[int],
 ) -> None:
-    for name, table in daemon.tables.items():
-        try:
-            await table.update()
-        except TableError as error:
-            print(f"warning: table {name}: {error}", file=sys.stderr)
+    tables, _, errors = await readTables(daemon.tables)
+    for name, why in errors.items():
+        print(f"warning: table {name}: {why}", file=sys.stderr)
+    daemon.generations.begin(tables, None)
     try:
-        explanation, routes = await daemon.explain(supposed, asksDns=False)
+        explanation, routes = await daemon.operator.explain(supposed, asksDns=False)
     except ValueError as error:
         print(f"pysmtpd: {error}", file=sys.stderr)
         codes.append(EX_USAGE)

@@ -5,17 +5,23 @@ A session keeps the generation that it began with; an attempt to deliver takes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from twisted.internet.defer import maybeDeferred
+from twisted.logger import Logger
+
 from pysmtpd.backends import makeBackend
-from pysmtpd.interfaces import IPlatform, ITable
+from pysmtpd.interfaces import IPlatform, IScreen, ITable, TableError, TableUpdate
 from pysmtpd.model.config import NOWHERE, Config, ListenerSpec, TableSpec
 from pysmtpd.model.decision import Where
+from pysmtpd.table.screen import Screen, makeScreen
 from pysmtpd.table.uses import servicesOf
 
 MOST = 4
 """Generations that are alive at one time; for more, the sessions of the oldest one have to end."""
+LINGER = 60.0
+"""Seconds for which tables that nobody's generation has any more still answer. Who has asked meanwhile has an answer by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +29,14 @@ class Generation:
     """
     @ivar number: from 1.
     @ivar since: wall-clock seconds.
+    @ivar screen: of the tables; None: there are few.
     """
 
     number: int
     config: Config
     tables: Mapping[str, ITable]
     since: float
+    screen: Screen | None = None
 
 
 class Generations:
@@ -36,56 +44,89 @@ class Generations:
     @ivar newest: the one that new sessions get.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
+        platform: IPlatform,
         config: Config,
-        tables: Mapping[str, ITable],
-        now: Callable[[], float],
         sessionsOf: Callable[[Config], int],
         retire: Callable[[Config], None],
     ) -> None:
         """
+        @param config: the first one's. Its tables have not been read yet.
         @param sessionsOf: how many sessions a generation has.
         @param retire: end its sessions, as soon as each can.
+        @raise NoSuchBackend: of one of its tables.
         """
-        self._now = now
+        self._platform = platform
         self._sessionsOf = sessionsOf
         self._retire = retire
-        self.newest = Generation(1, config, tables, now())
+        self.newest = Generation(1, config, makeTables(platform, config), platform.wallTime())
         self._older: dict[int, Generation] = {}
         self._retired: dict[int, None] = {}
 
-    def add(self, config: Config, tables: Mapping[str, ITable]) -> Generation:
-        """This one is the newest from now on."""
+    def begin(self, tables: Mapping[str, ITable], screen: Screen | None) -> None:
+        """The tables of the first generation have been read: these are they."""
+        self.newest = replace(self.newest, tables=tables, screen=screen)
+
+    async def look(self, config: Config, tables: Mapping[str, ITable]) -> Screen | None:
+        """Make the screen of a generation to come. One call at a time, and its generation before the next."""
+        return await makeScreen(self._platform, tables, servicesOf(config), self.newest.screen)
+
+    def add(self, config: Config, tables: Mapping[str, ITable], screen: Screen | None) -> Generation:
+        """This one is the newest from now on.
+
+        @param config: none that is in use already.
+        """
         before = self.newest
         self._older[id(before.config)] = before
-        self.newest = Generation(before.number + 1, config, tables, self._now())
-        self._forget()
+        self.newest = Generation(before.number + 1, config, tables, self._platform.wallTime(), screen)
+        self.forget()
         alive = [key for key in self._older if key not in self._retired]
         for key in alive[: max(0, len(alive) + 1 - MOST)]:
             self._retired[key] = None
             self._retire(self._older[key].config)
         return self.newest
 
+    def of(self, config: Config) -> Generation:
+        """The one with this configuration; the newest, if nobody needs that any more."""
+        newest = self.newest
+        return newest if config is newest.config else self._older.get(id(config), newest)
+
     def tables(self, config: Config) -> Mapping[str, ITable]:
         """Those of a generation."""
-        newest = self.newest
-        if config is newest.config:
-            return newest.tables
-        older = self._older.get(id(config))
-        return older.tables if older is not None else newest.tables
+        return self.of(config).tables
+
+    def screen(self, config: Config) -> IScreen | None:
+        """That of a generation's tables."""
+        return self.of(config).screen
 
     def __iter__(self) -> Iterator[tuple[Generation, int]]:
         """Each that is alive, with its sessions; the newest first."""
-        self._forget()
         for generation in (self.newest, *reversed(self._older.values())):
             yield generation, self._sessionsOf(generation.config)
 
-    def _forget(self) -> None:
-        """Nobody needs a generation whose last session has ended."""
-        for key in [key for key, older in self._older.items() if not self._sessionsOf(older.config)]:
-            del self._older[key]
-            self._retired.pop(key, None)
+    def forget(self) -> None:
+        """Nobody needs a generation whose last session has ended, nor tables that no other generation has."""
+        gone = [self._older[key] for key, older in self._older.items() if not self._sessionsOf(older.config)]
+        for older in gone:
+            del self._older[id(older.config)]
+            self._retired.pop(id(older.config), None)
+        kept = {id(table) for each in (self.newest, *self._older.values()) for table in each.tables.values()}
+        leaving = {id(table): table for each in gone for table in each.tables.values() if id(table) not in kept}
+        for table in leaving.values():
+            self._platform.clock.callLater(LINGER, self._close, table)
+
+    def close(self, tables: Iterable[ITable]) -> None:
+        """Nobody uses them."""
+        for table in tables:
+            self._close(table)
+
+    def _close(self, table: ITable) -> None:
+        maybeDeferred(table.close).addErrback(
+            lambda failure: self._log.failure("Closing the table {name}", failure=failure, name=table.name)
+        )
 
 
 def makeTables(platform: IPlatform, config: Config, before: Generation | None = None) -> dict[str, ITable]:
@@ -113,6 +154,22 @@ def makeTables(platform: IPlatform, config: Config, before: Generation | None = 
     }
 
 
+async def readTables(
+    tables: Mapping[str, ITable],
+) -> tuple[dict[str, ITable], dict[str, TableUpdate], dict[str, TableError]]:
+    """Read the sources of all of them.
+
+    @return: what they are then, what came of it, and why some could not be read: these stay as they are.
+    """
+    read, updates, errors = dict(tables), dict[str, TableUpdate](), dict[str, TableError]()
+    for name, table in tables.items():
+        try:
+            read[name], updates[name] = await table.update()
+        except TableError as error:
+            errors[name] = error
+    return read, updates, errors
+
+
 def _isSameTable(one: TableSpec, other: TableSpec) -> bool:
     """Do two tables say the same, wherever they stand?"""
     return _unplaced(one) == _unplaced(other)
@@ -136,7 +193,7 @@ def unchangeable(old: Config, new: Config) -> list[tuple[Where, str]]:
     for word, what, attributes in (
         ("resolver", "the resolver is changed", ("resolver",)),
         ("queue compression", "how the queue is stored is changed", ("queueCompression",)),
-        ("queue encryption", "how the queue is stored is changed", ("queueEncryption",)),
+        ("queue encryption", "how the queue is stored is changed", ("queueEncryption", "queueBackupKey")),
         ("scheduler limit", "the limits of the scheduler are changed", ("scheduler",)),
     ):
         if any(getattr(old, name) != getattr(new, name) for name in attributes):

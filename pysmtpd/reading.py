@@ -52,11 +52,16 @@ def runnable(reading: Reading) -> Config:
 
 
 def readFile(path: str) -> str:
-    """
+    """A text as it stands there: ends of lines are left as they are, and what is not UTF-8 is there as surrogates.
+
     @raise OSError: it cannot be read.
     """
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    return decoded(readOctets(path))
+
+
+def decoded(octets: bytes) -> str:
+    """The text of a file, with surrogates for what is not UTF-8."""
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def readOctets(path: str) -> bytes:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, DeferredLock
 
 from pysmtpd.analysing import LANE, Analyst
 from pysmtpd.backends import NoSuchBackend
 from pysmtpd.config.problem import ConfigErrors
-from pysmtpd.generations import Generation, Generations, beyondHelper, changes, makeTables, unchangeable
-from pysmtpd.interfaces import IPlatform, ReloadDone, ReloadRefused, TableError, TableUpdate
+from pysmtpd.generations import Generation, Generations, beyondHelper, changes, makeTables, readTables, unchangeable
+from pysmtpd.interfaces import IPlatform, ITable, ReloadDone, ReloadRefused, TableUpdate
 from pysmtpd.listen.listeners import CannotAdopt, Listeners
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Where
@@ -51,8 +51,10 @@ class Reloader:
         listeners: Listeners,
         dispatcher: Dispatcher,
         report: Bus,
+        publishing: DeferredLock,
     ) -> None:
         """
+        @param publishing: whoever has it may make a generation.
         @param load: reads the file again, in a lane; None: there is none.
         @param hasHelper: ports below 1024 are bound by the root helper.
         @param makeCertificates: reads the files of the certificates, in a lane.
@@ -71,6 +73,7 @@ class Reloader:
         self._listeners = listeners
         self._dispatcher = dispatcher
         self._report = report
+        self._publishing = publishing
         self._lock = DeferredLock()
 
     def run(self) -> Deferred[ReloadDone]:
@@ -112,28 +115,42 @@ class Reloader:
             raise ReloadRefused([str(problem) for problem in error.problems]) from error
         except NoSuchBackend as error:
             raise ReloadRefused([str(error)]) from error
-        problems: list[str] = []
-        read: dict[str, TableUpdate] = {}
-        for name, table in tables.items():
-            if table is not before.tables.get(name):
-                try:
-                    read[name] = await table.update()
-                except TableError as error:
-                    problems.append(_placed(config.tables[name].where, str(error)))
+        fresh = {name: table for name, table in tables.items() if table is not before.tables.get(name)}
+        read, updates, errors = await readTables(fresh)
+        problems = [_placed(config.tables[name].where, str(error)) for name, error in errors.items()]
         certificates = await run(LANE, self._makeCertificates, config)
         problems += certificates.faults or certificates.faultsOf(config)
-        if problems:
-            raise ReloadRefused(problems)
+        try:
+            if problems:
+                raise ReloadRefused(problems)
+            tables |= read
+            generation = await self._publishing.run(self._publish, config, tables, before, updates, certificates)
+        except ReloadRefused:
+            self._generations.close(read.values())
+            raise
+        await self._analyst.look(config)
+        return generation, changes(before.config, config)
+
+    async def _publish(
+        self,
+        config: Config,
+        tables: dict[str, ITable],
+        before: Generation,
+        updates: Mapping[str, TableUpdate],
+        certificates: Certificates,
+    ) -> Generation:
+        generations = self._generations
+        # Of the tables that are the same, some may have been read again meanwhile.
+        tables |= {name: generations.newest.tables[name] for name in tables if tables[name] is before.tables.get(name)}
+        screen = await generations.look(config, tables)
         try:
             await self._listeners.adopt(config)
         except CannotAdopt as error:
             raise ReloadRefused([self._cannotListen(error)]) from error
         self._certificates.adopt(certificates)
         self._queue.adopt(config.queue)
-        self._keeper.take(config.tables, tables, read)
-        generation = self._generations.add(config, tables)
-        await self._analyst.look(config)
-        return generation, changes(before.config, config)
+        self._keeper.take(config.tables, tables, updates)
+        return generations.add(config, tables, screen)
 
     def _cannotListen(self, error: CannotAdopt) -> str:
         text = _placed(error.spec.where, str(error))

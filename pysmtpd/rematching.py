@@ -12,7 +12,7 @@ from pysmtpd.model.decision import Decision
 from pysmtpd.model.envelope import Destination, Envelope, Message, Route, routeOf
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId
-from pysmtpd.model.question import Answer, Ask
+from pysmtpd.model.question import Answer, Ask, Holders
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import rematch
@@ -68,7 +68,9 @@ class Rematcher:
     ) -> tuple[Route, str]:
         """Where it goes today, or why it is held. What cannot be told now changes nothing."""
 
-        def deciding(config: Config, path: Path, transaction: Transaction) -> Generator[Ask, Answer, Decision]:
+        def deciding(
+            config: Config, path: Path, transaction: Transaction, holders: Holders | None
+        ) -> Generator[Ask, Answer, Decision]:
             return rematch(config, destination, transaction)
 
         router = Router(self._platform, deciding, self._tables, forwards=self._forwards)

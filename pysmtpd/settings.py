@@ -27,6 +27,7 @@ class Settings:
     @ivar spool: absolute path of the directory that holds the queue and the control socket.
     @ivar paused: parts that start paused: mta, mda, smtp.
     @ivar maxSessions: what the descriptors allow; the configuration may say less.
+    @ivar connections: of the mta, in all; what 1,024 descriptors allow, unless said; 0: no bound.
     @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
@@ -35,7 +36,8 @@ class Settings:
     @ivar readFile: gives a certificate's or key's file; raises L{OSError}.
     @ivar hosts: text of the system's hosts file.
     @ivar filter: asked at each phase of every session.
-    @ivar codec: how queued content is stored.
+    @ivar codec: how queued content is stored; None: as the configuration says.
+    @ivar queueKey: what was read where the configuration says that the key of the queue comes from standard input.
     @ivar load: reads the configuration again, for a reload; raises L{ConfigErrors}. It runs in a lane. None: it cannot be reloaded.
     @ivar authorities: certificates in PEM form that vouch for other hosts; empty: the system's.
     @ivar helper: where the daemon was started as root; it delivers to every user then, without it to the invoking user only.
@@ -44,6 +46,7 @@ class Settings:
     spool: str
     paused: tuple[str, ...] = ()
     maxSessions: int = 1000
+    connections: int = 448
     descriptors: int = 0
     grace: float = GRACE
     observers: tuple[Callable[[float, Event], None], ...] = ()
@@ -54,6 +57,7 @@ class Settings:
     hosts: str = ""
     filter: IFilter | None = None
     codec: IContentCodec | None = None
+    queueKey: str = ""
     helper: IHelper | None = None
     load: Callable[[], Config] | None = None
     authorities: bytes = b""

@@ -6,9 +6,11 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
+from getpass import getpass
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from pysmtpd.analysing import analyse
@@ -24,6 +26,7 @@ from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import IPlatform
 from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config
+from pysmtpd.model.queuekey import STDIN, UNUSED, keyOctets
 from pysmtpd.options import Options
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
@@ -45,8 +48,11 @@ from pysmtpd.running import Console, Whole, beginLogging, raiseDescriptors
 from pysmtpd.service import Daemon, build
 from pysmtpd.settings import Settings
 
-# Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
-KEPT_DESCRIPTORS = 512
+_log = Logger(namespace="pysmtpd")
+
+# Descriptors that are kept for connections of the mta (seven of eight), the queue, logs and the control socket; half of them where there
+# are few.
+KEPT_DESCRIPTORS = 2048
 # What the daemon has open before its first session, and then some.
 OWN_DESCRIPTORS = 32
 
@@ -108,6 +114,7 @@ def _make(options: Options, reactor: Any) -> IService:
         config = runnable(reading)
     except ConfigErrors as error:
         raise UsageError(str(error)) from error
+    queueKey = readQueueKey() if config.queueEncryption == STDIN else ""
     descriptors = raiseDescriptors()
     kept = min(KEPT_DESCRIPTORS, max(descriptors // 2, OWN_DESCRIPTORS))
     console = Console(options["log"], platform)
@@ -122,14 +129,16 @@ def _make(options: Options, reactor: Any) -> IService:
         spool=spool,
         paused=tuple(options.paused),
         maxSessions=max(1, descriptors - kept),
+        connections=kept - kept // 8,
         # More than that are in use: the rest of those that are kept goes to whoever has work already.
         descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
-        opened=lambda: _opened(manager, handed),
+        opened=lambda: _opened(manager, handed, console.isLost()),
         setVerbose=console.setVerbose,
         readFile=reader(helper, config),
         hosts=readHosts(),
+        queueKey=queueKey,
         helper=helper,
         load=lambda: runnable(readConfig(*read, textReader(helper, files))),
     )
@@ -150,8 +159,26 @@ def _make(options: Options, reactor: Any) -> IService:
     return Whole(daemon, console.close, privileged, reactor.callFromThread, lambda: notify("STOPPING=1", manager))
 
 
-def _opened(manager: str, handed: Inherited | None) -> None:
+def readQueueKey() -> str:
+    """What C{queue encryption stdin} is about: asked for at a terminal, else the first line.
+
+    @raise UsageError: it is no key.
+    """
+    stdin = sys.stdin
+    try:
+        if stdin is None:
+            raise EOFError("it is closed")
+        key = getpass("Key of the queue: ") if stdin.isatty() else stdin.readline().rstrip("\r\n")
+        keyOctets(key)
+    except (EOFError, ValueError) as error:
+        raise UsageError(f"queue encryption: no key came by standard input: {error}") from error
+    return key
+
+
+def _opened(manager: str, handed: Inherited | None, isMailLogLost: bool) -> None:
     """Every port is open: the service manager may start who waits for us."""
+    if isMailLogLost:
+        _log.warn("The mail log goes to standard output, and that is nowhere: start twistd with -n, or say --log none")
     for name in handed.names if handed is not None else ():
         print(
             f"warning: nothing in the configuration listens on the socket {name} that we were handed", file=sys.stderr
@@ -170,7 +197,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     if problems := reading.problems.found():
         tell(problems, reading.problems.warnings)
     config = reading.config()
-    _warn(_build(platform, config, Settings(spool, readFile=readOctets)))
+    _warn(_build(platform, config, Settings(spool, readFile=readOctets, queueKey=UNUSED)))
     analysis = analyse(config)
     for warning in analysis.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lark import Token
 
 from pysmtpd.config.command import parseCommand, parseShell
-from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, wordOf
+from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, valueAt, wordOf
 from pysmtpd.config.filter import useFilter
 from pysmtpd.config.parser import Directive, Node
 from pysmtpd.config.problem import Finding
@@ -59,10 +59,9 @@ def addAction(draft: Draft, directive: Directive) -> None:
 
 def _local(draft: Draft, directive: Directive, name: str) -> Action:
     tree = directive.tree
-    where = directive.where(tree)
     method = tree.children[1]
     assert not isinstance(method, Token)
-    action = Action(name, _METHODS[str(method.data)], where=where)
+    action = Action(name, _METHODS[str(method.data)], where=directive.where(tree))
     with draft.recovering():
         action = _method(directive, method, action)
     for option in parts(draft, directive, tree.children[2:]):
@@ -74,19 +73,19 @@ def _local(draft: Draft, directive: Directive, name: str) -> Action:
             elif kind == "user":
                 if action.method in _WITHOUT_USER:
                     raise Refused(place, f'"user" cannot be combined with "{wordOf(method)}"')
-                action = replace(action, user=_user(place, text(option)))
+                action = replace(action, user=_user(valueAt(directive, option), text(option)))
             elif kind == "wrapper":
-                draft.known("mda wrapper", text(option), place, draft.wrappers)
+                draft.known("mda wrapper", text(option), valueAt(directive, option), draft.wrappers)
                 action = replace(action, wrapper=text(option))
             elif kind == "ttl":
-                action = replace(action, ttl=parsed(place, parseDelay, text(option)))
-    if action.alias and action.virtual:
-        raise Refused(where, '"alias" and "virtual" cannot be combined')
+                action = replace(action, ttl=parsed(valueAt(directive, option), parseDelay, text(option)))
+            if kind in ("alias", "virtual") and action.alias and action.virtual:
+                raise Refused(place, '"alias" and "virtual" cannot be combined')
     return action
 
 
 def _method(directive: Directive, method: Node, action: Action) -> Action:
-    where = directive.where(method)
+    where = valueAt(directive, method) if method.children else directive.where(method)
     match str(method.data):
         case "lmtp":
             host = parsed(where, parseLmtp, text(method), Finding.CHECK)
@@ -115,6 +114,8 @@ def _maildirPath(where: Where, path: str) -> str:
 def _relay(draft: Draft, directive: Directive, name: str) -> Action:
     tree = directive.tree
     action = Action(name, Method.RELAY, where=directive.where(tree))
+    before = len(draft.problems)
+    hostPlace = action.where
     for option in parts(draft, directive, tree.children[1:]):
         place = directive.where(option)
         kind = str(option.data)
@@ -131,16 +132,27 @@ def _relay(draft: Draft, directive: Directive, name: str) -> Action:
                 action = replace(action, **change(_TEXTS[kind], text(option)))
             elif kind in _RELAY:
                 action = _RELAY[kind](draft, directive, option, place, action)
+                hostPlace = place if kind == "host" else hostPlace
+    if len(draft.problems) == before:
+        _checkHosts(draft, action, hostPlace)
+    return action
+
+
+def _checkHosts(draft: Draft, action: Action, place: Where) -> None:
+    """
+    @raise Refused: what is said of hosts contradicts itself.
+    """
     for host in action.hosts:
         if host.label and action.authTable is None:
-            raise Refused(
-                action.where,
-                f'the credentials "{host.label}" need a table of them: "auth" <table>',
-                Finding.CHECK,
-            )
+            raise Refused(place, f'the credentials "{host.label}" need a table of them: "auth" <table>', Finding.CHECK)
         if action.tlsRequired and host.protocol in ("smtp+notls", "lmtp"):
-            raise Refused(action.where, f'"tls" cannot be had over {host.protocol}', Finding.CHECK)
-    return action
+            raise Refused(place, f'"tls" cannot be had over {host.protocol}', Finding.CHECK)
+    if action.hosts and action.authTable is not None and not any(host.label for host in action.hosts):
+        host = action.hosts[0]
+        draft.problems.warn(
+            place,
+            f"no credentials are used, as no URL names any: {host.protocol}://LABEL@{host.host}, where LABEL is a key of the table",
+        )
 
 
 def _hasHost(action: Action) -> bool:
@@ -154,22 +166,22 @@ def _table(draft: Draft, directive: Directive, option: Node, action: Action) -> 
 
 def _helo(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
     if not isHostName(text(option)) and not text(option).startswith("["):
-        raise Refused(place, f'"{text(option)[:80]}" is not a host name', Finding.CHECK)
+        raise Refused(valueAt(directive, option), f'"{text(option)[:80]}" is not a host name', Finding.CHECK)
     return replace(action, helo=text(option))
 
 
 def _pki(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
-    draft.known("pki", text(option).lower(), place, draft.pki, Finding.CHECK)
+    draft.known("pki", text(option).lower(), valueAt(directive, option), draft.pki, Finding.CHECK)
     return replace(action, pki=text(option).lower())
 
 
 def _ca(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
-    draft.known("ca", text(option).lower(), place, draft.ca, Finding.CHECK)
+    draft.known("ca", text(option).lower(), valueAt(directive, option), draft.ca, Finding.CHECK)
     return replace(action, ca=text(option).lower())
 
 
 def _mailFrom(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
-    return replace(action, mailFrom=parsed(place, parseHalfAddress, text(option), Finding.CHECK))
+    return replace(action, mailFrom=parsed(valueAt(directive, option), parseHalfAddress, text(option), Finding.CHECK))
 
 
 def _backup(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
@@ -177,7 +189,7 @@ def _backup(draft: Draft, directive: Directive, option: Node, place: Where, acti
         raise Refused(place, f'"backup" and "{"domain" if action.domainTable else "host"}" cannot be combined')
     name = text(option) if option.children else ""
     if name and not isHostName(name):
-        raise Refused(place, f'"{name[:80]}" is not a host name', Finding.CHECK)
+        raise Refused(valueAt(directive, option), f'"{name[:80]}" is not a host name', Finding.CHECK)
     return replace(action, isBackup=True, backupMx=name)
 
 
@@ -187,13 +199,16 @@ def _host(draft: Draft, directive: Directive, option: Node, place: Where, action
     if spec.backend.name != "static":
         return replace(action, hostTable=ref)
     # It never changes while this configuration is in force, so its URLs are read now.
-    hosts: tuple[RelayHost, ...] = ()
-    try:
-        hosts = tuple(parsed(place, parseRelay, key, Finding.CHECK) for key, _ in spec.entries)
-    except Refused as refused:
-        draft.problems.add(refused.where, refused.message, refused.finding)
+    node = option.children[0]
+    assert not isinstance(node, Token)
+    places = [directive.where(child if node.data != "reference" else node) for child in node.children]
+    hosts: list[RelayHost] = []
+    for number, (key, _) in enumerate(spec.entries):
+        with draft.recovering():
+            hosts.append(parsed(places[number if node.data != "reference" else 0], parseRelay, key, Finding.CHECK))
+    if len(hosts) < len(spec.entries):
         return replace(action, hostTable=ref)
-    return replace(action, hosts=hosts)
+    return replace(action, hosts=tuple(hosts))
 
 
 def _tls(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
@@ -211,7 +226,7 @@ def _filter(draft: Draft, directive: Directive, option: Node, place: Where, acti
 
 
 def _ttl(draft: Draft, directive: Directive, option: Node, place: Where, action: Action) -> Action:
-    return replace(action, ttl=parsed(place, parseDelay, text(option)))
+    return replace(action, ttl=parsed(valueAt(directive, option), parseDelay, text(option)))
 
 
 _RELAY: dict[str, Callable[[Draft, Directive, Node, Where, Action], Action]] = {

@@ -10,7 +10,7 @@ from lark import Token
 
 from pysmtpd.config.action import addAction
 from pysmtpd.config.command import parseWrapper
-from pysmtpd.config.draft import Draft, Refused, inlineEntries, parsed, text
+from pysmtpd.config.draft import Draft, Refused, inlineEntries, parsed, text, valueAt
 from pysmtpd.config.filter import addFilter, addProc
 from pysmtpd.config.limits import withLimits
 from pysmtpd.config.listener import addListener, addSocket
@@ -21,11 +21,10 @@ from pysmtpd.config.rule import addRule
 from pysmtpd.config.values import isAddress, isPkiName, parseDelay, parsePort, parseSize
 from pysmtpd.model.config import BackendSpec, CaSpec, PkiSpec, ResolverSpec, TableSpec
 from pysmtpd.model.decision import Where
+from pysmtpd.model.queuekey import STDIN, keyOctets
 
 # OpenSMTPD takes four and leaves out more without a word.
 MAX_WARNINGS = 4
-# Octets of a key of AES-256.
-KEY_SIZE = 32
 DAY = 86400.0
 
 _DHE = ("none", "auto", "legacy")
@@ -49,6 +48,7 @@ _PLACES = {
     "mta_max_deferred": "mta max-deferred",
     "queue_compression": "queue compression",
     "queue_encryption": "queue encryption",
+    "queue_encryption_backup": "queue encryption backup",
     "resolver": "resolver",
     "scheduler_limit": "scheduler limit",
     "smtp_ciphers": "smtp ciphers",
@@ -58,18 +58,21 @@ _PLACES = {
 def _pkiName(directive: Directive, what: str) -> str:
     name = text(directive.tree).lower()
     if not isPkiName(name):
-        raise Refused(directive.where(directive.tree), f'the name of a {what} is a host name or "*", not "{name[:80]}"')
+        raise Refused(
+            valueAt(directive, directive.tree), f'the name of a {what} is a host name or "*", not "{name[:80]}"'
+        )
     return name
 
 
 def _pki(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     name = _pkiName(directive, "pki")
+    draft.declared("pki", name, directive.where(tree))
     spec = draft.pki.get(name, PkiSpec(name, "", "", directive.where(tree)))
     for option in tree.children:
         if isinstance(option, Token):
             continue
-        place = directive.where(option)
+        place = valueAt(directive, option)
         with draft.recovering():
             if option.data == "pki_dhe":
                 if text(option).lower() not in _DHE:
@@ -88,6 +91,7 @@ def _pki(draft: Draft, directive: Directive) -> None:
 
 def _ca(draft: Draft, directive: Directive) -> None:
     name = _pkiName(directive, "ca")
+    draft.declared("ca", name, directive.where(directive.tree))
     draft.ca[name] = CaSpec(name, str(directive.tree.children[1]), directive.where(directive.tree))
 
 
@@ -98,10 +102,14 @@ def _table(draft: Draft, directive: Directive) -> None:
     draft.declare("table", name, where, draft.tables, lambda spec: spec.where)
     draft.failed.add(("table", name))
     if not name or "<" in name or ">" in name or not name.isprintable():
-        raise Refused(where, "the name of a table is printable and holds no angle brackets", Finding.CHECK)
+        raise Refused(
+            valueAt(directive, tree), "the name of a table is printable and holds no angle brackets", Finding.CHECK
+        )
     content = tree.children[1]
     if not isinstance(content, Token):
         entries, isMap = inlineEntries(content)
+        if not isMap and any(entry.endswith(":") for entry, _ in entries):
+            draft.problems.warn(where, f'table "{name}" is a list; a map is written {{ key = value }}')
         spec = TableSpec(name, BackendSpec("static", where=where), entries, isMap, where)
     else:
         spec = TableSpec(name, _tableBackend(directive, content), where=where, allowCommands=len(tree.children) > 2)
@@ -133,7 +141,7 @@ def _backend(draft: Draft, directive: Directive) -> None:
     draft.once(where, f"{kind} backend")
     name, _, argument = text(tree).partition(":")
     if not name:
-        raise Refused(where, 'a backend is written "name:argument"')
+        raise Refused(valueAt(directive, tree), 'a backend is written "name:argument"')
     draft.backends[kind] = BackendSpec(name, argument, where)
 
 
@@ -141,22 +149,24 @@ def _resolver(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     where = directive.where(tree)
     draft.once(where, "resolver")
-    address, *port = (str(child) for child in tree.children)
-    if not isAddress(address):
-        raise Refused(where, f'"{address[:80]}" is not an IP address')
-    draft.resolver = ResolverSpec(address, parsed(where, parsePort, port[0]) if port else 53)
+    address, *port = tree.children
+    if not isAddress(str(address)):
+        raise Refused(directive.where(address), f'"{str(address)[:80]}" is not an IP address')
+    draft.resolver = ResolverSpec(
+        str(address), parsed(directive.where(port[0]), parsePort, str(port[0])) if port else 53
+    )
 
 
 def _admd(draft: Draft, directive: Directive) -> None:
     name = text(directive.tree)
     if not (name.isascii() and name.isprintable()):
-        raise Refused(directive.where(directive.tree), "the name of an administrative domain is printable")
+        raise Refused(valueAt(directive, directive.tree), "the name of an administrative domain is printable")
     draft.admd = name
 
 
 def _bounce(draft: Draft, directive: Directive) -> None:
     where = directive.where(directive.tree)
-    delays = [parsed(where, parseDelay, str(token)) for token in directive.tree.children]
+    delays = [parsed(directive.where(token), parseDelay, str(token)) for token in directive.tree.children]
     if len(delays) > MAX_WARNINGS:
         draft.problems.warn(where, f"only the first {MAX_WARNINGS} of these times count")
         delays = delays[:MAX_WARNINGS]
@@ -172,14 +182,14 @@ def _wrapper(draft: Draft, directive: Directive) -> None:
     draft.declare("mda wrapper", name, where, draft.wrappers, lambda _: draft.places[f"mda wrapper {name}"])
     draft.failed.add(("mda wrapper", name))
     draft.places[f"mda wrapper {name}"] = where
-    draft.wrappers[name] = parsed(where, parseWrapper, command, Finding.CHECK)
+    draft.wrappers[name] = parsed(directive.where(tree.children[1]), parseWrapper, command, Finding.CHECK)
     draft.failed.discard(("mda wrapper", name))
 
 
 def _maxDeferred(draft: Draft, directive: Directive) -> None:
     number = int(text(directive.tree))
     if number < 1:
-        raise Refused(directive.where(directive.tree), "at least one must be kept", Finding.CHECK)
+        raise Refused(valueAt(directive, directive.tree), "at least one must be kept", Finding.CHECK)
     draft.maxDeferred = number
 
 
@@ -188,13 +198,18 @@ def _compression(draft: Draft, directive: Directive) -> None:
 
 
 def _encryption(draft: Draft, directive: Directive) -> None:
-    where = directive.where(directive.tree)
-    key = text(directive.tree) if directive.tree.children else "stdin"
-    if key.lower() in ("stdin", "-"):
-        key = "stdin"
-    elif len(key.encode("utf-8", "surrogateescape")) != KEY_SIZE:
-        raise Refused(where, f'the key of the queue has exactly {KEY_SIZE} octets, or is "stdin"')
+    key = text(directive.tree) if directive.tree.children else STDIN
+    if key.lower() in (STDIN, "-"):
+        key = STDIN
+    else:
+        parsed(valueAt(directive, directive.tree), keyOctets, key)
     draft.queueEncryption = key
+
+
+def _backupKey(draft: Draft, directive: Directive) -> None:
+    draft.once(directive.where(directive.tree), "queue encryption backup")
+    draft.queueBackupKey = text(directive.tree)
+    parsed(valueAt(directive, directive.tree), keyOctets, draft.queueBackupKey)
 
 
 def _srsKey(draft: Draft, directive: Directive) -> None:
@@ -215,12 +230,12 @@ def _secret(where: Where, key: str) -> str:
 
 
 def _srsTtl(draft: Draft, directive: Directive) -> None:
-    where = directive.where(directive.tree)
+    where = valueAt(directive, directive.tree)
     seconds = parsed(where, parseDelay, text(directive.tree))
     if seconds < DAY:
         raise Refused(where, "the time is counted in days, so it must be a day at least")
     draft.srs = replace(draft.srs, ttl=seconds // DAY * DAY)
-    draft.places["srs"] = where
+    draft.places["srs"] = directive.where(directive.tree)
 
 
 def _srsDomain(draft: Draft, directive: Directive) -> None:
@@ -229,7 +244,7 @@ def _srsDomain(draft: Draft, directive: Directive) -> None:
 
 
 def _queueTtl(draft: Draft, directive: Directive) -> None:
-    draft.queue = replace(draft.queue, ttl=parsed(directive.where(directive.tree), parseDelay, text(directive.tree)))
+    draft.queue = replace(draft.queue, ttl=parsed(valueAt(directive, directive.tree), parseDelay, text(directive.tree)))
 
 
 def _queueLimit(draft: Draft, directive: Directive) -> None:
@@ -281,7 +296,7 @@ def _ciphers(draft: Draft, directive: Directive) -> None:
 
 
 def _maxMessageSize(draft: Draft, directive: Directive) -> None:
-    where = directive.where(directive.tree)
+    where = valueAt(directive, directive.tree)
     written = text(directive.tree)
     size = parsed(where, parseSize, written)
     if not size:
@@ -290,7 +305,7 @@ def _maxMessageSize(draft: Draft, directive: Directive) -> None:
 
 
 def _subAddressDelimiter(draft: Draft, directive: Directive) -> None:
-    where = directive.where(directive.tree)
+    where = valueAt(directive, directive.tree)
     delimiter = text(directive.tree)
     if len(delimiter) != 1 or not delimiter.isascii() or not delimiter.isprintable() or delimiter in " @":
         raise Refused(where, "the delimiter is one printable character, and neither a space nor @")
@@ -324,6 +339,7 @@ _HANDLERS: dict[str, Callable[[Draft, Directive], None]] = {
     "queue_backend": _backend,
     "queue_compression": _compression,
     "queue_encryption": _encryption,
+    "queue_encryption_backup": _backupKey,
     "queue_limit": _queueLimit,
     "queue_ttl": _queueTtl,
     "resolver": _resolver,

@@ -15,7 +15,7 @@ def check(draft: Draft, file: str) -> None:
     """Tell problems and warnings of the file as a whole."""
     for pki in draft.pki.values():
         for what, path in (("certificate", pki.cert), ("key", pki.key)):
-            if not path:
+            if not path and ("pki", pki.name) not in draft.failed:
                 draft.problems.add(pki.where, f'pki "{pki.name}" has no {what}')
     if not draft.ruleCount and not len(draft.problems):
         draft.problems.add(Where(file, 1), 'there is no "match" rule: no mail could be accepted')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from lark import Token
 
 from pysmtpd.config.environment import Environment
+from pysmtpd.config.hints import wordHint
+from pysmtpd.config.lexer import Token as Lexeme
 from pysmtpd.config.parser import Directive, Node
 from pysmtpd.config.problem import Finding, Problems, didYouMean
 from pysmtpd.model.config import (
@@ -54,8 +56,10 @@ class Refused(Exception):
 
 class Draft:
     """
+    @ivar listened: addresses and ports, and where they are listened on.
     @ivar used: kind and name of what something refers to: C{("table", "aliases")}.
     @ivar failed: kind and name of what was declared with mistakes, so that a reference to it is not another one.
+    @ivar missed: by kind and name: the problems of references to what was not declared by then.
     @ivar places: where settings were said, by their words.
     @ivar ruleCount: rules that were read, those with mistakes included.
     """
@@ -64,6 +68,7 @@ class Draft:
         self.environment = environment
         self.problems = problems
         self.listeners: list[ListenerSpec] = []
+        self.listened: dict[tuple[str, int], Where] = {}
         self.socket: ListenerSpec | None = None
         self.pki: dict[str, PkiSpec] = {}
         self.ca: dict[str, CaSpec] = {}
@@ -76,6 +81,7 @@ class Draft:
         self.ruleCount = 0
         self.used: set[tuple[str, str]] = set()
         self.failed: set[tuple[str, str]] = set()
+        self.missed: dict[tuple[str, str], list[tuple[Where, str]]] = {}
         self.places: dict[str, Where] = {}
         self.smtp = SmtpLimits()
         self.mta = MtaLimits()
@@ -94,6 +100,7 @@ class Draft:
         self.maxDeferred = 100
         self.queueCompression = False
         self.queueEncryption = ""
+        self.queueBackupKey = ""
         self.allowLocalMx = False
         self.bounceSigned8bit = False
         self.subAddressDelimiter = "+"
@@ -116,10 +123,35 @@ class Draft:
         if before is not where:
             raise Refused(where, f"{what} is already set at {before}")
 
+    def spoil(self, tokens: Sequence[Lexeme]) -> None:
+        """A line was refused: what it would have declared is not missed by others.
+
+        @param tokens: those of the line, or the first of them.
+        """
+        words = [token.text for token in tokens[:3]]
+        match words:
+            case ["table" | "action" | "filter" | "proc", name, *_]:
+                self.failed.add((words[0], name))
+            case ["pki" | "ca", name, *_]:
+                self.failed.add((words[0], name.lower()))
+            case ["mda", "wrapper", name] | ["mta", "provider", name]:
+                self.failed.add((f"{words[0]} {words[1]}", name))
+            case ["match", *_]:
+                self.ruleCount += 1
+
+    def declared(self, kind: str, name: str, where: Where) -> None:
+        """Something is there now; who referred to it above is told."""
+        for place, message in self.missed.pop((kind, name), []):
+            self.used.add((kind, name))
+            self.problems.reword(
+                place, message, f'{kind} "{name}" is declared below, at {where}, and must be declared above this line'
+            )
+
     def declare(self, kind: str, name: str, where: Where, known: dict[str, T], placeOf: Callable[[T], Where]) -> None:
         """
         @raise Refused: there is one of this kind and name.
         """
+        self.declared(kind, name, where)
         if name in known:
             raise Refused(where, f'{kind} "{name}" is already declared at {placeOf(known[name])}')
         if (kind, name) in self.failed:
@@ -134,7 +166,9 @@ class Draft:
             if (kind, name) in self.failed:
                 raise Refused(where, "")
             names = [each for each in known if not each.startswith("<")]
-            raise Refused(where, f'no {kind} "{name}" is declared above this line{didYouMean(name, names)}', finding)
+            message = f'no {kind} "{name}" is declared above this line{didYouMean(name, names)}'
+            self.missed.setdefault((kind, name), []).append((where, message))
+            raise Refused(where, message, finding)
         self.used.add((kind, name))
         return known[name]
 
@@ -168,7 +202,11 @@ class Draft:
             ref = TableRef(self.inlineTable(where, entries, isMap).name, isRegex)
         spec = self.tables[ref.name]
         if asMap is not None and spec.backend.name == "static" and spec.isMap is not asMap:
-            raise Refused(where, f"a {'map { key = value }' if asMap else 'list { value }'} must stand here", finding)
+            raise Refused(where, _otherKind(spec, asMap, str(directive.tree.data), self.tables), finding)
+        if node.data == "inline_value" and (named := self.tables.get(str(node.children[0]))):
+            self.problems.warn(
+                where, f'this is the value "{named.name}"; the table of that name is written <{named.name}>'
+            )
         if isRegex and spec.backend.name == "static":
             for entry, _ in spec.entries:
                 if fault := self.environment.regexFault(entry):
@@ -203,6 +241,18 @@ class Draft:
                 procs.add(spec.proc)
             names.append(name)
         return tuple(names)
+
+
+def _otherKind(spec: TableSpec, asMap: bool, directive: str, known: Container[str]) -> str:
+    """Why a table cannot stand where one of the other kind must."""
+    wanted = "a map { key = value }" if asMap else "a list { value }"
+    if not spec.name.startswith("<"):
+        return f'table "{spec.name}" is {"a list" if asMap else "a map"}, and {wanted} must stand here'
+    value = spec.entries[0][0]
+    if len(spec.entries) == 1 and value in known:
+        return f'{wanted} must stand here; did you mean "<{value}>"?'
+    near = "" if len(spec.entries) > 1 else wordHint(directive.partition("_")[0], value)
+    return f"{wanted} must stand here{near}"
 
 
 def inlineEntries(node: Node) -> tuple[tuple[tuple[str, str], ...], bool]:
@@ -274,3 +324,8 @@ def wordOf(node: Node) -> str:
 def text(node: Node) -> str:
     """The first token below a node."""
     return str(node.children[0])
+
+
+def valueAt(directive: Directive, node: Node) -> Where:
+    """Where the first token or part below a node stands: its value, behind its own words."""
+    return directive.where(node.children[0])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pysmtpd.config.problem import Finding, Problems
 from pysmtpd.model.config import NOWHERE, Config, TableRef
 from pysmtpd.model.decision import Where
+from pysmtpd.model.queuekey import STDIN
 
 # Of a file's mode: others may read it; others may write it.
 _OTHERS_READ, _OTHERS_WRITE = 0o004, 0o002
@@ -86,8 +87,10 @@ def _secrets(config: Config, files: Sequence[str]) -> Iterator[tuple[str, str, W
             own.append(("credentials", spec.where))
     if config.srs:
         own.append(("key of srs", config.srs.where))
-    if config.queueEncryption not in ("", "stdin"):
+    if config.queueEncryption not in ("", STDIN):
         own.append(("key of the queue", config.places.get("queue encryption", NOWHERE)))
+    if config.queueBackupKey:
+        own.append(("key of the queue", config.places.get("queue encryption backup", NOWHERE)))
     for what, where in own:
         if where.file in files:
             yield what, where.file, where

@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from pysmtpd.config.characters import unexpectedStart
+from pysmtpd.config.macros import Macros
 from pysmtpd.config.problem import Problems, didYouMean
 from pysmtpd.config.words import RESERVED
 from pysmtpd.model.decision import Where
@@ -32,6 +34,10 @@ _INT64 = range(-(2**63), 2**63)
 
 # What plain files are made of, in one step: a word, and a quoted string on one line, without a backslash.
 _PLAIN_WORD = re.compile(r"[0-9A-Za-z:_][^\x00-\x20\x7f-\U0010ffff(){}<>!=#,\\]*")
+_BLANKS = re.compile(r"[ \t]*\n")
+# What people would call a word, to show it.
+_SHOWN = re.compile(r"[^\s,{}#]{1,80}")
+_PLAIN_START = frozenset(_WORD_START | set("\"'{}<>,!="))
 _PLAIN_QUOTED = {quote: re.compile(f"{quote}([^{quote}\\\\\n\r\0]*){quote}") for quote in "\"'"}
 
 
@@ -47,9 +53,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """
+    @ivar spans: a quoted string that goes on over the end of a line.
+    """
+
     kind: Kind
     text: str
     where: Where
+    spans: bool = False
 
     @property
     def isReserved(self) -> bool:
@@ -65,14 +76,22 @@ class Lexer:
     """Reads one file.
 
     @param macros: looked up while reading; what a line defines counts from the next line on.
+    @param spoilt: is told the tokens before the mistake of each line that is skipped.
     """
 
-    def __init__(self, file: str, text: str, macros: Mapping[str, str], used: set[str], problems: Problems) -> None:
+    def __init__(
+        self,
+        file: str,
+        text: str,
+        macros: Macros,
+        problems: Problems,
+        spoilt: Callable[[Sequence[Token]], None] = lambda tokens: None,
+    ) -> None:
         self._file = file
         self._text = text
         self._macros = macros
-        self._used = used
         self._problems = problems
+        self._spoilt = spoilt
         self._at = 0
         self._line = 1
         self._lineStart = 0
@@ -100,6 +119,8 @@ class Lexer:
                     break
                 except _Broken:
                     # Inside braces reading goes on to the closing one: what stands there is no directive.
+                    if not broken:
+                        self._spoilt(tokens)
                     broken = True
                     self._skipLine(opened)
                     if not opened:
@@ -107,6 +128,7 @@ class Lexer:
                         break
             if not complete and opened:
                 self._problems.add(opened[-1].where, '"{" is never closed')
+                self._spoilt(tokens)
                 self._readAgainAfter(opened[-1].where)
                 self._skipLine([])
             elif tokens and not broken:
@@ -116,7 +138,7 @@ class Lexer:
     def _readLine(self, tokens: list[Token], opened: list[Token]) -> bool:
         """Append tokens up to the end of the logical line; False: the file ended first."""
         while True:
-            where, character = self._start()
+            where, character = self._start(bool(tokens))
             if character == "":
                 # Perhaps a lone backslash is left.
                 self._at = len(self._text)
@@ -127,9 +149,13 @@ class Lexer:
                 if tokens[-1].kind is not Kind.NEWLINE:
                     tokens.append(Token(Kind.NEWLINE, "\n", where))
             elif character in "\"'":
-                tokens.append(Token(Kind.QUOTED, self._quoted(character, where), where))
+                text = self._quoted(character, where)
+                tokens.append(Token(Kind.QUOTED, text, where, not self._expansion and self._line > where.line))
+                self._warnOfMacros(text, where, "in quotes")
             elif character == "-" or character in _WORD_START:
-                tokens.append(self._word(where, character))
+                token = self._word(where, character, tokens)
+                tokens.append(token)
+                self._warnOfMacros(token.text, where, "inside a word")
             elif character in _PUNCTUATION:
                 self._take()
                 if character == "=" and self._peek() == ">":
@@ -142,19 +168,16 @@ class Lexer:
                 elif character == "}" and opened:
                     opened.pop()
             else:
-                self._refuse(where, character)
+                self._refuse(where, character, tokens)
 
-    def _refuse(self, where: Where, character: str) -> None:
+    def _refuse(self, where: Where, character: str, tokens: Sequence[Token]) -> None:
         if character == "$":
             message = "a macro's text is not expanded again"
-        elif character == "\r":
-            message = "a carriage return stands here; lines end with a line feed alone"
-        elif character.isprintable():
-            message = f'a word cannot start with "{character}"; put it in quotes'
-            if where is self._expandedFrom:
-                message += """, inside those of the macro: name = "'...'\""""
+        elif where is self._expandedFrom and character.isprintable():
+            message = f"""a word cannot start with "{character}"; put it in quotes, inside those of the macro: name = "'...'\""""
         else:
-            message = f"an unexpected character (U+{ord(character):04X}) stands here"
+            word = _SHOWN.match(self._text, self._at)
+            message = unexpectedStart(character, word[0] if word else "", [token.text for token in tokens])
         self._problems.add(where, message)
         raise _Broken
 
@@ -173,8 +196,17 @@ class Lexer:
             if character != "\\":
                 return character
             character = self._raw()
+            if character in (" ", "\t") and not self._expansion:
+                self._warnOfBlanks()
             if character != "\n":
                 return character
+
+    def _warnOfBlanks(self) -> None:
+        """Behind a backslash there are blanks; if nothing else follows, they are easily overlooked."""
+        if _BLANKS.match(self._text, self._at):
+            self._problems.warn(
+                Where(self._file, self._line), "blanks stand behind the backslash, so the line is not continued"
+            )
 
     def _raw(self) -> str:
         """One character of the macro's text or of the file; empty at the end."""
@@ -203,20 +235,33 @@ class Lexer:
             return self._expandedFrom
         return Where(self._file, self._line, self._at - self._lineStart + 1)
 
-    def _start(self) -> tuple[Where, str]:
+    def _start(self, isWithin: bool) -> tuple[Where, str]:
         """Skip blanks, comments, and expand a macro; where the next token starts, and its first character, not yet taken.
 
         A line's end is taken.
+
+        @param isWithin: the logical line has begun.
         """
         while True:
-            where = self._where()
             expanding = bool(self._expansion)
+            if not expanding:
+                while self._text.startswith((" ", "\t"), self._at):
+                    self._at += 1
+            where = self._where()
+            character = self._rawPeek()
+            if character in _PLAIN_START:
+                return where, character
             character = self._peek()
             if character in (" ", "\t"):
                 self._take()
             elif character == "#":
+                begin = self._at
                 while character not in ("", "\n"):
-                    character = self._take()
+                    character = self._raw()
+                    if character == "\\":
+                        character = self._raw() and "\\"
+                if isWithin and not expanding:
+                    self._warnOfEaten(where.line, self._text[begin : self._at])
                 return where, character
             elif character == "$" and not expanding:
                 self._take()
@@ -230,18 +275,35 @@ class Lexer:
                     self._raw()
                 return self._where(), character
 
+    def _warnOfEaten(self, first: int, comment: str) -> None:
+        """A comment on a continued line takes with it what does not look like a comment."""
+        for number, line in enumerate(comment.split("\n")[1:], first + 1):
+            if line.strip(" \t\\") and not line.lstrip(" \t").startswith("#"):
+                self._problems.warn(
+                    Where(self._file, number),
+                    f"this belongs to the comment in line {first}, which a backslash continues",
+                )
+
     def _expand(self, where: Where) -> None:
         name = ""
         while (character := self._peek()) and character in _NAME:
             name += self._take()
-        value = self._macros.get(name)
+        value = self._macros.expand(name)
         if value is None:
-            self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')
+            if name not in self._macros.lost:
+                self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')
             raise _Broken
-        self._used.add(name)
         self._expansion = value
         self._expandedAt = 0
         self._expandedFrom = where
+
+    def _warnOfMacros(self, text: str, where: Where, place: str) -> None:
+        """Nothing is expanded inside quotes and words, and people expect it to be."""
+        if "$" in text:
+            for name in self._macros.inside(text):
+                self._problems.warn(
+                    where, f'"${name}" stays as it is {place}: macros are expanded where a word begins, outside quotes'
+                )
 
     # --- tokens
 
@@ -278,7 +340,7 @@ class Lexer:
                 inside.append(character)
         return "".join(inside)
 
-    def _word(self, where: Where, first: str) -> Token:
+    def _word(self, where: Where, first: str, tokens: Sequence[Token]) -> Token:
         plain = None if self._expansion else _PLAIN_WORD.match(self._text, self._at)
         if plain and not self._text.startswith("\\", plain.end()):
             text = plain[0]
@@ -293,7 +355,7 @@ class Lexer:
             self._problems.add(where, f"a word may have {MAX_STRING} characters at most")
             raise _Broken
         if _PREFIX.match(text):
-            self._problems.add(where, f'put "{text[:40]}" in quotes')
+            self._problems.add(where, f'a number and a slash stand in quotes: "{text[:40]}"')
             raise _Broken
         if _NUMBER.match(text):
             end = self._peek()
@@ -303,7 +365,8 @@ class Lexer:
                     raise _Broken
                 return Token(Kind.NUMBER, text, where)
         if first == "-":
-            self._refuse(where, first)
+            self._problems.add(where, unexpectedStart(first, text[:80], [token.text for token in tokens]))
+            raise _Broken
         return Token(Kind.WORD, text, where)
 
     # --- recovery

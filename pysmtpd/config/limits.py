@@ -57,7 +57,7 @@ def withLimits(draft: Draft, directive: Directive, limits: L, settings: Sequence
                 change: dict[str, Any] = {name: _value(name, value, getattr(limits, name))}
                 limits = replace(limits, **change)
             except ValueError as error:
-                raise Refused(directive.where(setting), f"limit {word}: {error}", finding) from error
+                raise Refused(directive.where(token), f"limit {word}: {error}", finding) from error
     return limits
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lark import Token
 
-from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, wordOf
+from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, valueAt, wordOf
+from pysmtpd.config.environment import Environment
 from pysmtpd.config.filter import useFilter
 from pysmtpd.config.parser import Directive, Node
 from pysmtpd.config.problem import Finding, didYouMean, oneOf
@@ -23,6 +24,11 @@ SUBMISSION_PORTS = (465, 587)
 _TLS = {"tls": TlsMode.STARTTLS, "tls_require": TlsMode.REQUIRED, "smtps": TlsMode.IMPLICIT}
 _AUTH = {"auth": AuthMode.REQUIRED, "auth_optional": AuthMode.OPTIONAL}
 _BARE_NEWLINE = {mode.value: mode for mode in BareNewline} | {"normalize": BareNewline.NORMALISE}
+# Groups that OpenBSD makes by itself, and nobody else does.
+_GROUPS = {
+    "all": 'only OpenBSD has; for all addresses listen on "0.0.0.0" and on "::"',
+    "egress": "only OpenBSD has; name the interface, or its addresses",
+}
 # Words that say something by being there, and the fields they set.
 _FLAGS = {
     "lmtp": "lmtp",
@@ -56,19 +62,28 @@ def addListener(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     where = directive.where(tree)
     interface = text(tree)
+    before = len(draft.problems)
     listener = _withOptions(draft, directive, ListenerSpec(interface, (), 0, where=where))
+    places = {str(option.data): directive.where(option) for option in _nodes(directive)}
     families = [int(option.data[-1]) for option in _nodes(directive) if option.data in ("inet4", "inet6")]
     if len(families) > 1 and families[0] != families[1]:
-        draft.problems.add(where, '"inet4" and "inet6" cannot be combined: without either both are listened on')
+        draft.problems.add(
+            places["inet6"], '"inet4" and "inet6" cannot be combined: without either both are listened on'
+        )
     port = listener.port or (465 if listener.tls is TlsMode.IMPLICIT else 25)
     listener = replace(
         listener,
-        addresses=_addresses(draft, where, interface, families[:1]),
+        addresses=_addresses(draft, valueAt(directive, tree), interface, families[:1]),
         port=port,
         pki=tuple(dict.fromkeys(listener.pki)),
         submission=listener.submission or port in SUBMISSION_PORTS,
     )
-    _check(draft, listener, any(option.data == "pki_name" for option in _nodes(directive)))
+    _check(draft, listener, places)
+    if len(draft.problems) == before:
+        _checkShared(draft, listener)
+    else:
+        # Where it is meant to listen is not known, so it is in nobody's way.
+        listener = replace(listener, addresses=())
     draft.listeners.append(listener)
 
 
@@ -105,22 +120,23 @@ def _auth(draft: Draft, directive: Directive, option: Node, place: Where, listen
 
 def _pki(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     name = text(option).lower()
-    draft.known("pki", name, place, draft.pki)
+    draft.known("pki", name, valueAt(directive, option), draft.pki)
     return replace(listener, pki=(*listener.pki, name))
 
 
 def _ca(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     name = text(option).lower()
-    draft.known("ca", name, place, draft.ca)
+    draft.known("ca", name, valueAt(directive, option), draft.ca)
     return replace(listener, ca=name)
 
 
 def _port(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
-    return replace(listener, port=parsed(place, parsePort, text(option)))
+    return replace(listener, port=parsed(valueAt(directive, option), parsePort, text(option)))
 
 
 def _tag(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     tag = text(option)
+    place = valueAt(directive, option)
     if len(tag.encode("utf-8", "surrogateescape")) > MAX_TAG:
         raise Refused(place, f"a tag has 1 to {MAX_TAG} characters")
     if not tag or not tag.isprintable():
@@ -130,7 +146,7 @@ def _tag(draft: Draft, directive: Directive, option: Node, place: Where, listene
 
 def _hostname(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     if not isHostName(text(option)):
-        raise Refused(place, f'"{text(option)[:80]}" is not a host name', Finding.CHECK)
+        raise Refused(valueAt(directive, option), f'"{text(option)[:80]}" is not a host name', Finding.CHECK)
     return replace(listener, hostname=text(option))
 
 
@@ -168,7 +184,9 @@ def _bareNewline(
     word = text(option)
     if word not in _BARE_NEWLINE:
         choices = [f'"{mode.value}"' for mode in BareNewline]
-        raise Refused(place, f'"bare-newline" takes {oneOf(choices)}{didYouMean(word, _BARE_NEWLINE)}')
+        raise Refused(
+            valueAt(directive, option), f'"bare-newline" takes {oneOf(choices)}{didYouMean(word, _BARE_NEWLINE)}'
+        )
     return replace(listener, bareNewline=_BARE_NEWLINE[word])
 
 
@@ -193,30 +211,39 @@ _OPTIONS: dict[str, Callable[[Draft, Directive, Node, Where, ListenerSpec], List
 }
 
 
-def _check(draft: Draft, listener: ListenerSpec, namesPki: bool) -> None:
-    where = listener.where
+def _check(draft: Draft, listener: ListenerSpec, places: Mapping[str, Where]) -> None:
+    """
+    @param places: those of the options, by their names in the grammar.
+    """
+    add = draft.problems.add
     if listener.tls is TlsMode.NONE:
         if listener.pki:
-            draft.problems.add(where, '"pki" without "tls", "tls-require" or "smtps"')
+            add(places["pki_name"], '"pki" without "tls", "tls-require" or "smtps"')
         if listener.auth is not AuthMode.NONE and not listener.authWithoutTls:
-            draft.problems.add(
-                where,
-                f'"{listener.auth.value}" without TLS would send passwords in the clear; "auth-without-tls" allows it',
+            add(
+                places["auth" if listener.auth is AuthMode.REQUIRED else "auth_optional"],
+                f'"{listener.auth.value}" without TLS would send passwords in the clear; '
+                'add "tls-require" or "smtps", and "pki" NAME; "auth-without-tls" allows it as it is',
             )
-    elif not namesPki:
-        draft.problems.add(where, f'"{listener.tls.value}" needs a certificate: "pki" NAME')
+    elif "pki_name" not in places:
+        word = next(name for name, mode in _TLS.items() if mode is listener.tls)
+        add(places[word], f'"{listener.tls.value}" needs a certificate: "pki" NAME')
     if len(listener.pki) > MAX_PKI:
-        draft.problems.add(where, f"a listener takes {MAX_PKI} pki at most")
+        add(places["pki_name"], f"a listener takes {MAX_PKI} pki at most")
     if listener.xclientLogin and listener.xclient is None:
-        draft.problems.add(where, '"xclient-login" says what those may do whom "xclient" names, and names nobody')
+        add(places["xclient_login"], '"xclient-login" says what those may do whom "xclient" names, and names nobody')
     if listener.lmtp and listener.port == 25:
-        draft.problems.add(where, "LMTP must not be spoken on port 25 (RFC 2033 5)")
-    for other in draft.listeners:
-        shared = [address for address in listener.addresses if address in other.addresses]
-        if shared and other.port == listener.port:
+        add(places["lmtp"], 'LMTP must not be spoken on port 25 (RFC 2033 5): "port" NUMBER')
+
+
+def _checkShared(draft: Draft, listener: ListenerSpec) -> None:
+    for address in listener.addresses:
+        other = draft.listened.setdefault((address, listener.port), listener.where)
+        if other is not listener.where:
             draft.problems.add(
-                where, f"{shared[0]} port {listener.port} is already listened on, at {other.where}", Finding.CHECK
+                listener.where, f"{address} port {listener.port} is already listened on, at {other}", Finding.CHECK
             )
+            return
 
 
 def _addresses(draft: Draft, where: Where, interface: str, families: list[int]) -> tuple[str, ...]:
@@ -225,20 +252,25 @@ def _addresses(draft: Draft, where: Where, interface: str, families: list[int]) 
         found = tuple(environment.interfaces[interface])
     elif isAddress(interface):
         found = (interface,)
-    elif isHostName(interface):
-        found = tuple(environment.resolve(interface))
-        if not found:
-            near = didYouMean(interface, environment.interfaces)
-            draft.problems.add(
-                where, f'"{interface}" is no interface, address or known host name{near}', Finding.ENVIRONMENT
-            )
-            return ()
     else:
-        draft.problems.add(where, f'"{interface[:80]}" is no interface, address or host name', Finding.ENVIRONMENT)
-        return ()
+        found = tuple(environment.resolve(interface)) if isHostName(interface) else ()
+        if not found:
+            draft.problems.add(where, _nowhere(interface, environment), Finding.ENVIRONMENT)
+            return ()
     chosen = tuple(
         dict.fromkeys(address for address in found if not families or (6 if ":" in address else 4) in families)
     )
     if not chosen:
         draft.problems.add(where, f'"{interface}" has no address of the wanted family', Finding.ENVIRONMENT)
     return chosen
+
+
+def _nowhere(interface: str, environment: Environment) -> str:
+    if interface in _GROUPS:
+        return f'"{interface}" is a group of interfaces, which {_GROUPS[interface]}'
+    name, colon, port = interface.rpartition(":")
+    if colon and port.isdigit() and (isAddress(name) or isHostName(name)):
+        return f'"{interface[:80]}" is no interface, address or host name; did you mean: {name} port {port}?'
+    known = ", ".join(sorted(environment.interfaces)) or "unknown"
+    near = didYouMean(interface, environment.interfaces) or f"; the interfaces are {known}"
+    return f'"{interface[:80]}" is no interface, address or known host name{near}'

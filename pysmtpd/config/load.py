@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from posixpath import dirname, join, normpath
 
 from pysmtpd.config.build import build
 from pysmtpd.config.check import check
 from pysmtpd.config.draft import Draft
 from pysmtpd.config.environment import Environment
-from pysmtpd.config.lexer import Lexer
+from pysmtpd.config.lexer import Lexer, Token
+from pysmtpd.config.macros import Macros, canBeUsed
 from pysmtpd.config.parser import Directive, parse
 from pysmtpd.config.problem import Problems
 from pysmtpd.model.config import NOWHERE, BackendSpec, Config, TableSpec
 from pysmtpd.model.decision import Where
 
-MAX_INCLUDES = 16
+MAX_INCLUDES = 100
 MAX_FILES = 1000
 
-_MACRO_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
+_BYTE_ORDER_MARK = "\ufeff"
+# The two of UTF-16, and a NUL, where octets that are not UTF-8 become surrogates.
+_OTHER_ENCODINGS = ("\udcff\udcfe", "\udcfe\udcff", "l\0", "\0l")
 
 
 def load(
@@ -53,10 +55,7 @@ class Reading:
     ) -> None:
         self._path = path
         self._readFile = readFile
-        self._defines = defines
-        self._macros: dict[str, str] = dict(defines)
-        self._macroPlaces: dict[str, Where] = {}
-        self._usedMacros: set[str] = set()
+        self._macros = Macros(defines)
         self.problems = Problems()
         self._files = 0
         self._draft = Draft(environment, self.problems)
@@ -64,9 +63,8 @@ class Reading:
 
         self._readInto(self._path, Where(self._path, 1), ())
         check(self._draft, self._path)
-        for name, where in self._macroPlaces.items():
-            if name not in self._usedMacros:
-                self.problems.warn(where, f'macro "{name}" is never used')
+        for name, where in self._macros.unused():
+            self.problems.warn(where, f'macro "{name}" is never used')
 
     def config(self) -> Config:
         """What there is of it; it can be used where there is no problem of any kind."""
@@ -100,6 +98,7 @@ class Reading:
             maxDeferred=draft.maxDeferred,
             queueCompression=draft.queueCompression,
             queueEncryption=draft.queueEncryption,
+            queueBackupKey=draft.queueBackupKey,
             queueBackend=draft.backends.get("queue", BackendSpec("sqlite")),
             schedulerBackend=draft.backends.get("scheduler", BackendSpec("ram")),
             statBackend=draft.backends.get("stat", BackendSpec("ram")),
@@ -112,12 +111,11 @@ class Reading:
         )
 
     def _readInto(self, path: str, place: Where, within: tuple[str, ...]) -> None:
-        path = normpath(path)
         self._files += 1
         if self._files > MAX_FILES:
             self.problems.add(place, f"more than {MAX_FILES} files are included")
             return
-        if path in within:
+        if normpath(path) in within:
             self.problems.add(place, f'"{path}" includes itself')
             return
         if len(within) >= MAX_INCLUDES:
@@ -126,44 +124,72 @@ class Reading:
         try:
             text = self._readFile(path)
         except OSError as error:
-            self.problems.add(place, f'cannot read "{path}": {error.strerror or error}')
+            pattern = "; each file has a line of its own, patterns are not expanded" if "*" in path else ""
+            self.problems.add(place, f'cannot read "{path}": {error.strerror or error}{pattern}')
             return
         except UnicodeDecodeError as error:
             self.problems.add(place, f'"{path}" is not UTF-8 (octet {error.start})')
             return
-        self.problems.addFile(path, text)
-        if "\r\n" in text:
-            line = text.count("\n", 0, text.index("\r\n")) + 1
-            self.problems.add(
-                Where(path, line), "lines end with carriage return and line feed; a line feed alone must stand there"
-            )
-            text = text.replace("\r\n", "\n")
-        lexer = Lexer(path, text, self._macros, self._usedMacros, self.problems)
+        lexer = Lexer(path, self._plain(path, text), self._macros, self.problems, self._spoil)
         while (lexemes := lexer.nextLine()) is not None:
             directive = parse(lexemes, self.problems)
             if directive is None:
+                self._spoil(lexemes)
                 continue
             match str(directive.tree.data):
                 case "macro":
                     self._define(directive)
                 case "include":
-                    name = str(directive.tree.children[0])
-                    self._readInto(join(dirname(path), name), directive.where(directive.tree), (*within, path))
+                    self._include(directive, path, within)
                 case _:
                     build(self._draft, directive)
+
+    def _spoil(self, lexemes: Sequence[Token]) -> None:
+        """A line was refused: what it would have declared is not missed by others."""
+        if len(lexemes) > 1 and lexemes[1].text == "=":
+            self._macros.lost.add(lexemes[0].text)
+        self._draft.spoil(lexemes)
+
+    def _plain(self, path: str, text: str) -> str:
+        """The text as the lexer takes it: what editors of other systems add is told once, and not met again in each line."""
+        if text.startswith(_OTHER_ENCODINGS):
+            self.problems.addFile(path, "")
+            self.problems.add(Where(path, 1), "this is not UTF-8: save the file as UTF-8, or as ASCII")
+            return ""
+        hasMark = text.startswith(_BYTE_ORDER_MARK)
+        text = text.removeprefix(_BYTE_ORDER_MARK)
+        self.problems.addFile(path, text)
+        if hasMark:
+            self.problems.add(
+                Where(path, 1), "the file begins with a byte order mark (U+FEFF): save it as UTF-8 without one"
+            )
+        if "\r\n" not in text:
+            return text
+        for number, line in enumerate(text.split("\n"), 1):
+            # One at the end of a comment belongs to it.
+            if line.endswith("\r") and not line.lstrip(" \t").startswith("#"):
+                self.problems.add(
+                    Where(path, number, len(line)),
+                    "lines end with carriage return and line feed, and a line feed alone must stand there: "
+                    f"sed -i 's/\\r$//' {path}",
+                )
+                break
+        return text.replace("\r\n", "\n")
+
+    def _include(self, directive: Directive, path: str, within: tuple[str, ...]) -> None:
+        token = directive.tree.children[0]
+        self._readInto(join(dirname(path), str(token)), directive.where(token), (*within, normpath(path)))
 
     def _define(self, directive: Directive) -> None:
         name, value = (str(child) for child in directive.tree.children)
         where = directive.where(directive.tree)
-        if any(character.isspace() for character in name[1:]):
-            self.problems.add(where, "the name of a macro holds no blanks")
+        try:
+            self._macros.define(name, value, where)
+        except ValueError as error:
+            self.problems.add(where, str(error))
             return
-        if not _MACRO_NAME.match(name):
+        if not canBeUsed(name):
             self.problems.warn(where, f'macro "{name}" cannot be used: its name has more than letters, digits and _')
-            return
-        self._macroPlaces[name] = where
-        if name not in self._defines:
-            self._macros[name] = value
 
 
 def implicitTables(environment: Environment) -> dict[str, TableSpec]:

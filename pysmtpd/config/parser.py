@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,6 +12,8 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer as LarkLexer
 from lark.lexer import PatternStr
 
+from pysmtpd.config.dated.words import dated
+from pysmtpd.config.hints import manyOf, numberHint, tokenHint
 from pysmtpd.config.lexer import Kind
 from pysmtpd.config.lexer import Token as Lexeme
 from pysmtpd.config.problem import Problems, didYouMean, oneOf
@@ -19,6 +21,7 @@ from pysmtpd.model.decision import Where
 
 Node = Tree[Token]
 
+_MOST_SHOWN = 8
 _NAMES = {"STRING": "a name or value", "NUMBER": "a number", "_NEWLINE": "", "$END": "the end of the line"}
 
 
@@ -75,27 +78,48 @@ def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
     @return: None: it was refused, and C{problems} was told why.
     """
     parser = _parser().parse_interactive("")
-    for index, lexeme in enumerate(lexemes):
-        kind = _terminal(lexemes, index, parser)
+    index = _fed(lexemes, parser)
+    if index == len(lexemes):
         try:
-            parser.feed_token(Token(kind, lexeme.text, start_pos=index))
+            return Directive(parser.feed_eof(), lexemes)
         except UnexpectedToken:
-            if index == 1 and parser.accepts() == {"EQUAL"}:
-                index = 0
-            problems.add(lexemes[index].where, _unexpected(lexemes, index, parser))
-            return None
-    try:
-        tree = parser.feed_eof()
-    except UnexpectedToken:
+            # It ends too early, which is told below.
+            pass
+    accepted = parser.accepts()
+    if index <= 1 and accepted == {"EQUAL"}:
+        # The first word was taken for the name of a macro.
+        index = 0
+    if index < len(lexemes):
+        problems.add(lexemes[index].where, _unexpected(lexemes, index, accepted))
+    else:
         last = lexemes[-1]
-        if len(lexemes) == 1 and last.kind is Kind.WORD and parser.accepts() == {"EQUAL"}:
-            problems.add(last.where, _unexpected(lexemes, 0, parser))
-        else:
-            problems.add(
-                last.where, f'the line ends after "{last.text.strip()[:80]}", but {_expected(parser)} must follow'
-            )
-        return None
-    return Directive(tree, lexemes)
+        problems.add(
+            last.where,
+            f'the line ends after "{last.text.strip()[:80]}", but {_expected(accepted, lexemes[0].text)} must follow',
+        )
+    return None
+
+
+def accepts(lexemes: Sequence[Lexeme]) -> bool:
+    """Is it a directive? Much faster than to say why it is none."""
+    parser = _parser().parse_interactive("")
+    if _fed(lexemes, parser) < len(lexemes):
+        return False
+    try:
+        parser.feed_eof()
+    except UnexpectedToken:
+        return False
+    return True
+
+
+def _fed(lexemes: Sequence[Lexeme], parser: Any) -> int:
+    """How many tokens of a line the parser has taken."""
+    for index, lexeme in enumerate(lexemes):
+        try:
+            parser.feed_token(Token(_terminal(lexemes, index, parser), lexeme.text, start_pos=index))
+        except UnexpectedToken:
+            return index
+    return len(lexemes)
 
 
 def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
@@ -138,37 +162,55 @@ def _isBehindAuth(lexemes: Sequence[Lexeme], index: int) -> bool:
     return lexemes[0].text == "listen" and before.kind is Kind.WORD and before.text in ("auth", "auth-optional")
 
 
-def _expected(parser: Any) -> str:
-    names = [_texts().get(name, "") for name in sorted(parser.accepts())]
+def _expected(accepted: Set[str], first: str) -> str:
+    """What could stand where one of these terminals can, in a line that begins with C{first}."""
+    names = [_texts().get(name, "") for name in sorted(accepted)]
     words = sorted({name for name in names if name})
-    if len(words) > 8:
-        words = [*words[:7], "..."]
-        return ", ".join(words)
-    return oneOf(words) if words else "nothing"
+    if len(words) <= _MOST_SHOWN:
+        return oneOf(words) if words else "nothing"
+    return manyOf(first) or ", ".join([*words[:_MOST_SHOWN], "..."])
 
 
-def _unexpected(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
-    """What is wrong with a token that the grammar does not allow, and what would be right."""
+def _unexpected(lexemes: Sequence[Lexeme], index: int, accepted: Set[str]) -> str:
+    """What is wrong with a token that the grammar does not allow, and what would be right.
+
+    @param accepted: the terminals that could stand there.
+    """
     lexeme = lexemes[index]
     text = lexeme.text[:80]
-    accepted = parser.accepts()
-    words = {word for word, name in keywords().items() if name in accepted}
     if index == 0:
-        if lexeme.isReserved and len(lexemes) > 1 and lexemes[1].text == "=":
-            return f'"{text}" is a reserved word, and cannot be the name of a macro'
-        if lexeme.kind is Kind.WORD:
-            starts = _parser().parse_interactive("").choices()
-            return f'unknown directive "{text}"{didYouMean(text, [word for word, name in keywords().items() if name in starts])}'
-        return "a directive or a macro must stand here"
+        return _noDirective(lexemes)
+    words = {word for word, name in keywords().items() if name in accepted}
+    expected = _expected(accepted, lexemes[0].text)
     if lexeme.kind is Kind.NEWLINE:
-        return f"the line ends here, but {_expected(parser)} must follow"
-    if "STRING" in accepted and lexeme.isReserved:
+        return f"the line ends here, but {expected} must follow"
+    hint = tokenHint(lexemes, index, words)
+    if not hint and "STRING" in accepted and lexeme.isReserved:
         return f'"{text}" is a reserved word; put it in quotes to use it as a value{didYouMean(text, sorted(words))}'
     if "STRING" in accepted and lexeme.kind is Kind.NUMBER:
-        return f"the number {text} must be put in quotes here"
-    if lexeme.kind is Kind.WORD and (near := didYouMean(text, sorted(words))):
-        return f'"{text}" cannot stand here{near}'
+        return numberHint(lexemes, index)
     shown = f'"{text}"' if lexeme.kind is not Kind.QUOTED else "a string"
+    if not hint and lexeme.kind is Kind.WORD:
+        hint = didYouMean(text, sorted(words))
+    if hint:
+        return f"{shown} cannot stand here{hint}"
     if accepted == {"$END"}:
         return f"{shown} cannot stand here: the directive is complete"
-    return f"{shown} cannot stand here; expected {_expected(parser)}"
+    return f"{shown} cannot stand here; expected {expected}"
+
+
+def _noDirective(lexemes: Sequence[Lexeme]) -> str:
+    """What is wrong with the first token of a line."""
+    lexeme = lexemes[0]
+    text = lexeme.text[:80]
+    if lexeme.isReserved and len(lexemes) > 1 and lexemes[1].text == "=":
+        return f'"{text}" is a reserved word, and cannot be the name of a macro'
+    if lexeme.kind is not Kind.WORD:
+        return "a directive or a macro must stand here"
+    if old := dated("", text):
+        return old
+    choices = _parser().parse_interactive("").choices()
+    starts = [word for word, name in keywords().items() if name in choices]
+    if text == "set" and len(lexemes) > 1 and lexemes[1].text in starts:
+        return '"set" is left out: the line begins with the word behind it'
+    return f'unknown directive "{text}"{didYouMean(text, starts)}'

@@ -109,6 +109,8 @@ class _Printer:
             yield "queue compression"
         if config.queueEncryption:
             yield f"queue encryption {quoted(config.queueEncryption)}"
+        if config.queueBackupKey:
+            yield f"queue encryption backup {quoted(config.queueBackupKey)}"
         yield f"queue backend {quoted(str(config.queueBackend))}"
         yield f"scheduler backend {quoted(str(config.schedulerBackend))}"
         yield f"stat backend {quoted(str(config.statBackend))}"

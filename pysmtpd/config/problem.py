@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
 
@@ -64,7 +64,7 @@ class Problems:
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
         self._found: dict[tuple[Where, str], Problem] = {}
-        self.warnings: list[str] = []
+        self._warned: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._found)
@@ -88,6 +88,12 @@ class Problems:
             )
         self._found.setdefault((where, message), Problem(where, message, line, finding))
 
+    def reword(self, where: Where, message: str, better: str) -> None:
+        """Something that was read later tells more about a problem."""
+        problem = self._found.get((where, message))
+        if problem is not None:
+            self._found[where, message] = replace(problem, message=better)
+
     def found(self, *findings: Finding) -> tuple[Problem, ...]:
         """The problems of these kinds, or all, in the order of the text, file by file."""
         chosen = [problem for problem in self._found.values() if not findings or problem.finding in findings]
@@ -103,9 +109,15 @@ class Problems:
         where = problem.where
         return (files.index(where.file) if where.file in files else -1, where.line, where.column)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """In the order in which they were found, each once, at most L{MAX_PROBLEMS}."""
+        return tuple(self._warned)
+
     def warn(self, where: Where, message: str) -> None:
         """Tell people, and go on."""
-        self.warnings.append(f"{where}: {message}")
+        if len(self._warned) < MAX_PROBLEMS:
+            self._warned[f"{where}: {message}"] = None
 
     def raiseIfAny(self) -> None:
         """

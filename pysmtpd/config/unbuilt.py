@@ -13,19 +13,10 @@ from pysmtpd.model.decision import Where
 Finder = Callable[[Config], Iterable[Where]]
 
 
-def _said(words: str) -> Finder:
-    """A setting that has a place."""
-    return lambda config: [where for said, where in config.places.items() if said.startswith(words)]
-
-
 # What stands in the configuration, and where it does.
 UNBUILT: Mapping[str, Finder] = {
     "proc": lambda config: [spec.where for spec in config.procs.values()],
     "filter": lambda config: [spec.where for spec in config.filters.values()],
-    "queue compression": _said("queue compression"),
-    "queue encryption": _said("queue encryption"),
-    "admd": _said("admd"),
-    "pki dhe": lambda config: [spec.where for spec in config.pki.values() if spec.dhe != "none"],
 }
 
 

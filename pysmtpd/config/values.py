@@ -27,6 +27,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([BKMGTPE]?)\Z", re.IGNORECASE)
 _LONGEST = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?\Z")
+# What other mail systems write before the place of an LMTP server.
+_OTHERS_PREFIXES = ("lmtp:unix:", "lmtp:inet:", "unix:", "inet:")
 _ADDRESS_HALF = re.compile(r"[^\x00-\x20\x7f<>@]*\Z")
 
 
@@ -62,6 +64,9 @@ def isPkiName(text: str) -> bool:
 def parseLmtp(text: str) -> RelayHost:
     """C{host[:port]}, C{[address]:port}, or the path of a socket. The default port is 25."""
     text = text.removeprefix("lmtp://")
+    for prefix in _OTHERS_PREFIXES:
+        if text.startswith(prefix):
+            raise ValueError(f'"{prefix}" is left out: "{text[len(prefix) :][:80]}"')
     if text.startswith("/"):
         return RelayHost("lmtp", text, 0)
     host, port = splitPort(text)
@@ -75,5 +80,5 @@ def parseHalfAddress(text: str) -> Path:
     """
     local, separator, domain = text.rpartition("@")
     if not separator or not _ADDRESS_HALF.match(local) or not _ADDRESS_HALF.match(domain):
-        raise ValueError(f'"{text[:80]}" is not an address')
+        raise ValueError(f'"{text[:80]}" is not an address: user@domain, user@ or @domain must stand here')
     return Path(local, domain)

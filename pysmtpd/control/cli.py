@@ -236,10 +236,10 @@ def _parser() -> argparse.ArgumentParser:
         ("hosts", "Hosts", routes.host, "hosts: state, connections, errors, penalties"),
         ("hoststats", "HostStats", routes.hostStat, "destination domains: the last reply, and what waits for a host"),
         ("connections", "Connections", routes.connection, "outgoing connections, and what each waits for"),
+        ("limits", "Limits", routes.limit, "limits: what is paused or slowed down, why, and how much waits"),
     ):
         leaf(show, name, help, _list(command, lambda row, text=text: text(row, time.time())))  # type: ignore[misc]
     leaf(show, "tls", "a domain's hosts: what their TLS has to show, and what is remembered of it", _showTls, "DOMAIN")
-    leaf(show, "limits", "limits: what is paused or slowed down, why, and how much waits", _list("Limits", render.line))
     leaf(show, "tables", "tables: backend, entries, age, the last error", _list("Tables", render.table))
     leaf(show, "set-aside", "queue items that could not be read, with reasons", _list("SetAside", render.line))
 

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from pysmtpd.control.amp import BadArgument, NoSuchItemError, Unavailable
+from pysmtpd.control.look import Look
 from pysmtpd.control.page import Page, indexOf, sliceOf
 from pysmtpd.control.pieces import Pieces
 from pysmtpd.control.rows import envelopeDetail, envelopeRow, messageRow, rematchedRow
@@ -58,36 +59,37 @@ class QueueCommands:
         """A message larger than a page goes on in the next one; the cursor is C{MSGID}: after it, or C{MSGID/INDEX}: within it."""
         text, _, place = cursor.partition("/")
         message = _messageId(text) if text else MessageId(0)
-        page = Page()
+        page, look = Page(), Look(self._operator, self._routes)
         first = indexOf(place) if place else 0
         if place:
             # This message once more, from the place where the last page ended. It may be gone meanwhile.
             found = await self._queue.page(MessageId(max(0, message - 1)), 1)
-            if found and found[0][0].id == message and (rest := await self._fill(page, *found[0], first)):
+            if found and found[0][0].id == message and (rest := await self._fill(page, *found[0], first, look)):
                 return {"rows": page.rows, "cursor": rest}
         after = message
         count = _FEW
         while True:
             messages = await self._queue.page(after, count)
             for each, envelopes in messages:
-                if rest := await self._fill(page, each, envelopes, 0):
+                if rest := await self._fill(page, each, envelopes, 0, look):
                     return {"rows": page.rows, "cursor": rest}
                 after = each.id
             if not messages:
                 return {"rows": page.rows, "cursor": ""}
             count = min(2 * count, _MESSAGES)
 
-    async def _fill(self, page: Page, message: Message, envelopes: Sequence[Envelope], first: int) -> str:
+    async def _fill(self, page: Page, message: Message, envelopes: Sequence[Envelope], first: int, look: Look) -> str:
         """Add a message's rows; give the cursor of what did not fit."""
         for start in range(first, len(envelopes), _ENVELOPES):
-            for index, row in enumerate(await self._rows(message, envelopes[start : start + _ENVELOPES]), start):
+            rows = await self._rows(message, envelopes[start : start + _ENVELOPES], look)
+            for index, row in enumerate(rows, start):
                 if not page.add(row):
                     return f"{formatMessageId(message.id)}/{index}"
         return ""
 
-    async def _rows(self, message: Message, envelopes: Sequence[Envelope]) -> list[dict[str, Any]]:
+    async def _rows(self, message: Message, envelopes: Sequence[Envelope], look: Look) -> list[dict[str, Any]]:
         statuses = await self._statuses(envelopes)
-        return [envelopeRow(message, envelope, statuses.get(envelope.id)) for envelope in envelopes]
+        return [envelopeRow(message, envelope, statuses.get(envelope.id), look) for envelope in envelopes]
 
     async def _statuses(self, envelopes: Sequence[Envelope]) -> dict[EnvelopeId, Status]:
         return {status.entry.id: status for status in await self._scheduler.query([each.id for each in envelopes])}
@@ -96,7 +98,7 @@ class QueueCommands:
         message, envelopes = await self._load(id)
         # The rest of a large message is in the pages of Queue.
         page = Page(PAGE - _HEAD)
-        await self._fill(page, message, envelopes, 0)
+        await self._fill(page, message, envelopes, 0, Look(self._operator, self._routes))
         return {"message": messageRow(message, page.rows, len(envelopes))}
 
     async def envelope(self, id: str) -> dict[str, Any]:
@@ -105,7 +107,7 @@ class QueueCommands:
         message, envelopes = await self._load(id)
         (envelope,) = envelopes
         status = (await self._statuses(envelopes)).get(envelope.id)
-        return {"envelope": envelopeDetail(message, envelope, status)}
+        return {"envelope": envelopeDetail(message, envelope, status, Look(self._operator, self._routes))}
 
     async def _load(self, id: str) -> tuple[Message, Sequence[Envelope]]:
         """A message with its envelopes; of an envelope id with that envelope only."""

@@ -13,10 +13,11 @@ Row = Mapping[str, Any]
 def _bound(row: Row, now: float) -> str:
     """The one constraint."""
     constraint = row["constraint"]
+    left = duration(constraint["until"] - now) if constraint["until"] else ""
     if constraint["kind"] == "none":
-        return constraint["text"] or "goes"
+        return (constraint["text"] or "goes") + (f", at most {left}" if left else "")
     text = constraint["kind"] + (f": {constraint['text']}" if constraint["text"] else "")
-    return text + (f", for {duration(constraint['until'] - now)}" if constraint["until"] else "")
+    return text + (f", for {left}" if left else "")
 
 
 def _text(lines: Sequence[str]) -> str:
@@ -24,10 +25,13 @@ def _text(lines: Sequence[str]) -> str:
 
 
 def _trouble(row: Row, now: float) -> list[str]:
+    """The last error, as far as it is not the constraint."""
     if not row["error"]:
         return []
+    if row["error"] == row["constraint"]["text"]:
+        return [f"{row['failures']} times in a row"] * (row["failures"] > 1)
     again = f"; next try in {duration(row['next_try'] - now)}" if row["next_try"] else ""
-    times = f" ({row['failures']} times in a row)" if row.get("failures", 0) > 1 else ""
+    times = f" ({row['failures']} times in a row)" if row["failures"] > 1 else ""
     return [f"last error{times}: {row['error']}{again}"]
 
 
@@ -40,7 +44,8 @@ def relay(row: Row, now: float) -> str:
     if row["hosts"]:
         lines.append(f"hosts: {', '.join(row['hosts'])}")
     lines += [f"source skipped: {source}" for source in row["sources_skipped"]]
-    if row["error"]:
+    bound = row["constraint"]["text"]
+    if row["error"] and not (bound and bound in row["error"]):
         lines.append(f"last error: {row['error']}")
     return _text(lines)
 
@@ -62,7 +67,7 @@ def route(row: Row, now: float) -> str:
 def host(row: Row, now: float) -> str:
     """C{show hosts}."""
     lines = [
-        f"{row['address']} {row['name']}: {row['state']}, {row['connections']} connections, {row['delivered']} delivered",
+        f"{row['address']} {row['name']}: {row['state']}, {row['pace']}, {row['connections']} connections, {row['delivered']} delivered",
         _bound(row, now),
         *_trouble(row, now),
     ]
@@ -96,6 +101,21 @@ def connection(row: Row, now: float) -> str:
     )
 
 
+def limit(row: Row, now: float) -> str:
+    """C{show limits}."""
+    lines = [f"{row['limit']}: {row['waiting']} envelopes wait"]
+    if row["kind"] == "back-off":
+        lines[0] += f", one transaction in {row['pace']:g} s"
+        lines.append(f"{row['complaints']} complaints, the last {duration(now - row['last'])} ago: {row['reply']}")
+    elif row["kind"] == "connections":
+        lines = [f"{row['limit']}: {row['open']} are open"]
+    elif row["kind"] == "suspended":
+        lines[0] += f", for {duration(now - row['since'])} now"
+    elif row["wait"]:
+        lines[0] += f", the next for {duration(row['wait'] + 0.999)}"
+    return _text(lines)
+
+
 def probe(found: Row) -> str:
     """C{probe}."""
     texts = [f"{found['name']}: {found['problem']}"] if found["problem"] else []
@@ -110,8 +130,7 @@ def probe(found: Row) -> str:
         if row["greeting"]:
             lines.append(f"greeting: {row['greeting']}")
         if row["extensions"]:
-            words = (name if value is True else f"{name}={_said(value)}" for name, value in row["extensions"].items())
-            lines.append(f"offers: {', '.join(words)}")
+            lines.append(f"offers: {' '.join(row['extensions'])}")
         if row["tls"]:
             lines.append(f"TLS: {row['tls']}" + (f" ({row['certificate']})" if row["certificate"] else ""))
         elif row["greeting"]:
@@ -120,7 +139,3 @@ def probe(found: Row) -> str:
         lines += row["grounds"]
         texts.append(_text(lines))
     return "\n".join(texts)
-
-
-def _said(value: Any) -> str:
-    return "/".join(str(each) for each in value) if isinstance(value, list) else str(value)

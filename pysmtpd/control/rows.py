@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from pysmtpd.model.envelope import Envelope, Message, formatVia
-from pysmtpd.model.ids import formatEnvelopeId, formatMessageId, formatSessionId, messageOf
+from pysmtpd.model.envelope import Agent, Envelope, Message, formatVia
+from pysmtpd.model.ids import EnvelopeId, formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, SHAPED, VANISHED, Condition, Status
 
@@ -20,10 +21,28 @@ _WHY = {
 }
 
 
-def _why(envelope: Envelope, status: Status | None) -> str:
+class Look(Protocol):
+    """What is asked at most once for an answer, and only where it counts."""
+
+    @property
+    def underWay(self) -> Mapping[EnvelopeId, str]:
+        """See L{pysmtpd.interfaces.IRoutes.underWay}."""
+
+    @property
+    def paused(self) -> Sequence[str]:
+        """Parts of the daemon."""
+
+
+def _why(envelope: Envelope, status: Status | None, look: Look) -> str:
     if status is None:
         return "not loaded yet" if not envelope.state.failed else "its end is about to be reported"
     why = _WHY[status.condition]
+    if status.condition is Condition.INFLIGHT and envelope.destination.agent is Agent.MTA:
+        what = look.underWay.get(envelope.id)
+        why += f": {what}" if what else ""
+    agent = envelope.destination.agent.value
+    if status.condition is Condition.READY and agent in look.paused:
+        why = f"ready, but the {agent} is paused"
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
     if status.condition is Condition.HELD:
@@ -42,7 +61,7 @@ def _why(envelope: Envelope, status: Status | None) -> str:
     return why
 
 
-def envelopeRow(message: Message, envelope: Envelope, status: Status | None) -> dict[str, Any]:
+def envelopeRow(message: Message, envelope: Envelope, status: Status | None, look: Look) -> dict[str, Any]:
     """One line of C{show queue}."""
     destination, state = envelope.destination, envelope.state
     return {
@@ -63,16 +82,16 @@ def envelopeRow(message: Message, envelope: Envelope, status: Status | None) -> 
         "next_try": status.due if status is not None else state.nextTry,
         "condition": status.condition.value if status is not None else "unknown",
         "hold_queue": status.holdKey if status is not None else "",
-        "why": _why(envelope, status),
+        "why": _why(envelope, status, look),
         "last_reply": state.failed or state.lastReply,
     }
 
 
-def envelopeDetail(message: Message, envelope: Envelope, status: Status | None) -> dict[str, Any]:
+def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, look: Look) -> dict[str, Any]:
     """C{show envelope}: the line, and what later decisions look at."""
     session = message.transaction.session
     tls = session.tls
-    return envelopeRow(message, envelope, status) | {
+    return envelopeRow(message, envelope, status, look) | {
         "notify": envelope.destination.notify.value,
         "orcpt": envelope.destination.orcpt,
         "via": formatVia(envelope.destination.via),

@@ -50,6 +50,7 @@ from pysmtpd.interfaces.routing import (
     IForwardReader,
     IResolver,
     IRouter,
+    IScreen,
     ITable,
     Lookup,
     MxAnswer,
@@ -59,6 +60,7 @@ from pysmtpd.interfaces.routing import (
     TableUpdate,
     TextAnswer,
     TlsaAnswer,
+    Updated,
 )
 from pysmtpd.interfaces.scheduler import IScheduler
 from pysmtpd.interfaces.tls import ICertificates, IClientCertificates, IClientHandshake, IClientTls
@@ -106,6 +108,7 @@ __all__ = [
     "IRouter",
     "IRoutes",
     "IScheduler",
+    "IScreen",
     "IStage",
     "IStat",
     "ISubmission",
@@ -135,6 +138,7 @@ __all__ = [
     "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
+    "Updated",
     "User",
     "Verdict",
     "Walked",

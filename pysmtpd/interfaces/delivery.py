@@ -48,6 +48,13 @@ class IAgent(Interface):
     def deliver(delivery: Delivery, outcomes: IOutcomes) -> None:
         """Start delivering; tell C{outcomes} as results come."""
 
+    def foregone(deliveries: Sequence[Delivery]) -> Sequence[tuple[Outcome, Sequence[Delivery]]]:
+        """Those of many deliveries, with what each of their envelopes comes to, that would fail for now without an attempt of their own, as
+        mail for a host that is known to be down does. They have their outcome with this; the rest is to be delivered.
+
+        @return: temporary outcomes with a C{retryAt} that is to come. The envelope that is named in them stands for all.
+        """
+
     def capacity() -> int:
         """How many more envelopes it would take now; 0: none (paused, or full)."""
 
@@ -117,6 +124,9 @@ class IRoutes(Interface):
         """Remember no longer that its hosts had TLS; tells how many there were."""
 
     def showConnections() -> Sequence[Mapping[str, object]]: ...
+
+    def underWay() -> Mapping[EnvelopeId, str]:
+        """What each envelope that the mta has waits for, in words; one whose table is asked is not there."""
 
     def showHostStats() -> Sequence[Mapping[str, object]]:
         """What became of the latest mail, by destination domain."""

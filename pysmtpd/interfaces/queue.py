@@ -34,6 +34,10 @@ class QueueError(Exception):
         self.reason = reason
 
 
+class ContentLost(QueueError):
+    """The message is in the queue, but its content is nowhere."""
+
+
 class NoSuchItem(Exception):
     """No message or envelope of that id is in the queue."""
 
@@ -254,7 +258,11 @@ class IQueueBackend(Interface):
 
     def load(message: MessageId) -> Deferred[StoredMessage | None]: ...
 
-    def body(message: MessageId) -> Deferred[IBody | None]: ...
+    def body(message: MessageId) -> Deferred[IBody | None]:
+        """None: the message is gone.
+
+        @raise ContentLost: it is there, without its content.
+        """
 
     def walk(cursor: str | None, limit: int) -> Deferred[StoredPage]:
         """Everything that was there at C{open}, at most C{limit} messages a page."""
@@ -305,7 +313,9 @@ class IContentStream(Interface):
 class IContentCodec(Interface):
     """Compresses or encrypts bodies at rest. Records and trace fields of large messages are not its business."""
 
-    name: str = Attribute("Of what it writes, with its key id: C{'aesgcm/2'}. Stored with each message.")
+    name: str = Attribute(
+        "Of what it writes, with its key id: C{'aesgcm/2'}. Stored with each message. Empty: new content is stored plain."
+    )
 
     def encoder(message: MessageId) -> IContentStream:
         """For new content."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from enum import Enum
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -18,12 +20,14 @@ from pysmtpd.model.tlsa import Tlsa
 from pysmtpd.model.value import value
 
 __all__ = [
+    "FOREVER",
     "AddressAnswer",
     "ForwardRefused",
     "IAuthenticator",
     "IForwardReader",
     "IResolver",
     "IRouter",
+    "IScreen",
     "ITable",
     "Lookup",
     "MxAnswer",
@@ -33,7 +37,10 @@ __all__ = [
     "TableUpdate",
     "TextAnswer",
     "TlsaAnswer",
+    "Updated",
 ]
+
+FOREVER = float("inf")
 
 
 class TableError(Exception):
@@ -60,13 +67,20 @@ class TableUpdate:
     problems: tuple[str, ...] = ()
 
 
+class Updated(NamedTuple):
+    """What came of reading a table's source again."""
+
+    table: ITable
+    update: TableUpdate
+
+
 class ITable(Interface):
     """One table. Keys are text, in lower case where the service ignores case (the front does that)."""
 
     name: str = Attribute("Its name in the configuration.")
     allowsCommands: bool = Attribute(
         "Its values may name commands (C{|command}), files (C{/path}) and C{:include:}s: nobody but root and the daemon's user can have "
-        "written them, or the configuration says C{allow-commands}. It may change at an C{update}."
+        "written them, or the configuration says C{allow-commands}."
     )
 
     def match(service: Service, key: str) -> Ready[bool]:
@@ -87,11 +101,22 @@ class ITable(Interface):
         @raise TableError:
         """
 
-    def update() -> Deferred[TableUpdate]:
-        """Read its source again. Questions are answered meanwhile, from the old content; on an error that stays.
+    def update() -> Deferred[Updated]:
+        """Read its source again. This table goes on as it is, for those who began with it.
 
+        @return: the table from now on, and what has changed. One that keeps nothing of its source gives itself.
         @raise TableError: the source cannot be read, or is wrong; the text says where.
         """
+
+    def close() -> Deferred[None]:
+        """Nobody uses it any more: let go of what it holds. Whoever asks all the same gets a right answer or a L{TableError}."""
+
+
+class IScreen(Interface):
+    """Tells of all tables of a generation at once which are worth a question."""
+
+    def holders(service: Service, key: str) -> list[str]:
+        """The tables that may have an entry which matches (domain, netaddr, mailaddr, string), some perhaps twice; others have none."""
 
 
 class IRouter(Interface):
@@ -148,12 +173,16 @@ class MxAnswer:
     @ivar hosts: sorted by preference. A null MX (RFC 7505) is one host with an empty name.
     @ivar secure: DNSSEC-validated by a resolver that may be trusted.
     @ivar error: when C{status} is FAILED: why, for people.
+    @ivar canonical: the name at the end of the CNAME chain; empty: there is no chain.
+    @ivar until: monotonic seconds until which it may be believed.
     """
 
     status: Lookup
     hosts: tuple[MxHost, ...] = ()
     secure: bool = False
     error: str = ""
+    canonical: str = ""
+    until: float = field(default=FOREVER, compare=False)
 
 
 @value
@@ -161,6 +190,7 @@ class AddressAnswer:
     """
     @ivar addresses: IPv6 and IPv4, textual.
     @ivar canonical: the name at the end of the CNAME chain.
+    @ivar until: as of L{MxAnswer}.
     """
 
     status: Lookup
@@ -168,6 +198,7 @@ class AddressAnswer:
     secure: bool = False
     canonical: str = ""
     error: str = ""
+    until: float = field(default=FOREVER, compare=False)
 
 
 @value
@@ -175,6 +206,7 @@ class TlsaAnswer:
     """
     @ivar records: those of a form that can be read, usable or not.
     @ivar malformed: how many there were beside them. They exist, so TLS is mandatory; they authenticate nobody (RFC 7672 2.2).
+    @ivar until: as of L{MxAnswer}.
     """
 
     status: Lookup
@@ -182,6 +214,7 @@ class TlsaAnswer:
     secure: bool = False
     error: str = ""
     malformed: int = 0
+    until: float = field(default=FOREVER, compare=False)
 
 
 @value

@@ -38,6 +38,12 @@ class IScheduler(Interface):
     def update(lease: Lease, entries: Sequence[Entry]) -> Ready[None]:
         """These come back: they were tried, or become another kind (BOUNCE). They wait for their C{nextTry} again."""
 
+    def postpone(leases: Sequence[Lease], nextTry: float) -> Ready[None]:
+        """These leases are over, all alike and in one step: what they hold was tried once more, and waits for C{nextTry}.
+
+        @param nextTry: wall-clock seconds.
+        """
+
     def delete(lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> Ready[None]:
         """These are finished. Without a lease: whatever their condition."""
 

@@ -273,6 +273,7 @@ class Listener(ServerFactory):
         self.sessions[wire] = None
         session = wire.session
         profile = session.profile
+        self._near.census.came(profile.config)
         if not session.localAddress:
             session.localAddress = getattr(wire.transport.getHost(), "host", "")
         if self._descriptors and direct.descriptor(wire.transport) >= self._descriptors:
@@ -291,7 +292,9 @@ class Listener(ServerFactory):
     def closed(self, wire: ServerTransport) -> None:
         """Its connection is gone."""
         self.timeouts.disarm(wire)
-        self.sessions.pop(wire, None)
+        if wire in self.sessions:
+            del self.sessions[wire]
+            self._near.census.went(wire.session.profile.config)
         self._limits.leave(wire.session.counted)
         if self._empty is not None and not self.sessions:
             self._empty()

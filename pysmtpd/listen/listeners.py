@@ -20,6 +20,7 @@ from pysmtpd.interfaces import (
     ISubmit,
     ITable,
 )
+from pysmtpd.listen.census import Census
 from pysmtpd.listen.damping import Damping
 from pysmtpd.listen.limits import Limits
 from pysmtpd.listen.listener import SOCKET, Listener
@@ -73,6 +74,7 @@ class Listeners:
         descriptors: int = 0,
         tables: Callable[[Config], Mapping[str, ITable]] = lambda config: {},
         socketPath: str = "",
+        empty: Callable[[], object] = lambda: None,
     ) -> None:
         """
         @param config: tells the newest generation of the configuration; a session keeps the one it started with.
@@ -82,6 +84,7 @@ class Listeners:
             connection gets one. 0: not watched.
         @param tables: those of a generation, by name.
         @param socketPath: where the local socket is; empty: there is none.
+        @param empty: called when the last session of a generation has gone.
         """
         self._platform = platform
         self._config = config
@@ -98,6 +101,7 @@ class Listeners:
             self._timeouts,
             tables,
             Damping(),
+            Census(empty),
         )
         self._socketPath = socketPath
         self._limits = Limits(maxSessions)
@@ -181,7 +185,7 @@ class Listeners:
 
     def sessionsOf(self, config: Config) -> int:
         """How many sessions began under this generation and are still there."""
-        return sum(wire.session.profile.config is config for wire in self._wires())
+        return self._near.census.of(config)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pysmtpd.interfaces import (
     ISubmit,
     ITable,
 )
+from pysmtpd.listen.census import Census
 from pysmtpd.listen.damping import Damping
 from pysmtpd.listen.timeouts import Timeouts
 from pysmtpd.model.config import Config
@@ -39,3 +40,4 @@ class Neighbours:
     timeouts: Timeouts
     tables: Callable[[Config], Mapping[str, ITable]]
     damping: Damping
+    census: Census

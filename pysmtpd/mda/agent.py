@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
@@ -134,6 +134,10 @@ class MdaAgent:
                 own.isReady = True
                 self._ready.append(user)
         self._fill()
+
+    def foregone(self, deliveries: Sequence[Delivery]) -> Sequence[tuple[Outcome, Sequence[Delivery]]]:
+        """See L{IAgent.foregone}. What became of others says nothing here."""
+        return ()
 
     def capacity(self) -> int:
         """See L{IAgent.capacity}."""

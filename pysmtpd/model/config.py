@@ -122,7 +122,8 @@ class Config:
     @ivar maxDeferred: envelopes that are kept at hand for a host that does not answer.
     @ivar queueCompression: content is stored compressed.
     @ivar places: where settings were said that have no C{where} of their own, by their words.
-    @ivar queueEncryption: key of the queue's encryption, or C{"stdin"}; empty: it is not encrypted.
+    @ivar queueEncryption: key of the queue's encryption, or C{"stdin"}; empty: it is not encrypted. C{queueBackupKey} opens
+        what was stored before that key.
     """
 
     file: str
@@ -156,6 +157,7 @@ class Config:
     maxDeferred: int = 100
     queueCompression: bool = False
     queueEncryption: str = ""
+    queueBackupKey: str = ""
     procs: Mapping[str, ProcSpec] = field(default_factory=dict)
     filters: Mapping[str, FilterSpec] = field(default_factory=dict)
     mtaRates: tuple[RateRule, ...] = ()

@@ -5,14 +5,63 @@ The daemon obeys them, the log and the reject text cite them, C{explain} prints 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, overload
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Destination
 from pysmtpd.model.question import Answer, Ask, called
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.value import value
+
+T = TypeVar("T")
+
+
+class Record(Sequence[T]):
+    """A tuple that is written out when somebody reads it: most decisions are obeyed, and never looked into. It equals that tuple."""
+
+    __slots__ = ("_items", "_more", "_write")
+
+    def __init__(self, write: Callable[[], tuple[T, ...]], more: Sequence[T] = ()) -> None:
+        """
+        @param write: makes the beginning; it has to give the same whenever it is called.
+        @param more: what follows.
+        """
+        self._write = write
+        self._more = more
+        self._items: tuple[T, ...] | None = None
+
+    def _read(self) -> tuple[T, ...]:
+        if self._items is None:
+            self._items = (*self._write(), *self._more)
+        return self._items
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[T, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> T | tuple[T, ...]:
+        return self._read()[at]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Record):
+            return self._read() == other._read()
+        return self._read() == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
 
 
 @value
@@ -105,8 +154,8 @@ class Step:
     """
 
     path: Path
-    considered: tuple[Considered, ...] = ()
-    questions: tuple[Question, ...] = ()
+    considered: Sequence[Considered] = ()
+    questions: Sequence[Question] = ()
     chosen: Where | None = None
     outcome: str = ""
     children: tuple[Step, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
@@ -151,3 +152,5 @@ class TempFail(NamedTuple):
 
 Ask: TypeAlias = AskMatch | AskLookup | AskUser | AskSelf | AskToday | AskTrust | AskInclude | AskForward
 Answer: TypeAlias = bool | int | str | UserInfo | Refusal | TempFail | None
+# Which tables may have an entry that matches? The others have none, and need not be asked. It spares questions, and decides nothing.
+Holders: TypeAlias = Callable[[Service, str], Sequence[str]]

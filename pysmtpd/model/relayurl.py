@@ -12,6 +12,19 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)(?:\.[A-Za-z0
 PORTS = {"smtp": 25, "smtps": 465, "submission": 587, "submissions": 465, "lmtp": 24}
 _RELAY_PORTS = {"smtp": 25, "smtp+tls": 25, "smtp+notls": 25, "smtps": 465, "lmtp": 0}
 
+# What they were before OpenSMTPD 6.4, or are elsewhere.
+_DATED = {
+    "secure": "smtp+tls",
+    "secure+auth": "smtp+tls",
+    "smtp+auth": "smtp+tls",
+    "smtps+auth": "smtps",
+    "ssl": "smtps",
+    "ssl+auth": "smtps",
+    "starttls": "smtp+tls",
+    "tls": "smtp+tls",
+    "tls+auth": "smtp+tls",
+}
+
 
 def isAddress(text: str) -> bool:
     """Is it an IP address, without brackets or scope?"""
@@ -47,6 +60,8 @@ def splitPort(text: str) -> tuple[str, str]:
     if text.count(":") > 1 and isAddress(text):
         return text, ""
     host, _, port = text.partition(":")
+    if text.endswith("/") and isHostName(host.rstrip("/")):
+        raise ValueError(f'"{text[:80]}": no slash stands behind a host')
     if not isHostName(host):
         raise ValueError(f'"{host[:80]}" is not a host name or address')
     return host, port
@@ -58,12 +73,13 @@ def parseRelay(text: str) -> RelayHost:
     if not separator:
         protocol, rest = "smtp", text
     if protocol not in _RELAY_PORTS:
-        raise ValueError(f'"{protocol[:80]}" is not a protocol; there are {", ".join(_RELAY_PORTS)}')
+        instead = f"; did you mean {_DATED[protocol]}://{rest[:80]}?" if protocol in _DATED else ""
+        raise ValueError(f'"{protocol[:80]}" is not a protocol; there are {", ".join(_RELAY_PORTS)}{instead}')
     label, separator, host = rest.rpartition("@")
     if separator and not label:
         raise ValueError("nothing stands before the @")
     if label and protocol not in ("smtp+tls", "smtps"):
-        raise ValueError(f"credentials are not sent by {protocol}; smtp+tls:// or smtps:// must stand here")
+        raise ValueError(f"credentials are not sent by {protocol}; did you mean smtp+tls://{rest[:80]}?")
     if protocol == "lmtp" and host.startswith("/"):
         return RelayHost(protocol, host, 0)
     name, port = splitPort(host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256, sha512
 from typing import NamedTuple
 
@@ -54,3 +55,14 @@ class Tlsa(NamedTuple):
         elif self.matching == 2:
             content = sha512(content).digest()
         return content == self.data
+
+
+def deciding(records: Iterable[Tlsa]) -> tuple[Tlsa, ...]:
+    """Those that decide who a host is: the usable ones, and of digests of the same thing only those of the best kind, so that nobody
+    can fall back on a weaker one (RFC 7672 5, RFC 7671 9)."""
+    usable = [record for record in records if record.isUsable]
+    best: dict[tuple[int, int], int] = {}
+    for record in usable:
+        kind = (record.usage, record.selector)
+        best[kind] = max(record.matching, best.get(kind, 0))
+    return tuple(record for record in usable if record.matching in (0, best[record.usage, record.selector]))

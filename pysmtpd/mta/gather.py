@@ -47,10 +47,15 @@ class Gathering:
         elif self._timer is None:
             self._timer = self._clock.callLater(self._seconds, self._expired)
 
+    @property
+    def parts(self) -> list[Part]:
+        """Those that wait."""
+        return [*self._pending, *(part for part, _ in self._ready)]
+
     def abandon(self) -> Sequence[Part]:
         """Nobody waits any longer: what is left."""
         self._stopTimer()
-        left = [*self._pending, *(part for part, _ in self._ready)]
+        left = self.parts
         self._pending.clear()
         self._ready.clear()
         return left

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pysmtpd.model.reply import Reply
-from pysmtpd.mta.keys import RouteKey
+from pysmtpd.mta import pace
+from pysmtpd.mta.lanes import Lane
 
 PENALTY_UNIT = 15.0
 """Seconds; the n-th failure in a row keeps a place out for n squared of them."""
@@ -16,18 +16,10 @@ LEARNT_TIME = 6 * 3600.0
 """Seconds for which the number of recipients that a host takes is remembered."""
 
 CAUTION_DELAY = 5.0
-"""Seconds between two connections, where the configuration says none, after a peer asked for patience (421, 4.7.x)."""
+"""Seconds between two connections, where the configuration says none, after a peer has complained."""
 
 CAUTION_TIME = 600.0
 """For how long that is heeded, in seconds."""
-
-
-_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11", "4.7.30")
-
-
-def asksPatience(reply: Reply) -> bool:
-    """Does the peer want less of us: 421, or 4.7.x that is not one of ours?"""
-    return reply.code == 421 or (reply.enhanced.startswith("4.7.") and reply.enhanced not in _OUR_OWN)
 
 
 class Penalty:
@@ -65,7 +57,7 @@ class Host:
     @ivar rcptMax: recipients that it was seen to take in one transaction, as long as C{rcptMaxUntil}; 0: no bound is known.
     """
 
-    __slots__ = ("address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
+    __slots__ = ("_lane", "_slowUntil", "address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -74,6 +66,23 @@ class Host:
         self.opened = NEVER
         self.rcptMax = 0
         self.rcptMaxUntil = 0.0
+        self._lane = Lane.NEW
+        self._slowUntil = 0.0
+
+    def lane(self, now: float) -> Lane:
+        """What is known of its pace."""
+        if self._lane > Lane.NEW and self._slowUntil <= now:
+            self._lane = Lane.NEW
+        return self._lane
+
+    def keeps(self, lane: Lane, now: float) -> None:
+        """This is its pace."""
+        self._lane = lane
+        self._slowUntil = now + pace.REMEMBERED
+
+    def forgive(self) -> None:
+        """Forget that it was slow."""
+        self._lane = min(self._lane, Lane.NEW)
 
     def tookOnly(self, recipients: int, now: float) -> None:
         """It said of those behind them that they are too many."""
@@ -91,15 +100,25 @@ class Host:
 class Route:
     """Source address x host address.
 
-    @ivar penalty: for failures to connect; what comes later is between us and one port.
+    @ivar source: local address; empty: the system chooses.
     @ivar cautiousUntil: there are delays between connections until then; C{said} is the reply that asked for it.
     @ivar opened: monotonic seconds when the last connection was opened, and when one was C{closed}.
     """
 
-    __slots__ = ("cautiousUntil", "closed", "connections", "delivered", "host", "key", "nextConnect", "opened", "said")
+    __slots__ = (
+        "cautiousUntil",
+        "closed",
+        "connections",
+        "delivered",
+        "host",
+        "nextConnect",
+        "opened",
+        "said",
+        "source",
+    )
 
-    def __init__(self, key: RouteKey, host: Host) -> None:
-        self.key = key
+    def __init__(self, source: str, host: Host) -> None:
+        self.source = source
         self.host = host
         self.connections = 0
         self.delivered = 0

@@ -47,7 +47,14 @@ class RelayKey(NamedTuple):
     backup: str = ""
 
     def __str__(self) -> str:
-        """The name of its hold queue, and how people see it."""
+        """The name of its hold queue."""
+        return self.named("")
+
+    def named(self, usual: str) -> str:
+        """For people.
+
+        @param usual: what we call ourselves where nothing else is said: that need not be said.
+        """
         if self.domain:
             place = self.domain
         else:
@@ -59,7 +66,7 @@ class RelayKey(NamedTuple):
             "" if self.verify else "no-verify",
             self.source,
             self.auth,
-            self.helo,
+            self.helo if self.helo != usual else "",
             self.heloTable,
             str(self.tls),
             self.backup and f"backup {self.backup}",
@@ -70,17 +77,6 @@ class RelayKey(NamedTuple):
     def limitName(self) -> str:
         """The domain that C{mta limit for domain} may be said for: with explicit hosts, the first host."""
         return self.domain or self.hosts[0].host.lower()
-
-
-class RouteKey(NamedTuple):
-    """A path that mail can take.
-
-    @ivar source: local address; empty: the system chooses.
-    @ivar address: of the host; a path for a UNIX socket.
-    """
-
-    source: str
-    address: str
 
 
 class ConnectionKey(NamedTuple):
@@ -100,10 +96,6 @@ class ConnectionKey(NamedTuple):
     helo: str
     credential: str
     tls: ClientKind = USUAL
-
-    @property
-    def route(self) -> RouteKey:
-        return RouteKey(self.source, self.address)
 
 
 def serviceOf(host: str, port: int) -> str:
@@ -186,7 +178,7 @@ class TransactionKey(NamedTuple):
     """Recipients of one message that are equal in this, and have a connection key in common, share a transaction.
 
     RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient. What the
-    host has to show depends on the host; see L{pysmtpd.mta.task.group}.
+    host has to show depends on the host; see L{pysmtpd.mta.grouping.group}.
     """
 
     sender: str

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from twisted.python.failure import Failure
 
-from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer
+from pysmtpd.interfaces.routing import FOREVER, AddressAnswer, IResolver, Lookup, MxAnswer
 from pysmtpd.model.config import Config, RelayHost
 from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.model.outcome import Result
@@ -67,16 +67,16 @@ class Resolution:
     @ivar levels: best first; of equal hosts in each. Levels behind the first usable one may still be filled when it is ready.
     @ivar failure: set when there is nowhere to go.
     @ivar isComplete: all levels are filled: what none of the hosts has is not to be had.
-    @ivar since: monotonic seconds when it became ready.
+    @ivar until: monotonic seconds when the first of the answers that it is made of is over.
     """
 
-    __slots__ = ("failure", "isComplete", "levels", "since")
+    __slots__ = ("failure", "isComplete", "levels", "until")
 
     def __init__(self) -> None:
         self.levels: list[list[Target]] = []
         self.failure: tuple[Result, Reply] | None = None
         self.isComplete = False
-        self.since = 0.0
+        self.until = FOREVER
 
 
 class Search:
@@ -101,6 +101,7 @@ class Search:
         # What the domain asks for, and whether DNS proves that its hosts are its hosts.
         self._sts: StsPolicy | None = None
         self._isSecure = False
+        self._canonical = ""
         self._done: Callable[[Resolution], None] | None = done
         self._result = Resolution()
         self._pending: list[int] = []
@@ -139,6 +140,8 @@ class Search:
     def _mx(self, answer: MxAnswer) -> None:
         domain = self._key.domain
         self._isSecure = answer.secure
+        self._result.until = min(self._result.until, answer.until)
+        self._canonical = answer.canonical.rstrip(".").lower()
         if answer.status is Lookup.NXDOMAIN:
             self._fail(Result.PERMANENT, Reply(550, f"Domain {domain} does not exist", "5.1.2"))
         elif answer.status is Lookup.FAILED:
@@ -181,7 +184,7 @@ class Search:
     def _mxTarget(self, address: str, known: HostFacts) -> Target:
         key = self._key
         remembers = self._policies.remembers(key.domain, known.host)
-        wishes = Wishes(key.domain, key.level, sts=self._sts, remembers=remembers)
+        wishes = Wishes(key.domain, key.level, sts=self._sts, remembers=remembers, canonical=self._canonical)
         connection = ConnectionKey("smtp", self._source, address, SMTP_PORT, key.helo, "", key.tls)
         return Target.make(connection, known.host, known, wishes)
 
@@ -243,6 +246,7 @@ class Search:
         isSecure = self._isSecure or not self._isPublished
 
         def answered(answer: AddressAnswer) -> None:
+            self._result.until = min(self._result.until, answer.until)
             if answer.status is not Lookup.FOUND:
                 self._problems.append(f"{name}: {answer.error or answer.status.value}")
                 self._isUnresolved = True
@@ -258,6 +262,7 @@ class Search:
                 known(HostFacts(name, isSecure=isSecure), addresses)
 
         def known(facts: HostFacts, addresses: Sequence[str]) -> None:
+            self._result.until = min(self._result.until, facts.until)
             self._found(index, make, facts, addresses)
             self._settle(index)
 

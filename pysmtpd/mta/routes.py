@@ -13,6 +13,7 @@ from pysmtpd.interfaces.routing import IResolver, ITable
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Destination
+from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.foresight import foresee
@@ -22,6 +23,8 @@ from pysmtpd.mta.probe import Probe
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources
+from pysmtpd.mta.task import Part
+from pysmtpd.mta.turnstile import Turnstile
 
 
 @implementer(IRoutes)
@@ -39,9 +42,14 @@ class Routes:
         sources: Sources,
         shaper: Shaper,
         board: Board,
+        turnstile: Turnstile,
         hostStats: HostStats,
+        gathering: Callable[[], Sequence[Part]],
         isPaused: Callable[[], bool],
     ) -> None:
+        """
+        @param gathering: gives the parts of messages that wait for DNS.
+        """
         self._platform = platform
         self._clock = platform.clock
         self._config = config
@@ -52,13 +60,15 @@ class Routes:
         self._sources = sources
         self._shaper = shaper
         self._board = board
+        self._turnstile = turnstile
         self._hostStats = hostStats
+        self._gathering = gathering
         self._isPaused = isPaused
 
     def forgive(self, name: str = "") -> int:
         """See L{IRoutes.forgive}."""
         count = 0
-        for pool in self._board.pools.values():
+        for pool in self._board.hosts.pools:
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
                 if name:
@@ -81,7 +91,7 @@ class Routes:
         rows = list(self._policies.show(domain))
         for relay in self._directory.of(domain):
             for target in relay.targets(MAX_SHOWN):
-                problem = target.barred or self._board.problem(target, now)
+                problem = target.barred or self._board.hosts.problem(target, now)
                 rows.append({"what": "host", "host": target.label, "asks": target.verdict, "problem": problem})
         return rows
 
@@ -125,7 +135,8 @@ class Routes:
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
         isPaused = self._isPaused()
-        return Shown(self._platform, self._board, relays, self._sources.show(), isPaused)
+        gathering, sources = self._gathering(), self._sources.show()
+        return Shown(self._platform, self._board, relays, self._turnstile, gathering, sources, isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()
@@ -138,6 +149,10 @@ class Routes:
 
     def showConnections(self) -> Sequence[Mapping[str, object]]:
         return self._shown().connections()
+
+    def underWay(self) -> Mapping[EnvelopeId, str]:
+        """See L{IRoutes.underWay}."""
+        return self._shown().underWay()
 
     def showHostStats(self) -> Sequence[Mapping[str, object]]:
         return self._hostStats.show(self._platform.wallTime())

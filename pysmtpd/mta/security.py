@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from pysmtpd.model.facts import TlsFacts
-from pysmtpd.model.tlsa import DOMAIN_ISSUED, Presented, Tlsa
+from pysmtpd.model.tlsa import DOMAIN_ISSUED, Presented, Tlsa, deciding
 from pysmtpd.mta.policy.sts import Mode, StsPolicy
 
 
@@ -45,7 +45,7 @@ class Policy:
     """What a host has to show before it gets a message.
 
     @ivar name: what the host's certificate has to be for, when the level is VERIFIED.
-    @ivar tlsa: usable records, any of which authenticates the host; empty: DANE asks for nothing.
+    @ivar tlsa: records, any of which authenticates the host; empty: DANE asks for nothing.
     @ivar tlsaNames: a certificate under a trust anchor of C{tlsa} has to be for one of these.
     @ivar requireTls: the host has to offer REQUIRETLS (RFC 8689).
     @ivar grounds: how it came to this; two policies that differ only here are equal.
@@ -168,7 +168,8 @@ class HostFacts:
     """What is known about one host of a destination before it is connected to.
 
     @ivar host: its name in A-labels; for SNI, and in certificates.
-    @ivar baseName: where its TLSA records were found; that, too, may be in its certificate (RFC 7672 3.2.2).
+    @ivar baseName: where its TLSA records were found.
+    @ivar until: monotonic seconds until which that may be believed.
     @ivar isSecure: DNS proved that this is a host of the destination (RFC 7672 2.2.1); so does the operator, by naming it.
     """
 
@@ -178,6 +179,7 @@ class HostFacts:
     dane: Dane = Dane.NONE
     tlsa: tuple[Tlsa, ...] = ()
     daneError: str = ""
+    until: float = field(default=float("inf"), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ class Wishes:
     """What a message, its action, and what is remembered of its destination ask for.
 
     @ivar domain: the destination, or the smarthost: whose policy it is.
+    @ivar canonical: its name at the end of its CNAMEs, as DNS told with its MX records; empty: the same.
     @ivar level: by the action and the host's URL.
     @ivar requireTls: the message came with REQUIRETLS.
     @ivar isTlsOptional: C{TLS-Required: No}: the sender would rather have it delivered than protected.
@@ -198,6 +201,7 @@ class Wishes:
     isTlsOptional: bool = False
     sts: StsPolicy | None = None
     remembers: bool = False
+    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +240,7 @@ def demands(wishes: Wishes, host: HostFacts) -> Policy | Barred:
         reason = f"DANE: the TLSA records of {host.host} cannot be had: {host.daneError}"
         return Barred(reason, "4.7.5", (*grounds, Ground("DANE", host.daneError)))
     elif host.dane is Dane.RECORDS:
-        tlsa = tuple(record for record in host.tlsa if record.isUsable)
+        tlsa = deciding(host.tlsa)
         level = max(level, Level.REQUIRED)
         what = "one of its TLSA records has to match" if tlsa else "TLS, for none of its TLSA records can be used"
         grounds.append(Ground("DANE", what))
@@ -260,5 +264,10 @@ def demands(wishes: Wishes, host: HostFacts) -> Policy | Barred:
         grounds.append(
             Ground("memory", f"it had TLS within a month; if that is over, say pysmtpctl forget-tls {wishes.domain}")
         )
-    names = tuple(dict.fromkeys(name for name in (host.baseName, host.host, wishes.domain) if name and tlsa))
+    names = anchoredNames(wishes, host) if tlsa else ()
     return Policy(level, host.host, tlsa, names, wishes.requireTls, tuple(grounds))
+
+
+def anchoredNames(wishes: Wishes, host: HostFacts) -> tuple[str, ...]:
+    """What a certificate under a trust anchor of DNS may be for (RFC 7672 3.2.2)."""
+    return tuple(dict.fromkeys(filter(None, (host.baseName, wishes.domain, wishes.canonical))))

@@ -6,19 +6,40 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pysmtpd.interfaces.platform import IPlatform
-from pysmtpd.model.ids import formatMessageId, formatSessionId
+from pysmtpd.model.ids import EnvelopeId, formatMessageId, formatSessionId
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import Host
+from pysmtpd.mta.hosts import Known
+from pysmtpd.mta.keys import Target
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
-from pysmtpd.mta.task import Task
+from pysmtpd.mta.standing import UNBOUND
+from pysmtpd.mta.states import RelayState, routeState
+from pysmtpd.mta.task import Part, Task
+from pysmtpd.mta.turnstile import Turnstile
 from pysmtpd.smtp.client_events import Stage
 
 MAX_SHOWN = 50
 """Hosts of a relay that are shown to an operator."""
 
 Row = Mapping[str, object]
+
+
+_AWAITED = {
+    Stage.GREETING: "its greeting",
+    Stage.HELLO: "the answer to EHLO",
+    Stage.STARTTLS: "the answer to STARTTLS",
+    Stage.TLS: "its handshake",
+    Stage.AUTH: "the answer to AUTH",
+    Stage.IDLE: "the message's content, from the queue",
+    Stage.MAIL: "the answer to MAIL",
+    Stage.RCPT: "the answer to RCPT",
+    Stage.DATA: "the answer to DATA",
+    Stage.CONTENT: "it to take more of the content",
+    Stage.END_OF_DATA: "the answer to the content",
+    Stage.QUIT: "the answer to QUIT",
+    Stage.CLOSED: "its end",
+}
 
 
 class Constraint(NamedTuple):
@@ -45,20 +66,31 @@ class Shown:
     """One look: everything is of the same moment."""
 
     def __init__(
-        self, platform: IPlatform, board: Board, relays: Sequence[Relay], lacking: Sequence[str], isPaused: bool
+        self,
+        platform: IPlatform,
+        board: Board,
+        relays: Sequence[Relay],
+        turnstile: Turnstile,
+        gathering: Sequence[Part],
+        lacking: Sequence[str],
+        isPaused: bool,
     ) -> None:
         """
+        @param gathering: parts of messages that wait for DNS, their own or that of other parts.
         @param lacking: source addresses that this machine does not have, with the reason.
         """
         self._now = platform.clock.seconds()
         self._wallTime = platform.wallTime()
         self._board = board
         self._relays = relays
+        self._turnstile = turnstile
+        self._gathering = gathering
+        self._usual = board.config().serverName
         self._lacking = list(lacking)
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
-        for pool in board.pools.values():
+        for pool in board.hosts.pools:
             for task in pool.waiting:
                 for part in task.parts:
                     self._waiting.setdefault(part.relay, (pool, task))
@@ -71,13 +103,10 @@ class Shown:
         return [self._relay(relay) for relay in self._relays]
 
     def routes(self) -> Sequence[Row]:
-        return [self._route(pool) for pool in self._board.pools.values()]
+        return [self._route(pool) for pool in self._board.hosts.pools]
 
     def hosts(self) -> Sequence[Row]:
-        pools: dict[str, list[Pool]] = {}
-        for pool in self._board.pools.values():
-            pools.setdefault(pool.key.address, []).append(pool)
-        return [self._host(host, pools.get(host.address, [])) for host in self._board.hosts.values()]
+        return [self._host(host) for host in self._board.hosts]
 
     def connections(self) -> Sequence[Row]:
         return [self._connection(connection) for connection in self._board.connections]
@@ -85,19 +114,20 @@ class Shown:
     # --- relays
 
     def _relay(self, relay: Relay) -> Row:
-        down = relay.isDown(self._now)
+        down = self._down(relay)
         constraint = self._relayConstraint(relay)
         if relay.waiting:
-            state = "resolving"
+            state = RelayState.RESOLVING
         elif relay in self._running:
-            state = "sending"
+            state = RelayState.SENDING
         elif down is not None:
-            state = "down"
+            state = RelayState.DOWN
         else:
-            state = "waiting" if relay.backlog or relay.held or constraint is not NOTHING else "idle"
+            isIdle = not (relay.backlog or relay.held) and constraint is NOTHING
+            state = RelayState.IDLE if isIdle else RelayState.WAITING
         return {
-            "relay": relay.name,
-            "state": state,
+            "relay": relay.key.named(self._usual),
+            "state": state.value,
             "constraint": constraint.row,
             "backlog": relay.backlog,
             "envelopes": relay.envelopes,
@@ -105,7 +135,7 @@ class Shown:
             "hosts": relay.labels(MAX_SHOWN),
             "sources_skipped": self._lacking if relay.key.source else [],
             "error": relay.lastError,
-            "next_try": self._wall(down.until) if down is not None else 0.0,
+            "next_try": down.until if down is not None else 0.0,
         }
 
     def _relayConstraint(self, relay: Relay) -> Constraint:
@@ -121,41 +151,44 @@ class Shown:
         if shaped is not None:
             kind, text, wait = shaped
             return Constraint(kind, text, self._wall(self._now + wait) if wait else 0.0)
-        if relay in self._running:
+        if relay in self._running and not relay.held:
             return FREE
-        down = relay.isDown(self._now)
+        down = self._down(relay)
         if down is not None:
-            kind = "TLS policy" if self._isPolicy(relay) else "back-off"
-            return Constraint(kind, down.reply.text, self._wall(down.until))
-        resolution = relay.resolution
-        if relay.backlog:
-            return Constraint("DNS", "some of its mail waits for other domains' answers")
+            return down
+        if relay.held and self._turnstile.isWaiting(relay):
+            word = relay.lane.word
+            return Constraint("concurrency", f"envelopes under way, of which those for {word} hosts have their share")
         if relay.held:
             return Constraint("concurrency", "task-hiwat: as much is under way as there may be")
-        if resolution is not None and resolution.failure is not None:
-            return Constraint("DNS", resolution.failure[1].text)
-        return NOTHING
-
-    def _isPolicy(self, relay: Relay) -> bool:
-        """Is each of its hosts kept out by what TLS has to be, and by nothing else?"""
+        if relay.backlog:
+            return Constraint("DNS", "some of its mail waits for other domains' answers")
         resolution = relay.resolution
-        targets = [target for level in resolution.levels for target in level] if resolution is not None else []
-        return bool(targets) and all(self._board.isPolicy(target, self._now) for target in targets)
+        if resolution is not None and resolution.failure is not None:
+            return Constraint("DNS", resolution.failure[1].text.removeprefix("DNS: "))
+        return Constraint(NOTHING.kind, "what was deferred waits for its next try") if relay.lastError else NOTHING
+
+    def _down(self, relay: Relay) -> Constraint | None:
+        """Each of its hosts is of no use now: why, and until when; None: one may be of use, or they are not known."""
+        targets = relay.targets(MAX_SHOWN)
+        problems = [(target, self._board.hosts.problem(target, self._now)) for target in targets]
+        if not targets or not all(problem for _, problem in problems):
+            return None
+        isPolicy = all(self._board.hosts.isPolicy(target, self._now) for target in targets)
+        until = min(self._until(target) for target in targets)
+        text = "; ".join(target.explain(problem) for target, problem in problems)
+        return Constraint("TLS policy" if isPolicy else "back-off", text, self._wall(until))
+
+    def _until(self, target: Target) -> float:
+        pool = self._board.hosts.find(target.key)
+        return pool.standing.until(target.policy) if pool is not None and not target.barred else 0.0
 
     # --- routes
 
     def _route(self, pool: Pool) -> Row:
         key, route = pool.key, pool.route
         busy = sum(connection.task is not None for connection in pool.connections)
-        broken = pool.broken(self._now)
-        if broken is not None:
-            state = "broken"
-        elif not pool.connections:
-            state = "waiting" if pool.waiting else "closed"
-        elif not pool.proven:
-            state = "half-open" if pool.penalty.failures else "connecting"
-        else:
-            state = "sending" if busy else "open"
+        broken = pool.standing.broken(self._now)
         return {
             "protocol": key.protocol,
             "source": key.source,
@@ -165,15 +198,15 @@ class Shown:
             "helo": key.helo,
             "credential": key.credential,
             "tls": str(key.tls),
-            "state": state,
+            "state": routeState(pool, self._now).value,
             "constraint": self._routeConstraint(pool, busy).row,
             "connections": len(pool.connections),
             "idle": len(pool.idle),
             "waiting": len(pool.waiting),
             "delivered": route.delivered,
-            "failures": pool.penalty.failures,
-            "penalty": max(0.0, pool.penalty.until - self._now),
-            "error": broken.error if broken is not None else pool.penalty.error,
+            "failures": pool.standing.penalty.failures,
+            "penalty": max(0.0, pool.standing.penalty.until - self._now),
+            "error": broken.error if broken is not None else pool.standing.penalty.error,
             "next_try": self._wall(broken.until) if broken is not None else 0.0,
         }
 
@@ -182,16 +215,16 @@ class Shown:
             return Constraint("suspended", "the mta is paused")
         if pool.waiting:
             return self._waitingConstraint(pool, pool.waiting[0])
-        broken = pool.broken(self._now)
+        broken = pool.standing.broken(self._now)
         if broken is not None:
-            kind = "back-off" if broken is pool.penalty else "TLS policy"
+            kind = "back-off" if broken is pool.standing.penalty else "TLS policy"
             return Constraint(kind, broken.error, self._wall(broken.until))
         return FREE if busy else NOTHING
 
     def _waitingConstraint(self, pool: Pool, task: Task) -> Constraint:
         """Why C{task}, which waits at C{pool}, does not run."""
         if not pool.proven and pool.connections:
-            return Constraint("concurrency", "until the host answers, one connection is tried")
+            return Constraint("concurrency", "only one connection is tried until the host has answered")
         binding = self._board.binding(pool, task, self._now)
         if binding is None:
             text = (
@@ -199,7 +232,7 @@ class Shown:
                 if pool.connections
                 else "a connection is about to be opened"
             )
-            if pool.isCrowded(self._now):
+            if pool.standing.most(self._now) < UNBOUND:
                 text += ", and the host takes no more"
             return Constraint("concurrency", text)
         if binding.kind == "shaped" and binding.until:
@@ -212,8 +245,9 @@ class Shown:
 
     # --- hosts
 
-    def _host(self, host: Host, pools: Sequence[Pool]) -> Row:
-        broken = [penalty for pool in pools if (penalty := pool.broken(self._now)) is not None]
+    def _host(self, host: Known) -> Row:
+        pools = host.pools
+        broken = [penalty for pool in pools if (penalty := pool.standing.broken(self._now)) is not None]
         worst = max(broken, key=lambda penalty: penalty.until, default=None)
         cautious = [pool.route for pool in pools if pool.route.cautiousUntil > self._now]
         waiting = next((pool for pool in pools if pool.waiting), None)
@@ -221,17 +255,22 @@ class Shown:
         if waiting is not None:
             constraint = self._routeConstraint(waiting, busy)
         elif broken and len(broken) == len(pools):
-            constraint = Constraint("back-off", broken[0].error, self._wall(min(each.until for each in broken)))
+            isPolicy = all(
+                penalty is not pool.standing.penalty for pool in pools if (penalty := pool.standing.broken(self._now))
+            )
+            kind = "TLS policy" if isPolicy else "back-off"
+            constraint = Constraint(kind, broken[0].error, self._wall(min(each.until for each in broken)))
         else:
             constraint = FREE if busy else NOTHING
         return {
             "address": host.address,
             "name": host.names,
+            "pace": host.lane(self._now).word,
             "state": "broken" if broken and len(broken) == len(pools) else "open" if host.connections else "closed",
             "constraint": constraint.row,
             "connections": host.connections,
-            "delivered": sum({pool.route.key: pool.route.delivered for pool in pools}.values()),
-            "failures": max((pool.penalty.failures for pool in pools), default=0),
+            "delivered": sum({pool.key.source: pool.route.delivered for pool in pools}.values()),
+            "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
             "next_try": self._wall(worst.until) if worst is not None else 0.0,
@@ -247,21 +286,43 @@ class Shown:
         if stage is Stage.IDLE and task is None:
             constraint = NOTHING
         else:
-            constraint = Constraint("none", f"waits for {stage.value}", self._wall(connection.deadline))
+            constraint = Constraint("none", f"waits for {_awaited(connection)}", self._wall(connection.deadline))
         return {
             "session": formatSessionId(connection.session),
             "host": connection.label,
             "source": connection.source or connection.target.key.source,
             "protocol": connection.target.key.protocol,
             "tls": connection.tls,
-            "state": stage.value,
+            "state": stage.value if connection.isConnected else "connecting",
             "constraint": constraint.row,
             "messages": connection.transactions,
             "message": formatMessageId(task.message.id) if task is not None else "",
             "recipients": len(task.envelopes) if task is not None else 0,
         }
 
+    # --- envelopes
+
+    def underWay(self) -> Mapping[EnvelopeId, str]:
+        """What each waits for."""
+        found: dict[EnvelopeId, str] = {}
+        for part in self._gathering:
+            found.update((envelope.id, "waits for DNS") for envelope in part.envelopes)
+        for pool in self._board.hosts.pools:
+            if pool.waiting:
+                kind, text, _ = self._waitingConstraint(pool, pool.waiting[0])
+                why = f"waits for a connection to {pool.route.host.names} [{pool.key.address}]: {kind}: {text}"
+                found.update((envelope.id, why) for task in pool.waiting for _, envelope in task.envelopes)
+            for connection in pool.connections:
+                if connection.task is not None:
+                    why = f"at {connection.label}: waits for {_awaited(connection)}"
+                    found.update((envelope.id, why) for _, envelope in connection.task.envelopes)
+        return found
+
     def _wall(self, seconds: float) -> float:
         """Of the monotonic clock."""
         left = seconds - self._now
         return self._wallTime + left if 0 < left < 1e9 else 0.0
+
+
+def _awaited(connection: Connection) -> str:
+    return _AWAITED[connection.stage] if connection.isConnected else "the host to take the connection"

@@ -49,7 +49,7 @@ class RealProcesses(Commands):
 class RealPlatform:
     """This machine.
 
-    Its lanes end after the reactor has stopped, when their work is done.
+    Its lanes end after the reactor has stopped, when their work is done, or does not end.
     """
 
     def __init__(self, reactor: Any, network: INetwork | None = None, isPrivileged: bool = False) -> None:
@@ -91,5 +91,5 @@ class RealPlatform:
         return os.getpid()
 
     def close(self) -> None:
-        """Wait for the lanes' work and end them. Blocks; may be called twice."""
+        """Wait for the lanes' work, within bounds, and end them. Blocks; may be called twice."""
         self._workers.close()

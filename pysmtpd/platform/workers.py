@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -21,6 +22,11 @@ _Work: TypeAlias = "tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]"
 
 IDLE_SECONDS = 30.0
 
+# Seconds that C{close} waits for a lane; for those of the queue, whose work is durable, it waits longer.
+PATIENCE = 2.0
+DURABLE_PATIENCE = 60.0
+_DURABLE = "queue."
+
 
 class WorkersClosed(Exception):
     """Work was given after C{close}."""
@@ -33,8 +39,8 @@ class _Lane:
 
     def __init__(self, name: str, run: Callable[[str, SimpleQueue[_Work | None]], None]) -> None:
         self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
-        # Not a daemon thread: an interpreter that ends must not cut a write in two.
-        self.thread = threading.Thread(target=run, args=(name, self.inbox), name=f"lane {name}")
+        # The interpreter's end waits for no daemon thread: C{close} has waited, as long as there was hope.
+        self.thread = threading.Thread(target=run, args=(name, self.inbox), name=f"lane {name}", daemon=True)
 
 
 @implementer(IWorkers)
@@ -71,17 +77,36 @@ class RealWorkers:
             found.inbox.put((done, work, values))
         return done
 
-    def close(self) -> None:
-        """Wait until everything given is done, end the threads, and hand out the last results. Blocks; later calls do nothing."""
+    def close(self, patience: float = PATIENCE, durable: float = DURABLE_PATIENCE) -> tuple[str, ...]:
+        """Wait until what was given is done, end the threads, and hand out the last results. Blocks; later calls do nothing.
+
+        A lane whose work does not end (a file system hangs) is left to the end of the process, and the log says so.
+
+        @param patience: seconds that lanes have.
+        @param durable: seconds that those have whose names begin with C{queue.}.
+        @return: the lanes that were left.
+        """
         with self._lock:
             self._closed = True
-            lanes = list(self._lanes.values())
+            lanes = dict(self._lanes)
             self._lanes.clear()
-            for lane in lanes:
+            for lane in lanes.values():
                 lane.inbox.put(None)
-        for lane in lanes:
-            lane.thread.join()
+        began = time.monotonic()
+        left: list[str] = []
+        for name in sorted(lanes, key=lambda name: name.startswith(_DURABLE)):
+            most = durable if name.startswith(_DURABLE) else patience
+            thread = lanes[name].thread
+            thread.join(max(0.0, began + most - time.monotonic()))
+            if thread.is_alive():
+                left.append(name)
+                self._log.error(
+                    "Not waited for: what the lane {name} does has not ended within {most:g} seconds.",
+                    name=name,
+                    most=most,
+                )
         self._drain()
+        return tuple(left)
 
     @property
     def lanes(self) -> tuple[str, ...]:

@@ -42,6 +42,10 @@ def parsePlace(place: str) -> tuple[int, bytes]:
     return int(digits, 16), prefix[1:].encode("latin-1")
 
 
+class CodecMissing(QueueError):
+    """Nothing is wrong with the content: who reads it does not know how it is stored, or lacks the key."""
+
+
 @implementer(IBody)
 class CheckedBody:
     """Stored content as it came in: decoded, with its prefix, its length and checksum compared at the end."""
@@ -69,7 +73,8 @@ class CheckedBody:
     ) -> None:
         """
         @param damaged: called with the reason when the content turns out to be wrong.
-        @raise QueueError: its codec is not known here.
+        @raise CodecMissing: its codec is not known here.
+        @raise QueueError: the record says nonsense.
         """
         self.size = ref.size
         self._stored = stored
@@ -84,13 +89,13 @@ class CheckedBody:
             known = codec
             if known is None:
                 stored.close()
-                raise QueueError(FAILED, f"content is stored with codec {ref.codec}, and none is configured")
+                raise CodecMissing(FAILED, f"content is stored with codec {ref.codec}, and none is configured")
             self._newStream = lambda: known.decoder(ref.codec, ref.message)
         try:
             self._start()
         except LookupError as error:
             stored.close()
-            raise QueueError(FAILED, f"content is stored with codec {ref.codec}: {error}") from error
+            raise CodecMissing(FAILED, f"content is stored with codec {ref.codec}: {error}") from error
 
     def _start(self) -> None:
         self._stream = self._newStream() if self._newStream is not None else None

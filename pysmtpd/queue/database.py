@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from pysmtpd.interfaces.platform import IDisk, IFile
-from pysmtpd.interfaces.queue import NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
+from pysmtpd.interfaces.queue import ContentLost, NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
-from pysmtpd.queue.changes import GONE, SETUP, changes, make
+from pysmtpd.queue.changes import GONE, SETUP, change
+from pysmtpd.queue.refusal import FAILED
 from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
 from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
@@ -91,15 +93,29 @@ class Reader:
         return StoredMessage(message, found[0], envelopes)
 
     def body(self, message: MessageId) -> bytes | tuple[IFile, int] | None:
-        found = self._connection.execute("SELECT content FROM body WHERE message = ?", (message,)).fetchone()
+        execute = self._connection.execute
+        found = execute("SELECT content FROM body WHERE message = ?", (message,)).fetchone()
         if found is None:
+            self._checkGone(message, "its content has vanished from the database")
             return None
         content = found[0]
         if content is not None:
             # A hand that wrote text there damaged it: the front's checksum will say so.
             return content if isinstance(content, bytes) else str(content).encode("utf-8", "replace")
         path = f"{self._place}/{BODIES}/{formatMessageId(message)}"
-        return self._disk.open(path), self._disk.stat(path).size
+        try:
+            return self._disk.open(path), self._disk.stat(path).size
+        except FileNotFoundError as error:
+            self._checkGone(message, f"its content is not there any more: {error}")
+            return None
+
+    def _checkGone(self, message: MessageId, reason: str) -> None:
+        """
+        @raise ContentLost: it is in the queue all the same.
+        """
+        query = "SELECT 1 FROM message WHERE id = ? AND aside IS NULL"
+        if self._connection.execute(query, (message,)).fetchone() is not None:
+            raise ContentLost(FAILED, reason)
 
     def page(self, after: MessageId, limit: int) -> tuple[StoredMessage, ...]:
         last = MessageId((1 << 63) - 1)
@@ -302,7 +318,9 @@ class Writer(Reader):
             moveBodies(self._disk, directory, unnamed, f"{self._place}/{self._loss.item}")
             return
         for name in unnamed:
-            removeIfThere(self._disk, f"{directory}/{name}")
+            # What cannot be removed, such as a directory that somebody made there, is in nobody's way.
+            with suppress(OSError):
+                removeIfThere(self._disk, f"{directory}/{name}")
 
     def close(self) -> None:
         super().close()
@@ -332,7 +350,7 @@ class Writer(Reader):
                 self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
                 self._inFiles.add(new.id)
             gone += new.supersedes
-        make(self._connection, changes(messages, states, gone))
+        change(self._connection, messages, states, gone)
         if gone and self._inFiles:
             self._removeBodies(dict.fromkeys(map(messageOf, gone)))
         size = sum(len(new.body) + _PAGE_OCTETS for new in messages if new.body is not None)

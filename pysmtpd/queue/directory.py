@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from zlib import crc32
 
 from pysmtpd.interfaces.platform import IDisk, IFile
@@ -26,8 +27,8 @@ from pysmtpd.queue.frames import (
     recordFrames,
     stateFrame,
 )
-from pysmtpd.queue.refusal import FAILED
-from pysmtpd.queue.spool import checkKinds, claim, makeDurableDirectory, removeIfThere, writeDurably
+from pysmtpd.queue.refusal import FAILED, NO_ROOM_ERRORS
+from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, removeIfThere, writeDurably
 
 BUCKET_BITS = 28
 """12 bits of counter and 16 of milliseconds: 65 seconds."""
@@ -171,17 +172,17 @@ class Directory:
 
     def putAside(self, message: MessageId, reason: str) -> None:
         """Move it out of the way, durably."""
-        name = formatMessageId(message)
-        try:
-            self.disk.stat(self.path(message))
-        except FileNotFoundError:
-            return
+        if isThere(self.disk, self.path(message)):
+            self.moveAside(self.path(message), formatMessageId(message), reason)
+            self.disk.syncDirectory(self.aside)
+            self.disk.syncDirectory(self.bucket(message))
+
+    def moveAside(self, path: str, name: str, reason: str) -> None:
+        """If a power cut undoes it, who meets it next does it again."""
         target = f"{self.aside}/{name}"
         text = reason.encode("utf-8", "replace")
         writeDurably(self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, text)
-        self.disk.rename(self.path(message), target)
-        self.disk.syncDirectory(self.aside)
-        self.disk.syncDirectory(self.bucket(message))
+        self.disk.rename(path, target)
 
     def setAside(self) -> tuple[SetAside, ...]:
         names = self.disk.listDirectory(self.aside)
@@ -223,8 +224,10 @@ class Publisher(Directory):
             for path in (self.messages, self.staged, self.superseding, self.aside):
                 makeDurableDirectory(self.disk, path)
             for name in self.disk.listDirectory(self.staged):
-                removeIfThere(self.disk, f"{self.staged}/{name}")
-            self._settleAll()
+                # One that cannot be removed is in nobody's way: ids do not come back.
+                with suppress(OSError):
+                    removeIfThere(self.disk, f"{self.staged}/{name}")
+            self._isUnsettled = not self._settleAll(isStart=True)
             return max(self._ceilingKept(), self._highest())
         except OSError as error:
             self.close()
@@ -243,9 +246,7 @@ class Publisher(Directory):
         try:
             return self._ceiling()
         except DamagedFile as error:
-            target = f"{self.aside}/{_CEILING}"
-            writeDurably(self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, str(error).encode())
-            self.disk.rename(f"{self.place}/{_CEILING}", target)
+            self.moveAside(f"{self.place}/{_CEILING}", _CEILING, str(error))
             # Should the old name come back after a power cut, this is done once more.
             self.disk.syncDirectory(self.aside)
             return 0
@@ -270,7 +271,11 @@ class Publisher(Directory):
         asideIds = [name for name in self.disk.listDirectory(self.aside) if "." not in name]
         highest = max((idOf(name) for name in asideIds), default=0)
         for bucket in reversed(self.buckets()):
-            ids = [idOf(name) for name in self.disk.listDirectory(f"{self.messages}/{bucket}")]
+            try:
+                ids = [idOf(name) for name in self.disk.listDirectory(f"{self.messages}/{bucket}")]
+            except OSError:
+                # Nobody can tell; all that could be in it are below this. The walk tells about it.
+                ids = [(int(bucket, 16) + 1 << BUCKET_BITS) - 1]
             if ids:
                 return max(highest, *ids)
         return highest
@@ -291,7 +296,7 @@ class Publisher(Directory):
                 target = self.path(new.id)
                 directory = self.bucket(new.id)
                 self._makeBucket(directory)
-                if self._exists(target):
+                if isThere(self.disk, target):
                     raise FileExistsError(f"message {formatMessageId(new.id)} is there already")
                 if new.supersedes:
                     hasSuperseding = True
@@ -308,13 +313,10 @@ class Publisher(Directory):
                 self._withdraw(source, target)
             raise
         if hasSuperseding or self._isUnsettled:
+            # The commit itself is durable. What cannot be done now is done at the next commit, or at the next start.
             self._isUnsettled = True
-            try:
-                self._settleAll()
-                self._isUnsettled = False
-            except OSError:
-                # The commit itself is durable. The rest is done at the next commit, or at the next start.
-                return
+            with suppress(OSError):
+                self._isUnsettled = not self._settleAll()
 
     def _withdraw(self, source: str, target: str) -> None:
         """Back, so that staged content may be committed again; at least away."""
@@ -323,13 +325,6 @@ class Publisher(Directory):
         except OSError:
             # No room even for a name. Removing needs none.
             removeIfThere(self.disk, target)
-
-    def _exists(self, path: str) -> bool:
-        try:
-            self.disk.stat(path)
-        except FileNotFoundError:
-            return False
-        return True
 
     def _makeBucket(self, directory: str) -> None:
         if directory not in self._buckets:
@@ -354,27 +349,43 @@ class Publisher(Directory):
                     # Usually it is not empty; an empty one that stays does no harm.
                     continue
 
-    def _settleAll(self) -> None:
-        """Finish committed messages that supersede others: each of the steps may be done twice."""
+    def _settleAll(self, isStart: bool = False) -> bool:
+        """Finish committed messages that supersede others: each of the steps may be done twice.
+
+        @param isStart: one that cannot be finished because of itself is set aside, so that all else goes on.
+        @return: all are finished.
+        @raise OSError: at the start: there is no room for it.
+        """
+        isAll = True
         for name in self.disk.listDirectory(self.superseding):
-            message = MessageId(idOf(name))
-            if not message:
-                continue
-            path = f"{self.superseding}/{name}"
-            file = self.disk.open(path)
-            try:
-                supersedes = MessageFile(message, file).supersedes
-            except DamagedFile:
-                # It was whole when it was committed; as a message it is set aside by who reads it.
-                supersedes = ()
-            finally:
-                file.close()
-            for bucket in self.delete(supersedes, isSynced=True):
-                self.disk.syncDirectory(bucket)
-            self._makeBucket(self.bucket(message))
-            self.disk.rename(path, self.path(message))
-            # If the old name comes back after a power cut, this is done once more; so it needs no sync.
-            self.disk.syncDirectory(self.bucket(message))
+            if message := MessageId(idOf(name)):
+                path = f"{self.superseding}/{name}"
+                try:
+                    self._settle(message, path)
+                except OSError as error:
+                    isAll = False
+                    if isStart and error.errno in NO_ROOM_ERRORS:
+                        raise
+                    if isStart:
+                        with suppress(OSError):
+                            self.moveAside(path, name, f"what it supersedes cannot be removed: {error}")
+        return isAll
+
+    def _settle(self, message: MessageId, path: str) -> None:
+        file = self.disk.open(path)
+        try:
+            supersedes = MessageFile(message, file).supersedes
+        except DamagedFile:
+            # It was whole when it was committed; as a message it is set aside by who reads it.
+            supersedes = ()
+        finally:
+            file.close()
+        for bucket in self.delete(supersedes, isSynced=True):
+            self.disk.syncDirectory(bucket)
+        self._makeBucket(self.bucket(message))
+        self.disk.rename(path, self.path(message))
+        # If the old name comes back after a power cut, this is done once more; so it needs no sync.
+        self.disk.syncDirectory(self.bucket(message))
 
 
 def idOf(name: str) -> int:

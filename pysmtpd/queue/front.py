@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import (
+    ContentLost,
     Durability,
     IBody,
     IContentCodec,
@@ -38,10 +39,10 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import entryOf
 from pysmtpd.queue.body import MemoryBody
 from pysmtpd.queue.cache import CACHE_OCTETS, FreshCache
-from pysmtpd.queue.content import CheckedBody
+from pysmtpd.queue.content import CheckedBody, CodecMissing
 from pysmtpd.queue.ids import IdSource
 from pysmtpd.queue.pump import Overlay, Pump
-from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeState
+from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeStates
 from pysmtpd.queue.refusal import FAILED, asQueueError
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
@@ -66,13 +67,14 @@ class QueueFront:
         cacheOctets: int = CACHE_OCTETS,
     ) -> None:
         """
-        @param codec: how new content is stored; None: plain. Content of older codecs is read by its C{decoder}.
+        @param codec: how new content is stored; None, or without a name: plain. Content of older codecs is read by its C{decoder}.
         @param shard: from 0 to 127: which of several queues of one daemon this is.
         @param cacheOctets: memory for fresh messages.
         """
         self.durability: Durability = backend.durability
         self.limits = limits
-        self.codec = codec
+        self.codec = codec if codec is not None and codec.name else None
+        self._decoder = codec
         self.wallTime = platform.wallTime
         self._backend = backend
         self._scheduler = scheduler
@@ -285,6 +287,9 @@ class QueueFront:
 
         try:
             stored = await self._backend.body(ref.message)
+        except ContentLost as error:
+            damaged(error.reason)
+            raise
         except Exception as error:
             refusal = asQueueError(f"opening the content of {item}", error)
             self._report.happened(QueueFailed("reading", refusal.reason))
@@ -292,7 +297,11 @@ class QueueFront:
         if stored is None:
             raise NoSuchItem(item)
         try:
-            return CheckedBody(stored, ref, self.codec, damaged)
+            return CheckedBody(stored, ref, self._decoder, damaged)
+        except CodecMissing as error:
+            # The mail waits for its key.
+            self._report.happened(QueueFailed(f"reading {item}", error.reason))
+            raise
         except QueueError as error:
             damaged(error.reason)
             raise
@@ -372,9 +381,7 @@ class QueueFront:
             return succeed(None)
         self._changes(states)
         self._cache.update(states)
-        return self._pump.update({id: encodeState(id, state) for id, state in states.items()}).addErrback(
-            self._notWritten, "keeping states"
-        )
+        return self._pump.update(encodeStates(states)).addErrback(self._notWritten, "keeping states")
 
     def delete(self, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         if not envelopes:

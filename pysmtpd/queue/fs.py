@@ -153,7 +153,7 @@ class FsBackend:
         return self._run(_laneOf(message), "setting aside", self._directory.putAside, message, reason)
 
     def setAside(self) -> Deferred[tuple[SetAside, ...]]:
-        return self._run(WALK_LANE, "listing", self._directory.setAside)
+        return self._run(WALK_LANE, "listing", self._walker.setAside)
 
     def space(self) -> Deferred[Space]:
         return self._run(WALK_LANE, "asking for free space", self._disk.space, self._place)

@@ -8,7 +8,7 @@ ignores what it does not know. Lone surrogates, which undecodable input leaves i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -35,6 +35,7 @@ RECORD_VERSION = 1
 _VERSION_OCTET = bytes((RECORD_VERSION,))
 _HEAD = 5
 _MASK = 0xFFFFFFFF
+_LARGE = 1e300
 
 
 def _encoder() -> Callable[[object], str]:
@@ -269,6 +270,36 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
             *(() if route is None and not state.succeeded else (route and _routeValues(route), state.succeeded)),
         ),
     )
+
+
+def encodeStates(states: Mapping[EnvelopeId, EnvelopeState]) -> dict[EnvelopeId, bytes]:
+    """The same records for many. What failed alike, as all mail for a host that is down does, has most of its text in common: that is made
+    once."""
+    if len(states) == 1:
+        return {id: encodeState(id, state) for id, state in states.items()}
+    records: dict[EnvelopeId, bytes] = {}
+    common: tuple[object, ...] = ()
+    middle = begin = end = ""
+    for id, state in states.items():
+        attempts = state.attempts
+        if len(attempts) != 1 or state.route is not None or state.succeeded or not -_LARGE < attempts[0].since < _LARGE:
+            records[id] = encodeState(id, state)
+            continue
+        at, reply, host, times, since, source, tls = attempts[0]
+        mine = (
+            *(state.nextTry, state.lastTry, state.lastReply, state.hold, state.suspended, state.failed),
+            *(state.failedStatus, at, reply, host, source, tls),
+        )
+        if mine != common:
+            common = mine
+            # What the whole record has between and behind the numbers that may differ.
+            tried = (0 if reply == state.lastReply else reply, host)
+            middle = f"{_toJson(mine[:7])[1:-1]},"
+            begin = f",[[{_toJson((at, *tried))[1:-1]},"
+            end = f",{_toJson((source, tls))[1:]}]]" if source or tls else "]]]"
+        payload = f"[{state.tries},{middle}{state.warned}{begin}{times},{since!r}{end}".encode("utf-8", "surrogatepass")
+        records[id] = _VERSION_OCTET + _checksum(id, payload).to_bytes(4, "big") + payload
+    return records
 
 
 def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:

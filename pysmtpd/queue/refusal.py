@@ -14,7 +14,7 @@ from pysmtpd.model.reply import Reply
 NO_ROOM = Reply(452, "Insufficient system storage, try again later", "4.3.1")
 FAILED = Reply(451, "Local error in processing, try again later", "4.3.0")
 
-_NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def asQueueError(doing: str, error: BaseException | None) -> QueueError:
@@ -25,7 +25,7 @@ def asQueueError(doing: str, error: BaseException | None) -> QueueError:
     if isinstance(error, QueueError):
         return error
     if isinstance(error, OSError):
-        isFull = error.errno in _NO_ROOM_ERRORS
+        isFull = error.errno in NO_ROOM_ERRORS
     else:
         isFull = (
             isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

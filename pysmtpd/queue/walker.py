@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from pysmtpd.interfaces.platform import IDisk
 from pysmtpd.interfaces.queue import SetAside, StoredMessage, StoredPage
 from pysmtpd.model.ids import MessageId, formatMessageId
-from pysmtpd.queue.directory import BUCKET_BITS, REASON_SUFFIX, Directory, idOf
+from pysmtpd.queue.directory import BUCKET_BITS, Directory, idOf
 from pysmtpd.queue.frames import DamagedFile
-from pysmtpd.queue.spool import writeDurably
+
+# It is us who are short of something, not the file that is damaged.
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Walker(Directory):
@@ -21,6 +24,15 @@ class Walker(Directory):
         self._buckets: list[str] = []
         self._listed = ""
         self._names: list[str] = []
+        # What cannot be read and could not be moved aside either.
+        self._stuck: dict[str, SetAside] = {}
+
+    def setAside(self) -> tuple[SetAside, ...]:
+        moved = super().setAside()
+        for aside in moved:
+            # Whoever met it later had more luck.
+            self._stuck.pop(aside.item, None)
+        return (*moved, *self._stuck.values())
 
     def walk(self, cursor: str | None, last: MessageId, limit: int) -> StoredPage:
         """Messages up to C{last}; the cursor is the name of the last one met."""
@@ -42,7 +54,7 @@ class Walker(Directory):
         for bucket in buckets:
             if bucket < first:
                 continue
-            names = self._list(bucket)
+            names = self._list(bucket, damaged)
             for index in range(bisect_right(names, after), len(names)):
                 name = names[index]
                 if name > lastName and idOf(name):
@@ -56,14 +68,24 @@ class Walker(Directory):
                     return StoredPage(tuple(found), name, tuple(damaged))
         return StoredPage(tuple(found), None, tuple(damaged))
 
-    def _list(self, bucket: str) -> list[str]:
+    def _list(self, bucket: str, damaged: list[SetAside]) -> list[str]:
         if self._listed != bucket:
             try:
                 self._names = self.disk.listDirectory(f"{self.messages}/{bucket}")
             except FileNotFoundError:
                 self._names = []
+            except OSError as error:
+                if error.errno in _OURS:
+                    raise
+                self._names = []
+                self._leave(SetAside(f"messages/{bucket}", f"{error}: whatever is in it stays there"), damaged)
             self._listed = bucket
         return self._names
+
+    def _leave(self, aside: SetAside, damaged: list[SetAside]) -> None:
+        """Everything else goes on."""
+        self._stuck[aside.item] = aside
+        damaged.append(aside)
 
     def _read(self, bucket: str, name: str, damaged: list[SetAside]) -> StoredMessage | None:
         message = MessageId(idOf(name))
@@ -73,17 +95,16 @@ class Walker(Directory):
             found = self.read(message)
             # Without envelopes it is over, and its file is about to go.
             return None if found is None or not found.envelopes else found.stored()
-        except (DamagedFile, OSError) as error:
+        except DamagedFile as error:
             reason = str(error)
-        self._moveAside(bucket, name, reason)
-        damaged.append(SetAside(name, reason))
+        except OSError as error:
+            if error.errno in _OURS:
+                raise
+            reason = str(error)
+        try:
+            self.moveAside(f"{self.messages}/{bucket}/{name}", name, reason)
+        except OSError as error:
+            self._leave(SetAside(name, f"{reason}; it stays where it is: {error}"), damaged)
+        else:
+            damaged.append(SetAside(name, reason))
         return None
-
-    def _moveAside(self, bucket: str, name: str, reason: str) -> None:
-        """By name: it may be no message at all."""
-        target = f"{self.aside}/{name}"
-        writeDurably(
-            self.disk, f"{target}{REASON_SUFFIX}.tmp", target + REASON_SUFFIX, reason.encode("utf-8", "replace")
-        )
-        # If a power cut undoes it, the next walk does it again.
-        self.disk.rename(f"{self.messages}/{bucket}/{name}", target)

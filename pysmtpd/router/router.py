@@ -14,7 +14,7 @@ from zope.interface import implementer
 from pysmtpd.interfaces.platform import IDisk, IPlatform
 from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
-from pysmtpd.interfaces.routing import ForwardRefused, IForwardReader, IRouter, ITable, TableError
+from pysmtpd.interfaces.routing import ForwardRefused, IForwardReader, IRouter, IScreen, ITable, TableError
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision, Kind, Step
@@ -31,6 +31,7 @@ from pysmtpd.model.question import (
     AskToday,
     AskTrust,
     AskUser,
+    Holders,
     Refusal,
     TempFail,
     UserInfo,
@@ -53,8 +54,11 @@ MAX_FORWARDS = 10_000
 FAULT_SECONDS = 60.0
 MAX_FAULTS = 1000
 
+# To see that something is no Deferred takes longer than any other question of this kind.
+_ANSWERS = frozenset([bool, int, str, type(None), UserInfo, TempFail, Refusal])
+
 Deciding: TypeAlias = Generator[Ask, Answer, Decision]
-Decide: TypeAlias = Callable[[Config, Path, Transaction], Deciding]
+Decide: TypeAlias = Callable[[Config, Path, Transaction, Holders | None], Deciding]
 Tables: TypeAlias = Callable[[Config], Mapping[str, ITable]]
 
 
@@ -72,12 +76,14 @@ class Router:
         patience: float = PATIENCE,
         forwards: IForwardReader | None = None,
         report: IReport | None = None,
+        screen: Callable[[Config], IScreen | None] = lambda config: None,
     ) -> None:
         """
         @param decide: L{pysmtpd.ruleset.decide}.
         @param tables: the tables of a generation, by name.
         @param patience: seconds that one question may take.
         @param forwards: None: nobody has a .forward.
+        @param screen: that of a generation's tables; it only spares questions.
         @param report: hears of refused bounces. None: nobody hears of anything, the log included.
         """
         self._platform = platform
@@ -87,32 +93,30 @@ class Router:
         self._users = Users(platform)
         self._forwards = forwards
         self._report = report
+        self._screen = screen
         self._forwarded: dict[UserInfo, tuple[Answer, float]] = {}
         self._faults: dict[str, float] = {}
 
     def expand(self, config: Config, path: Path, transaction: Transaction) -> Ready[Decision]:
-        deciding = self._decide(config, path, transaction)
+        screen = self._screen(config)
+        deciding = self._decide(config, path, transaction, screen.holders if screen is not None else None)
         inFlight = self._flights.waiting
         try:
             tables = self._tables(config)
             send = deciding.send
             ask = next(deciding)
             while True:
-                answer: Ready[Answer]
-                # The usual question, put to a table in memory, takes the shortest way.
-                if type(ask) is AskMatch and not inFlight and (table := tables.get(ask.table)) is not None:
-                    try:
-                        told = table.match(ask.service, ask.key)
-                    except TableError as error:
-                        ask = send(TempFail(str(error)))
-                        continue
-                    if told is False or told is True:
-                        ask = send(told)
-                        continue
-                    answer = self._flights.start((table, ask), told) if isinstance(told, Deferred) else told
+                answer: Any
+                # The usual questions, put to a table in memory, take the shortest way.
+                if type(ask) is AskMatch or type(ask) is AskLookup:
+                    table = tables.get(ask.table)
+                    if table is None or inFlight:
+                        answer = self._ofTable(tables, ask)
+                    else:
+                        answer = self._told(table, ask)
                 else:
                     answer = self._answer(tables, ask)
-                if isinstance(answer, Deferred):
+                if type(answer) not in _ANSWERS and isinstance(answer, Deferred):
                     return Deferred.fromCoroutine(self._continue(tables, deciding, answer, path, transaction))
                 ask = send(answer)
         except StopIteration as decided:
@@ -186,15 +190,18 @@ class Router:
         flights = self._flights
         if flights.waiting and (table, ask) in flights.waiting:
             return flights.join((table, ask))
-        answer: bool | str | Deferred[Any] | None
+        return self._told(table, ask)
+
+    def _told(self, table: ITable, ask: AskMatch | AskLookup) -> Ready[Answer]:
+        answer: Any
         try:
-            if isinstance(ask, AskMatch):
+            if type(ask) is AskMatch:
                 answer = table.match(ask.service, ask.key)
             else:
                 answer = table.lookup(ask.service, ask.key)
         except TableError as error:
             return TempFail(str(error))
-        return flights.start((table, ask), answer) if isinstance(answer, Deferred) else answer
+        return answer if type(answer) in _ANSWERS else self._flights.start((table, ask), answer)
 
     def _flight(self, ask: Ask, start: Callable[[], Deferred[Any]]) -> Deferred[Answer]:
         """Equal questions are asked once."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pysmtpd.model.config import Action, Condition, Config, Predicate, Rule
+from pysmtpd.model.config import Action, Condition, Config, Predicate
 from pysmtpd.model.decision import Considered, Where
 from pysmtpd.model.question import Service
 
 # Those that hold for everything are not evaluated, unless they are negated.
 _UNIVERSAL = (Predicate.FROM_ANY, Predicate.FOR_ANY)
 _KEPT = 8
-_KINDS = {predicate: number for number, predicate in enumerate(Predicate)}
-_SERVICES = {
+# So many tables are as soon asked one by one.
+FEW = 4
+KINDS = {predicate: number for number, predicate in enumerate(Predicate)}
+SERVICES = {
     Predicate.TAG: Service.STRING,
     Predicate.FROM_SRC: Service.NETADDR,
     Predicate.FROM_RDNS: Service.DOMAIN,
@@ -25,45 +28,61 @@ _SERVICES = {
 }
 
 
-class Test(NamedTuple):
-    """One condition of a rule.
+class Slot(NamedTuple):
+    """One condition. Rules share those that are equal: each is evaluated once for an address.
 
-    @ivar slot: equal for equal predicates and tables of all rules: each is evaluated once for an address.
     @ivar service: how the table is asked; None where the predicate takes no table.
-    @ivar failed: what is recorded if the rule fails here.
-    @ivar kind: the predicate's number: all tests of a kind look for one key.
+    @ivar kind: the predicate's number: all slots of a kind look for one key.
     """
 
     predicate: Predicate
-    slot: int
     table: str
     service: Service | None
-    negated: bool
-    failed: Considered
     kind: int
+
+
+class Group(NamedTuple):
+    """The slots of one kind that compare with entries of tables, side by side: one look may tell most of them.
+
+    @ivar begin: the first.
+    @ivar end: the place after the last.
+    @ivar nothing: so many times: it does not hold.
+    @ivar byTable: where each table's is.
+    """
+
+    begin: int
+    end: int
+    nothing: list[bool | None]
+    byTable: Mapping[str, int]
 
 
 class CompiledRule(NamedTuple):
     """
+    @ivar tests: a slot, and: is it negated?
+    @ivar failed: for each test, what is recorded if the rule fails there.
     @ivar action: None for C{reject}.
     @ivar matched: what is recorded if no test fails.
+    @ivar done: what is said of an address that the action takes.
     """
 
-    tests: tuple[Test, ...]
+    tests: tuple[tuple[int, bool], ...]
+    failed: tuple[Considered, ...]
     action: Action | None
     matched: Considered
     where: Where
     place: str
+    done: str
 
 
 class Compiled(NamedTuple):
     """
-    @ivar slots: how many different conditions there are.
+    @ivar groups: by kind; None where they are few.
     """
 
     config: Config
     rules: tuple[CompiledRule, ...]
-    slots: int
+    slots: tuple[Slot, ...]
+    groups: tuple[Group | None, ...]
 
 
 _compiled: dict[int, Compiled] = {}
@@ -80,27 +99,51 @@ def compileRules(config: Config) -> Compiled:
 
 
 def _compile(config: Config) -> Compiled:
-    slots: dict[tuple[Predicate, str, bool], int] = {}
+    tests = [
+        [each for each in rule.conditions if each.negated or each.predicate not in _UNIVERSAL] for rule in config.rules
+    ]
+    # Sorted, the slots of a group stand side by side.
+    slots = sorted(dict.fromkeys(_slot(condition) for each in tests for condition in each), key=_order)
+    numbers = {slot: number for number, slot in enumerate(slots)}
     rules: list[CompiledRule] = []
-    for rule in config.rules:
-        tests = tuple(
-            _test(rule, condition, slots)
-            for condition in rule.conditions
-            if condition.negated or condition.predicate not in _UNIVERSAL
-        )
+    for rule, conditions in zip(config.rules, tests, strict=True):
+        numbered = tuple((numbers[_slot(condition)], condition.negated) for condition in conditions)
+        failed = tuple(Considered(rule.where, rule.text, _said(condition)) for condition in conditions)
         action = None if rule.action is None else config.actions[rule.action]
-        rules.append(CompiledRule(tests, action, Considered(rule.where, rule.text), rule.where, str(rule.where)))
-    return Compiled(config, tuple(rules), len(slots))
+        done = "" if action is None else f'action "{action.name}": {action.method.value}'
+        matched = Considered(rule.where, rule.text)
+        rules.append(CompiledRule(numbered, failed, action, matched, rule.where, str(rule.where), done))
+    groups = tuple(_group(slots, kind) for kind in range(len(Predicate)))
+    return Compiled(config, tuple(rules), tuple(slots), groups)
 
 
-def _test(rule: Rule, condition: Condition, slots: dict[tuple[Predicate, str, bool], int]) -> Test:
-    predicate = condition.predicate
-    table = condition.table.name if condition.table else ""
+def _slot(condition: Condition) -> Slot:
+    predicate, table = condition.predicate, condition.table
+    name = table.name if table is not None else ""
+    isRegex = table is not None and table.regex
+    service = None if not name else Service.REGEX if isRegex else SERVICES[predicate]
+    return Slot(predicate, name, service, KINDS[predicate])
+
+
+def _order(slot: Slot) -> tuple[int, bool]:
+    return slot.kind, _isOfEntries(slot)
+
+
+def _isOfEntries(slot: Slot) -> bool:
+    return slot.service is not None and slot.service is not Service.REGEX
+
+
+def _group(slots: Sequence[Slot], kind: int) -> Group | None:
+    byTable = {slot.table: place for place, slot in enumerate(slots) if slot.kind == kind and _isOfEntries(slot)}
+    if len(byTable) < FEW:
+        return None
+    begin = min(byTable.values())
+    return Group(begin, begin + len(byTable), [False] * len(byTable), byTable)
+
+
+def _said(condition: Condition) -> str:
+    """For people."""
+    name = condition.table.name if condition.table is not None else ""
     isRegex = condition.table is not None and condition.table.regex
-    slot = slots.setdefault((predicate, table, isRegex), len(slots))
-    shown = "" if not table or table.startswith("<") else f"{' regex' if isRegex else ''} <{table}>"
-    said = f"{'! ' if condition.negated else ''}{predicate.value}{shown}"
-    service = None if not table else Service.REGEX if isRegex else _SERVICES[predicate]
-    return Test(
-        predicate, slot, table, service, condition.negated, Considered(rule.where, rule.text, said), _KINDS[predicate]
-    )
+    shown = "" if not name or name.startswith("<") else f"{' regex' if isRegex else ''} <{name}>"
+    return f"{'! ' if condition.negated else ''}{condition.predicate.value}{shown}"

@@ -6,13 +6,13 @@ It always ends: nothing is expanded twice, not deeper than L{MAX_DEPTH}, and not
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.command import NeedsShell, splitCommand
 from pysmtpd.model.config import Action, Method, TableRef
-from pysmtpd.model.decision import Decision, Kind, Question, Source, Step, Where
+from pysmtpd.model.decision import Decision, Kind, Question, Record, Source, Step, Where
 from pysmtpd.model.envelope import Agent, Destination, Hop, formatVia
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import (
@@ -26,6 +26,7 @@ from pysmtpd.model.question import (
     AskToday,
     AskTrust,
     AskUser,
+    Holders,
     Refusal,
     Service,
     TempFail,
@@ -111,7 +112,7 @@ class _Refused(NamedTuple):
 def _cited(rule: CompiledRule | TempFail | None, walk: Walk) -> str:
     if rule is None:
         return "no rule matches"
-    where = walk.considered[-1].where if isinstance(rule, TempFail) else rule.where
+    where = walk.considered()[-1].where if isinstance(rule, TempFail) else rule.where
     return f"{where.file.rpartition('/')[2]}:{where.line}"
 
 
@@ -120,6 +121,10 @@ def _needsHome(action: Action) -> bool:
     if action.method is Method.MDA:
         return True
     return action.method is Method.MAILDIR and not action.path.startswith("/")
+
+
+def _both(one: Callable[[], tuple[T, ...]], other: Callable[[], tuple[T, ...]]) -> Callable[[], tuple[T, ...]]:
+    return lambda: one() + other()
 
 
 class Expansion:
@@ -131,6 +136,8 @@ class Expansion:
         "_delimiter",
         "_destinations",
         "_faults",
+        "_holders",
+        "_key",
         "_nodes",
         "_rcpt",
         "_refusals",
@@ -141,10 +148,14 @@ class Expansion:
         "_trusted",
     )
 
-    def __init__(self, compiled: Compiled, rcpt: Path, transaction: Transaction) -> None:
+    def __init__(
+        self, compiled: Compiled, rcpt: Path, transaction: Transaction, holders: Holders | None = None
+    ) -> None:
         self._compiled = compiled
+        self._holders = holders
         self._delimiter = compiled.config.subAddressDelimiter
         self._rcpt = rcpt
+        self._key = rcpt.key
         self._transaction = transaction
         self._destinations: dict[tuple[str, str, str, str, str], Destination] = {}
         self._refusals: list[_Refused] = []
@@ -162,7 +173,7 @@ class Expansion:
     def run(self) -> Asking[Decision]:
         """Any refused node refuses the whole; otherwise one that cannot be told now is a temporary failure of the whole."""
         rcpt = self._rcpt
-        self._isNew("address", rcpt.key)
+        self._isNew("address", self._key)
         if self._compiled.config.srs is not None and self._transaction.sender.isNull and isSrs(rcpt):
             step = yield from self._srs(rcpt)
         else:
@@ -233,16 +244,18 @@ class Expansion:
 
     def _address(self, path: Path, depth: int, source: Source | None = None) -> Asking[Step]:
         """An address from outside (depth 0) or from an expansion."""
-        walk = Walk(self._compiled, path, self._transaction, isForwarded=depth > 0)
+        walk = Walk(self._compiled, path, self._transaction, depth > 0, self._holders)
         rule = yield from walk.run()
+        considered, questions = walk.considered, walk.questions
         if rule is None and not path.domain:
             # RFC 5321 4.5.1: no rule says anything about the bare form; then it is ours by name.
             named = Path(path.local, self._compiled.config.serverName)
-            again = Walk(self._compiled, named, self._transaction, isForwarded=depth > 0)
+            again = Walk(self._compiled, named, self._transaction, depth > 0, self._holders)
             rule = yield from again.run()
-            again.considered[:0] = walk.considered
-            again.questions[:0] = walk.questions
+            considered = _both(walk.considered, again.considered)
+            questions = _both(walk.questions, again.questions)
             walk = again
+        more: list[Question] = []
         children: tuple[Step, ...] = ()
         chosen = None
         outer, self._cited = self._cited, _cited(rule, walk)
@@ -259,16 +272,16 @@ class Expansion:
             elif action.method is _RELAY:
                 to = path if path.domain else Path(path.local, self._compiled.config.serverName)
                 self._add(_Place(rule, action, to, "", depth), "", _MTA)
-                outcome = f'action "{action.name}": relay'
+                outcome = rule.done
             else:
                 place = _Place(rule, action, path, "", depth)
                 if action.virtual:
-                    outcome, children = yield from self._virtual(place, action.virtual, walk.questions)
+                    outcome, children = yield from self._virtual(place, action.virtual, more)
                 else:
-                    outcome, children = yield from self._user(place, path.local.lower(), walk.questions)
+                    outcome, children = yield from self._user(place, path.local.lower(), more)
         self._cited = outer
         return Step(
-            path, tuple(walk.considered), tuple(walk.questions), chosen, outcome, children, Kind.ADDRESS, "", source
+            path, Record(considered), Record(questions, more), chosen, outcome, children, Kind.ADDRESS, "", source
         )
 
     def _virtual(self, place: _Place, table: TableRef, questions: list[Question]) -> Asking[Outcome]:
@@ -330,7 +343,7 @@ class Expansion:
             return self._refuse(INVALID if place.depth == 0 else UNEXPANDABLE, why), ()
         isLmtp = method is _LMTP
         self._add(place, user if isLmtp else action.user or user, _MTA if isLmtp else _MDA)
-        return f'action "{action.name}": {method.value} for {user}', ()
+        return f"{place.rule.done} for {user}", ()
 
     def _info(self, place: _Place, user: str, questions: list[Question]) -> Asking[UserInfo | TempFail | None]:
         """Who C{user} is, to the system or in the action's own table of users."""
@@ -340,7 +353,7 @@ class Expansion:
         ask: Ask = AskUser(user) if base is None else AskLookup(base.name, Service.USERINFO, user)
         answer = yield ask
         questions.append(_make(Question, (ask, answer)))
-        if isinstance(answer, UserInfo | TempFail) or answer is None:
+        if answer is None or isinstance(answer, (UserInfo, TempFail)):
             return answer
         found = _USERINFO.match(answer) if isinstance(answer, str) else None
         if found is None or (int(found["uid"]) != _ROOT and int(found["gid"]) == _ROOT):
@@ -398,8 +411,8 @@ class Expansion:
         key, value = found
         spec = self._compiled.config.tables.get(table)
         source = Source(table, key, spec.where if spec is not None else None)
-        inside = place._replace(parent=parent, depth=place.depth + 1, table=table, owner=None, isIncluded=False)
-        return (yield from self._children(inside, ((node, source) for node in parseNodes(value))))
+        inside = _Place(place.rule, place.action, place.path, parent, place.depth + 1, table)
+        return (yield from self._children(inside, [(node, source) for node in parseNodes(value)]))
 
     def _children(self, place: _Place, nodes: Iterable[tuple[Node, Source]]) -> Asking[tuple[Step, ...]]:
         steps: list[Step] = []
@@ -467,9 +480,12 @@ class Expansion:
             if user == place.parent
             else ""
         )
-        if not self._isNew("user", place.action.name, place.path.key, name, by):
+        if not self._isNew("user", place.action.name, self._keyOf(place.path), name, by):
             return self._duplicate(), ()
         return (yield from self._user(place, name, questions))
+
+    def _keyOf(self, path: Path) -> str:
+        return self._key if path is self._rcpt else path.key
 
     def _duplicate(self) -> str:
         self._repeated.append(formatVia(self._trail))
@@ -567,7 +583,7 @@ class Expansion:
     def _add(self, place: _Place, user: str, agent: Agent, command: str = "", file: str = "") -> None:
         """One destination for each action, address, user, command and file."""
         action, path = place.action, place.path
-        key = (action.name, path.key, user, command, file)
+        key = (action.name, self._keyOf(path), user, command, file)
         if key not in self._destinations:
             self._destinations[key] = Destination(
                 path,

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from pysmtpd.model.config import Config, Method
-from pysmtpd.model.decision import Decision, Step
+from pysmtpd.model.decision import Decision, Record, Step
 from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import Answer, Ask, TempFail
@@ -31,7 +31,7 @@ def rematch(config: Config, destination: Destination, transaction: Transaction) 
 
     def decided(outcome: str, found: Destination | None, refusal: Reply | None = None) -> Decision:
         chosen = rule.where if rule is not None and not isinstance(rule, TempFail) else None
-        step = Step(path, tuple(walk.considered), tuple(walk.questions), chosen, outcome)
+        step = Step(path, Record(walk.considered), Record(walk.questions), chosen, outcome)
         return Decision((found,) if found is not None else (), refusal, outcome, step)
 
     if isinstance(rule, TempFail):

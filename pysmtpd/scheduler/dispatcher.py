@@ -21,6 +21,7 @@ from pysmtpd.model.envelope import Envelope, Message, Route
 from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease, entryOf
+from pysmtpd.scheduler.alike import postpone
 from pysmtpd.scheduler.ends import Ends
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
@@ -217,7 +218,9 @@ class Dispatcher:
         self._recorder.flush()
         if self._running:
             while self._reload and self._reload[0][0] <= self._clock.seconds():
-                self._load(self._reload.popleft()[1])
+                again = self._load(self._reload.popleft()[1])
+                if again is not None:
+                    self._begin(again)
             if self._reload:
                 self._arm(self._reload[0][0] - self._clock.seconds())
             self._ask()
@@ -268,27 +271,64 @@ class Dispatcher:
 
     def _hand(self, batch: Batch) -> None:
         self._asking = False
+        ready: list[Delivery] = []
         for lease in batch.leases:
-            self._leases[lease.token] = lease
-            self._uncounted[lease.token] = len(lease.envelopes)
-            self._loading[lease.kind] += len(lease.envelopes)
-            self._load(lease)
+            delivery = self._load(lease)
+            if delivery is not None:
+                ready.append(delivery)
+        if len(ready) > 1 and self._running:
+            ready = self._settle(ready)
+        for delivery in ready:
+            self._begin(delivery)
         if self._askAgain or self._stopping:
             self.wake()
         elif batch.due is not None:
             self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
 
-    def _load(self, lease: Lease) -> None:
+    def _load(self, lease: Lease) -> Delivery | None:
+        """What is at hand; the rest begins when the queue has found it."""
         try:
             found = self._queue.load(lease.message)
             if not isinstance(found, Deferred):
-                self._loaded(found, lease)
-                return
+                return self._leased(found, lease)
         except Exception:
+            self._take(lease)
             self._broken(Failure(), lease)
-            return
+            return None
+        self._take(lease)
         found.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
         found.addErrback(self._broken, lease)
+        return None
+
+    def _take(self, lease: Lease) -> None:
+        """It counts from now on."""
+        if lease.token in self._leases:
+            return
+        self._leases[lease.token] = lease
+        self._uncounted[lease.token] = len(lease.envelopes)
+        self._loading[lease.kind] += len(lease.envelopes)
+
+    def _settle(self, ready: Sequence[Delivery]) -> list[Delivery]:
+        """Of many that come together: those whose outcome is known without an attempt have it, in one step.
+
+        @return: the others.
+        """
+        over: dict[int, None] = {}
+        for kind, agent in self._agents.items():
+            some = [delivery for delivery in ready if delivery.lease.kind is kind]
+            if len(some) < 2:
+                continue
+            try:
+                for outcome, deliveries in agent.foregone(some):
+                    if outcome.retryAt > self._wallTime():
+                        postpone(self._desk, outcome, deliveries)
+                        over.update([(delivery.lease.token, None) for delivery in deliveries])
+            except Exception as error:
+                self._fault(f"asking {kind.value} what is known", error)
+        if not over:
+            return list(ready)
+        self._arm(0.0)
+        return [delivery for delivery in ready if delivery.lease.token not in over]
 
     def _notAsked(self, failure: Failure) -> None:
         self._asking = False
@@ -297,20 +337,36 @@ class Dispatcher:
         self._arm(_RETRY)
 
     def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
+        delivery = self._leased(found, lease)
+        if delivery is not None:
+            self._begin(delivery)
+
+    def _leased(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> Delivery | None:
+        """What is leased of a message; None: nothing of it is left."""
         message, envelopes = found
         if len(envelopes) != 1 or len(lease.envelopes) != 1 or envelopes[0].id != lease.envelopes[0]:
             envelopes = self._wanted(envelopes, lease)
-        if not envelopes:
-            self._over(lease)
-        elif lease.kind not in self._agents:
-            # Nobody else limits these: they count until they are over.
-            self._ends.take(lease, message, envelopes)
-        elif not self._running:
-            unlessFailed(self._scheduler.update(lease, [entryOf(envelope) for envelope in envelopes]), self._lost)
-            self._over(lease)
-        else:
-            self._count(lease)
-            self._deliver(lease, message, envelopes)
+            if not envelopes:
+                self._over(lease)
+                return None
+        return Delivery(lease, message, envelopes)
+
+    def _begin(self, delivery: Delivery) -> None:
+        lease, message, envelopes = delivery
+        try:
+            if lease.kind not in self._agents:
+                # Nobody else limits these: they count until they are over.
+                self._take(lease)
+                self._ends.take(lease, message, envelopes)
+            elif not self._running:
+                unlessFailed(self._scheduler.update(lease, [entryOf(envelope) for envelope in envelopes]), self._lost)
+                self._over(lease)
+            else:
+                self._leases[lease.token] = lease
+                self._count(lease)
+                self._deliver(delivery)
+        except Exception:
+            self._broken(Failure(), lease)
 
     def _wanted(self, envelopes: tuple[Envelope, ...], lease: Lease) -> tuple[Envelope, ...]:
         """Those of a message that are leased. What is not in the queue any more is none of the scheduler's business."""
@@ -320,10 +376,11 @@ class Dispatcher:
             unlessFailed(self._scheduler.delete(lease, gone), self._lost)
         return tuple(known[id] for id in lease.envelopes if id in known)
 
-    def _deliver(self, lease: Lease, message: Message, envelopes: tuple[Envelope, ...]) -> None:
-        flight = self._flights[lease.token] = Flight(self._desk, lease, message, envelopes)
+    def _deliver(self, delivery: Delivery) -> None:
+        lease = delivery.lease
+        flight = self._flights[lease.token] = Flight(self._desk, *delivery)
         try:
-            self._agents[lease.kind].deliver(Delivery(lease, message, envelopes), flight)
+            self._agents[lease.kind].deliver(delivery, flight)
         except Exception as error:
             self._fault(f"delivering by {lease.kind.value}", error)
             flight.abandon()

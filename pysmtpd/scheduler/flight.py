@@ -22,7 +22,7 @@ from pysmtpd.scheduler.recorder import Recorder
 from pysmtpd.scheduler.verdict import failed, lateness, succeeded, suspendedState, tempfailed
 
 # Enum's value is a Python call.
-_WORDS = {(kind, result): (kind.value, result.value) for kind in (Kind.MTA, Kind.MDA) for result in Result}
+WORDS = {(kind, result): (kind.value, result.value) for kind in (Kind.MTA, Kind.MDA) for result in Result}
 
 _NO_OUTCOME = Reply(451, "Internal error", "4.3.0")
 
@@ -56,6 +56,44 @@ class Desk:
         self.warnAfter = warnAfter
         self.warn = warn
         self.isStopping = False
+
+    def remind(self, message: Message, envelope: Envelope, state: EnvelopeState, now: float) -> EnvelopeState:
+        """Tell the sender of an envelope that will be tried again, if it is late. At most one warning for each threshold: what was passed
+        since the last one counts as one.
+
+        @param state: its new one.
+        @return: with what was warned of.
+        """
+        thresholds = self.warnAfter()
+        if state.warned < len(thresholds) and now - envelope.created >= thresholds[state.warned]:
+            late = replace(state, warned=lateness(envelope, thresholds, now))
+            if self.warn(message, replace(envelope, state=late)):
+                return late
+        return state
+
+
+def attempted(
+    words: tuple[str, str], sender: str, message: Message, envelope: Envelope, outcome: Outcome, reply: str, now: float
+) -> DeliveryAttempted:
+    """
+    @param words: of the agent and the result.
+    @param reply: the outcome's, as text.
+    """
+    destination = envelope.destination
+    to = str(destination.recipient)
+    return DeliveryAttempted(
+        words[0],
+        envelope.id,
+        sender,
+        to,
+        to if destination.original is destination.recipient else str(destination.original),
+        outcome.source,
+        outcome.relay,
+        now - message.created,
+        words[1],
+        reply,
+        outcome.session,
+    )
 
 
 @implementer(IOutcomes)
@@ -116,30 +154,11 @@ class Flight:
                 desk.recorder.finished(lease, envelope.id)
         elif result is Result.TEMPORARY:
             state = tempfailed(lease.kind, envelope, outcome, reply, now)
-            thresholds = desk.warnAfter()
-            if state.warned < len(thresholds) and now - envelope.created >= thresholds[state.warned]:
-                state = self._warn(envelope, state, thresholds, now)
-            self._keep(envelope, state, lease.kind)
+            self._keep(envelope, desk.remind(self._message, envelope, state, now), lease.kind)
         else:
             self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
-        destination = envelope.destination
-        to = str(destination.recipient)
-        agent, word = _WORDS[lease.kind, result]
-        desk.report.happened(
-            DeliveryAttempted(
-                agent,
-                envelope.id,
-                self._sender,
-                to,
-                to if destination.original is destination.recipient else str(destination.original),
-                outcome.source,
-                outcome.relay,
-                now - self._message.created,
-                word,
-                reply,
-                outcome.session,
-            )
-        )
+        words = WORDS[lease.kind, result]
+        desk.report.happened(attempted(words, self._sender, self._message, envelope, outcome, reply, now))
 
     def _owesReport(self, envelope: Envelope, outcome: Outcome, reply: str, now: float) -> bool:
         """Is there to be a report of this success (RFC 3461 5.2)? Then it takes the envelope's place."""
@@ -148,12 +167,6 @@ class Flight:
             return False
         self._keep(envelope, succeeded(envelope, outcome, action, reply, now), Kind.BOUNCE)
         return True
-
-    def _warn(self, envelope: Envelope, state: EnvelopeState, thresholds: Sequence[float], now: float) -> EnvelopeState:
-        """At most one warning for each threshold: what has been passed since the last one counts as one."""
-        late = replace(state, warned=lateness(envelope, thresholds, now))
-        taken = self._desk.warn(self._message, replace(envelope, state=late))
-        return late if taken else state
 
     def _keep(self, envelope: Envelope, state: EnvelopeState, kind: Kind) -> None:
         entry = Entry(envelope.id, kind, envelope.created, envelope.expires, state.tries, state.nextTry)

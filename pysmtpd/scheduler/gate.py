@@ -42,6 +42,8 @@ class ActionGate:
         self.capacity = agent.capacity
         self.pause = agent.pause
         self.resume = agent.resume
+        # What it knows of an action, it knows of one that the configuration has.
+        self.foregone = agent.foregone
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
         """See L{IAgent.deliver}."""

@@ -46,6 +46,10 @@ class RamScheduler:
         self._plan.update(lease, entries, self._now())
         self._tell()
 
+    def postpone(self, leases: Sequence[Lease], nextTry: float) -> None:
+        self._plan.postpone(leases, nextTry, self._now())
+        self._tell()
+
     def delete(self, lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> None:
         self._plan.delete(lease, envelopes)
         self._tell()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -26,6 +26,8 @@ RETRY = 5.0
 
 _Finished = tuple[Lease, list[EnvelopeId]]
 _Changed = tuple[Lease, EnvelopeState, Entry]
+# Leases that are over, the states that they have ended with, and when they are tried again.
+_Postponed = tuple[Sequence[Lease], Mapping[EnvelopeId, EnvelopeState], float]
 
 
 class Recorder:
@@ -51,6 +53,7 @@ class Recorder:
         self._finished: dict[int, _Finished] = {}
         # In the order of their coming: those of one lease stand together.
         self._changed: list[_Changed] = []
+        self._postponed: list[_Postponed] = []
         self._calls = 0
         self._isFlushing = False
         self._pauseUntil = 0.0
@@ -58,7 +61,7 @@ class Recorder:
     @property
     def isIdle(self) -> bool:
         """Is everything recorded that it was given?"""
-        return not (self._calls or self._finished or self._changed)
+        return not (self._calls or self._finished or self._changed or self._postponed)
 
     @property
     def isBusy(self) -> bool:
@@ -77,12 +80,16 @@ class Recorder:
         """Keep the state, then give the envelope back to the scheduler as C{entry}."""
         self._changed.append((lease, state, entry))
 
+    def postponed(self, leases: Sequence[Lease], states: Mapping[EnvelopeId, EnvelopeState], nextTry: float) -> None:
+        """The same for all that these leases hold: keep the states, then give all back to be tried at C{nextTry}."""
+        self._postponed.append((leases, states, nextTry))
+
     def flush(self, last: bool = False) -> None:
         """Record what was gathered.
 
         @param last: also while the queue is given a rest after an error.
         """
-        if not (self._finished or self._changed):
+        if not (self._finished or self._changed or self._postponed):
             return
         rest = self._pauseUntil - self._clock.seconds()
         if rest > 0 and not last:
@@ -98,6 +105,10 @@ class Recorder:
             changed, self._changed = self._changed, []
             states = {entry.id: state for _, state, entry in changed}
             self._record(self._queue.update, states, self._updated, self._notUpdated, changed)
+        if self._postponed:
+            postponed, self._postponed = self._postponed, []
+            states = {id: state for _, each, _ in postponed for id, state in each.items()}
+            self._record(self._queue.update, states, self._kept, self._notKept, postponed)
         self._isFlushing = False
 
     def giveUp(self) -> None:
@@ -106,6 +117,7 @@ class Recorder:
             self._log.error("finished but still queued: {ids}", ids=ids)
         self._finished = {}
         self._changed = []
+        self._postponed = []
 
     def _record(
         self,
@@ -141,6 +153,21 @@ class Recorder:
     def _giveBack(self, changed: Sequence[_Changed]) -> None:
         for lease, group in groupby(changed, itemgetter(0)):
             unlessFailed(self._scheduler.update(lease, [entry for _, _, entry in group]), self._lost)
+
+    def _kept(self, result: object, postponed: Sequence[_Postponed]) -> None:
+        self._calls -= 1
+        self._postpone(postponed)
+        self._recorded()
+
+    def _notKept(self, failure: Failure, postponed: Sequence[_Postponed]) -> None:
+        self._calls -= 1
+        # A lost state costs one try.
+        self._postpone(postponed)
+        self._refused("update", failure)
+
+    def _postpone(self, postponed: Sequence[_Postponed]) -> None:
+        for leases, _, nextTry in postponed:
+            unlessFailed(self._scheduler.postpone(leases, nextTry), self._lost)
 
     def _recorded(self) -> None:
         # Whoever calls flush looks for work afterwards anyway.

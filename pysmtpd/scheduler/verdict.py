@@ -28,9 +28,14 @@ def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, reply: str, now
     state = envelope.state
     tries = state.tries + 1
     at = outcome.retryAt if outcome.retryAt > now else nextTry(kind, envelope.created, tries, now)
+    return retried(state, at, outcome, reply, now)
+
+
+def retried(state: EnvelopeState, at: float, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
+    """It will be tried again at that time; wall-clock seconds."""
     # Spelled out: this is the hot path of a queue full of dead destinations, and replace() costs three times as much.
     return EnvelopeState(
-        tries,
+        state.tries + 1,
         at,
         now,
         reply,

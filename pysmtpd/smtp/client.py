@@ -59,6 +59,7 @@ class ClientCore:
         "_remaining",
         "_replies",
         "_resetting",
+        "_said",
         "_saidHelo",
         "_scram",
         "_settings",
@@ -146,6 +147,7 @@ class ClientCore:
         self._replies: list[Reply | None] = [None] * len(mail.recipients)
         self._accepted: list[int] = []
         self._refused: Reply | None = None
+        self._said: Reply | None = None
         self._resetting = self._needsReset
         self._needsReset = False
         self.stage = Stage.MAIL
@@ -181,6 +183,12 @@ class ClientCore:
             self._output.append(chunk + self._dots.end() if last else chunk)
         if last:
             self.stage = Stage.END_OF_DATA
+
+    @property
+    def isRevocable(self) -> bool:
+        """Has the peer nothing of the content of the transaction under way?"""
+        isEager = self._bdat and self._content is not None and self.extensions.pipelining
+        return self.stage in (Stage.MAIL, Stage.RCPT, Stage.DATA) and not isEager
 
     def quit(self) -> None:
         """Say QUIT; only in stage IDLE."""
@@ -338,7 +346,10 @@ class ClientCore:
         pipelining = self.extensions.pipelining
         if self._resetting:
             self._resetting = False
-            if not pipelining:
+            if not reply.isPositive:
+                # The transaction before is still open: whatever comes now would be said of that one.
+                self._end(Reply(451, f"RSET was refused: {reply}", "4.5.0"))
+            elif not pipelining:
                 self._send(self._commands[0].encode())
             return
         if not reply.isPositive:
@@ -436,18 +447,20 @@ class ClientCore:
             raise ReplyError("reply before its command")
 
     def _decide(self, reply: Reply) -> None:
+        if not reply.isPositive:
+            self._said = reply
         for index in self._accepted:
             self._replies[index] = reply
         self._accepted = []
 
-    def _finish(self, reached: bool, rest: Reply | None = None) -> None:
+    def _finish(self, reached: bool, rest: Reply | None = None, then: Stage = Stage.IDLE) -> None:
         # What was said to MAIL is said to all of its recipients.
         left = () if rest is None or self._refused else _missing(self._replies)
         rest = self._refused or rest
         replies = tuple([reply or rest for reply in self._replies])
-        self._events.append(Finished(replies, reached, left))  # type: ignore[arg-type]
+        self._events.append(Finished(replies, reached, left, False, rest or self._said))  # type: ignore[arg-type]
         self._mail = self._content = None
-        self.stage = Stage.IDLE
+        self.stage = then
 
     def _end(self, reply: Reply) -> None:
         stage = self.stage
@@ -456,7 +469,7 @@ class ClientCore:
             decided = reply if reply.enhanced else Reply(reply.code, reply.text, "4.0.0")
             if stage not in (Stage.CONTENT, Stage.END_OF_DATA) and decided.isPermanent:
                 decided = Reply(451, str(reply), "4.0.0")
-            self._finish(stage is Stage.END_OF_DATA, decided)
+            self._finish(stage is Stage.END_OF_DATA, decided, Stage.CLOSED)
         self._reader.clear()
         self.stage = Stage.CLOSED
         self._events.append(Ended(stage, reply))

@@ -123,6 +123,7 @@ class Finished(ClientEvent):
     @ivar replies: for each recipient, in order, the reply that decided: every one has an enhanced code.
     @ivar reached: the peer had the whole content; a negative reply came, or was made up, after it.
     @ivar left: recipients that nothing was said about before the session ended; their replies are made up.
+    @ivar said: what was said of all of it: to MAIL, DATA or the content, or what ended the session; None: nothing but yes.
     @ivar isLacking: the peer lacks what the message needs, so nothing was said to it.
     """
 
@@ -130,6 +131,7 @@ class Finished(ClientEvent):
     reached: bool
     left: tuple[int, ...] = ()
     isLacking: bool = False
+    said: Reply | None = field(default=None, compare=False)
 
 
 @value

@@ -39,13 +39,15 @@ class Content:
     @param services: what it will be asked for; L{Builder} tells more.
     @ivar size: entries.
     @ivar globs: patterns that are tried one by one when nothing else matches.
+    @ivar labels: there are entries C{*.domain}.
+    @ivar mailLabels: there are entries C{@*.domain} or C{user@*.domain}.
     @ivar problems: what is wrong with single values, with file and line. Asking for such a key is a L{TableError}.
     """
 
     __slots__ = (
-        *("_all", "_canonical", "_faults", "_globs", "_keys", "_labels", "_mailAll", "_mailGlobs", "_mailLabels"),
-        *("_mailTails", "_mask", "_name", "_networks", "_order", "_others", "_patterns", "_raw", "_shards", "_tails"),
-        *("globs", "octets", "problems", "size"),
+        *("_all", "_canonical", "_faults", "_globs", "_keys", "_mailAll", "_mailGlobs", "_mailTails", "_mask", "_name"),
+        *("_order", "_others", "_patterns", "_raw", "_shards", "_tails"),
+        *("globs", "labels", "mailLabels", "networks", "octets", "problems", "size"),
     )
 
     def __init__(
@@ -70,19 +72,19 @@ class Content:
         self._keys = builder.shards[0].keys() if len(builder.shards) == 1 else None
         self.size = sum(map(len, builder.shards))
         self._all = "*" in builder.shards[self._place("*")]
-        self._labels = builder.labels
+        self.labels = builder.labels
         self._tails = tuple(builder.tails)
         self._globs = tuple(builder.globs)
         self._others = self._all or bool(self._tails or self._globs)
         self._mailAll = "@" in builder.shards[self._place("@")]
-        self._mailLabels = builder.mailLabels
+        self.mailLabels = builder.mailLabels
         self._mailTails = tuple(builder.mailTails)
         self._mailGlobs: Mapping[str, tuple[Glob, ...]] = {
             user: tuple(globs) for user, globs in builder.mailGlobs.items()
         }
         self.globs = len(self._globs) + sum(map(len, self._mailGlobs.values()))
         builder.networks.finish()
-        self._networks = builder.networks
+        self.networks = builder.networks
         self._canonical = builder.canonical
         self._faults = builder.faults
         self.problems = tuple(builder.problems)
@@ -116,9 +118,9 @@ class Content:
         if service is _DOMAIN:
             keys = self._keys
             if keys is not None:
-                if key in keys or (self._labels and not keys.isdisjoint(starred(key))):
+                if key in keys or (self.labels and not keys.isdisjoint(starred(key))):
                     return True
-            elif self._holds(key) or (self._labels and any(map(self._holds, starred(key)))):
+            elif self._holds(key) or (self.labels and any(map(self._holds, starred(key)))):
                 return True
             return self._others and self._isPattern(key)
         if service is _MAILADDR:
@@ -127,7 +129,13 @@ class Content:
             return self._matchPattern(key)
         if self._shards[hash(key) >> _SHARD_BITS & self._mask].get(key) is not None:
             return True
-        return service is _NETADDR and self._networks.match(key)
+        return service is _NETADDR and self.networks.match(key)
+
+    def hasPatterns(self, service: Service) -> bool:
+        """Are there entries that match more than themselves, other than C{*.domain} and networks?"""
+        if service is _DOMAIN:
+            return self._others
+        return service is _MAILADDR and (self._mailAll or bool(self._mailTails or self._mailGlobs))
 
     def _isPattern(self, key: str) -> bool:
         """Is it described by a pattern other than C{*.domain}?"""
@@ -154,7 +162,7 @@ class Content:
             return False
         if holds(local) or holds(f"@{domain}"):
             return True
-        if self._mailLabels:
+        if self.mailLabels:
             for pattern in starred(domain):
                 if holds(f"@{pattern}") or holds(f"{local}@{pattern}"):
                     return True

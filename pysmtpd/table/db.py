@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IDisk, IPlatform
-from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate, Updated
 from pysmtpd.model.config import TableSpec
 from pysmtpd.table.candidates import addressKeys, domainKeys
 from pysmtpd.table.dbfile import MapFile
 from pysmtpd.table.glob import Glob
 from pysmtpd.table.networks import addressForms, parseAddress
+from pysmtpd.table.reading import laneOf, patiently
 from pysmtpd.table.regex import Patterns
 from pysmtpd.table.turns import Turns
 from pysmtpd.table.values import checkValue
@@ -118,7 +119,6 @@ class DbTable:
         self.allowsCommands = spec.allowCommands
         self._path = path
         self._platform = platform
-        self._lane = f"table-{spec.name}"
         self._map = _Map(platform.disk, path, Turns(platform.random))
 
     def match(self, service: Service, key: str) -> Deferred[bool]:
@@ -130,8 +130,8 @@ class DbTable:
     def fetch(self, service: Service) -> Deferred[str | None]:
         return self._ask(self._map.fetch, service)
 
-    def update(self) -> Deferred[TableUpdate]:
-        return self._ask(self._map.update)
+    def update(self) -> Deferred[Updated]:
+        return self._ask(self._map.update).addCallback(lambda update: Updated(self, update))
 
     def close(self) -> Deferred[None]:
         """Let go of the file; the next question opens it again."""
@@ -142,8 +142,8 @@ class DbTable:
 
     async def _asked(self, work: Callable[..., T], *values: Any) -> T:
         try:
-            return await self._platform.workers.run(self._lane, work, *values)
-        except (OSError, ValueError, sqlite3.Error) as error:
+            return await patiently(self._platform, laneOf(self.name), work, *values)
+        except (OSError, ValueError, sqlite3.Error, TableError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise TableError(f'the table "{self.name}" ({self._path}): {why}') from error
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform, User
-from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate, Updated
 from pysmtpd.model.config import TableSpec
 
 LANE = "users"
@@ -39,8 +39,11 @@ class GetpwnamTable:
     def fetch(self, service: Service) -> Deferred[str | None]:
         return fail(TableError(f'the table "{self.name}" does not list its users'))
 
-    def update(self) -> Deferred[TableUpdate]:
-        return succeed(TableUpdate())
+    def update(self) -> Deferred[Updated]:
+        return succeed(Updated(self, TableUpdate()))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
     def _find(self, name: str) -> Deferred[User | None]:
         return Deferred.fromCoroutine(self._found(name))

@@ -1,4 +1,4 @@
-"""All tables of the daemon: read again when they are told to, and shown."""
+"""What is known of all tables of the daemon, for people."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
-
-from twisted.internet.defer import Deferred
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.routing import ITable, TableError, TableUpdate
@@ -58,24 +56,13 @@ class Keeper:
         }
         self._specs, self._tables = specs, tables
 
-    def update(self, name: str) -> Deferred[TableUpdate]:
-        """Read the table's source again.
+    def told(self, name: str, update: TableUpdate) -> None:
+        """The table's source was read again."""
+        self._histories[name] = _History(self._platform.wallTime(), update)
 
-        @raise KeyError: there is no such table.
-        @raise TableError: it could not be read; what it held before is still there.
-        """
-        return Deferred.fromCoroutine(self._update(name))
-
-    async def _update(self, name: str) -> TableUpdate:
-        table, history = self._tables[name], self._histories[name]
-        try:
-            update = await table.update()
-        except TableError as error:
-            history.error = str(error)
-            raise
-        history.at, history.error = self._platform.wallTime(), ""
-        history.update = update
-        return update
+    def failed(self, name: str, error: TableError) -> None:
+        """It could not be; what was read before still counts."""
+        self._histories[name].error = str(error)
 
     def show(self) -> Sequence[dict[str, Any]]:
         """A row for each table that has a name of its own, in the order of the names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -72,6 +72,12 @@ class Networks:
             for width, lengths in self._found.items()
         }
         self.size = sum(len(numbers) for lengths in self._found.values() for numbers in lengths.values())
+
+    def parts(self) -> Iterator[tuple[int, int, Collection[int]]]:
+        """For each prefix length in use the width of addresses, how many bits it leaves out, and the prefixes as numbers."""
+        for width, lengths in self._byWidth.items():
+            for shift, numbers in lengths:
+                yield width, shift, numbers
 
     @property
     def lengths(self) -> list[tuple[int, int]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from twisted.internet.defer import TimeoutError
 
 from pysmtpd.interfaces.platform import IDisk, IFile, IPlatform
-from pysmtpd.interfaces.routing import Service, TableUpdate
+from pysmtpd.interfaces.routing import Service, TableError, TableUpdate
 from pysmtpd.table.content import Builder, Content, Difference
 from pysmtpd.table.syntax import Reader
 
-LANE = "tables"
+PATIENCE = 30.0
+"""Seconds that the source of a table may take for a step."""
 MAX_SIZE = 1 << 30
 
 # Octets of one piece: some milliseconds of work.
@@ -77,26 +80,46 @@ class Reading:
         return Content.of(self._builder)
 
 
-async def read(platform: IPlatform, path: str, services: Collection[Service]) -> tuple[Content, bool]:
+def laneOf(name: str) -> str:
+    """Each table has a lane of its own: one whose file system hangs is in nobody else's way."""
+    return f"table-{name}"
+
+
+async def read(platform: IPlatform, name: str, path: str, services: Collection[Service]) -> tuple[Content, bool]:
     """
     @return: the content, and: may it name commands?
     @raise OSError:
     @raise ValueError: it is no table; the text names the line.
+    @raise TableError: it takes too long.
     """
     users = (0, platform.users.me().uid)
     reading = Reading(platform.disk, path, services, users)
-    await inSlices(platform, reading.step)
-    return await platform.workers.run(LANE, reading.finish), reading.isTrusted
+    await inSlices(platform, laneOf(name), reading.step)
+    return await patiently(platform, laneOf(name), reading.finish), reading.isTrusted
 
 
-async def compare(platform: IPlatform, old: Content | None, new: Content) -> TableUpdate:
+async def compare(platform: IPlatform, name: str, old: Content | None, new: Content) -> TableUpdate:
     """What has changed."""
     difference = Difference(old, new)
-    await inSlices(platform, difference.step)
+    await inSlices(platform, laneOf(name), difference.step)
     return difference.result()
 
 
-async def inSlices(platform: IPlatform, step: Callable[[], bool]) -> None:
-    """Call C{step} in the lane until it says that there is no more; the reactor has its turn after each call."""
-    while await platform.workers.run(LANE, step):
+async def inSlices(platform: IPlatform, lane: str, step: Callable[[], bool]) -> None:
+    """Call C{step} in the lane until it says that there is no more; the reactor has its turn after each call.
+
+    @raise TableError: it takes too long.
+    """
+    while await patiently(platform, lane, step):
         pass
+
+
+async def patiently(platform: IPlatform, lane: str, work: Callable[..., T], *values: Any) -> T:
+    """Call C{work} in the lane.
+
+    @raise TableError: nothing has come of it in time. It may still be under way.
+    """
+    try:
+        return await platform.workers.run(lane, work, *values).addTimeout(PATIENCE, platform.clock)
+    except TimeoutError:
+        raise TableError(f"no answer within {PATIENCE:g} seconds") from None

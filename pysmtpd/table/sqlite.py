@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, TypeVar
 
@@ -11,12 +11,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IDisk, IPlatform
-from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate, Updated
 from pysmtpd.model.config import TableSpec
 from pysmtpd.table.candidates import addressKeys, domainKeys
 from pysmtpd.table.content import Content
 from pysmtpd.table.networks import addressForms, parseAddress
 from pysmtpd.table.queries import MAX_SIZE, Queries, Query, parseQueries
+from pysmtpd.table.reading import laneOf, patiently
 from pysmtpd.table.turns import Turns
 from pysmtpd.table.values import checkValue
 
@@ -52,8 +53,8 @@ class _Session:
 
     # --- connecting
 
-    def update(self) -> TableUpdate:
-        """Read the configuration again, and try each query.
+    def read(self) -> TableUpdate:
+        """Read the configuration, and try each query. It is done once.
 
         @raise TableError:
         """
@@ -64,20 +65,19 @@ class _Session:
             file.close()
         if len(data) > MAX_SIZE:
             raise ValueError(f"it has more than {MAX_SIZE} octets")
-        old, self._queries = self._queries, parseQueries(data, self._path)
-        self.close()
+        self._queries = parseQueries(data, self._path)
         try:
             for query in [*self._queries.lookups.values(), *self._queries.fetches.values()]:
                 self._rows(query, "", isTried=True)
         except (OSError, sqlite3.Error, TableError):
-            self._queries = old
+            self._queries = None
             self.close()
             raise
         return TableUpdate()
 
     def _connected(self) -> sqlite3.Connection:
         if self._queries is None:
-            self.update()
+            self.read()
         assert self._queries is not None
         path = self._queries.database
         # A file that was renamed into its place is another one; one that was written to is not.
@@ -106,7 +106,7 @@ class _Session:
 
     def _query(self, service: Service) -> Query:
         if self._queries is None:
-            self.update()
+            self.read()
         assert self._queries is not None
         query = self._queries.lookups.get(service)
         if query is None:
@@ -155,7 +155,7 @@ class _Session:
 
     def fetch(self, service: Service) -> str | None:
         if self._queries is None:
-            self.update()
+            self.read()
         assert self._queries is not None
         query = self._queries.fetches.get(service)
         if query is None:
@@ -231,15 +231,17 @@ def _text(value: object) -> str:
 
 @implementer(ITable)
 class SqliteTable:
-    """Every question is a query; nothing is kept but the lists that queries without a C{?} give."""
+    """Every question is a query; nothing is kept but the lists that queries without a C{?} give, and the queries themselves: new ones make
+    another table."""
 
-    def __init__(self, spec: TableSpec, path: str, platform: IPlatform, services: Collection[Service] = ()) -> None:
+    def __init__(self, spec: TableSpec, path: str, platform: IPlatform, turns: Turns) -> None:
         self.name = spec.name
         self.allowsCommands = spec.allowCommands
+        self._spec = spec
         self._path = path
         self._platform = platform
-        self._lane = f"table-{spec.name}"
-        self._session = _Session(platform.disk, path, Turns(platform.random))
+        self._turns = turns
+        self._session = _Session(platform.disk, path, turns)
 
     def match(self, service: Service, key: str) -> Deferred[bool]:
         return self._ask(self._session.match, service, key)
@@ -250,8 +252,9 @@ class SqliteTable:
     def fetch(self, service: Service) -> Deferred[str | None]:
         return self._ask(self._session.fetch, service)
 
-    def update(self) -> Deferred[TableUpdate]:
-        return self._ask(self._session.update)
+    def update(self) -> Deferred[Updated]:
+        table = SqliteTable(self._spec, self._path, self._platform, self._turns)
+        return table._ask(table._session.read).addCallback(lambda update: Updated(table, update))
 
     def close(self) -> Deferred[None]:
         """Let go of the database; the next question connects again."""
@@ -262,7 +265,7 @@ class SqliteTable:
 
     async def _asked(self, work: Callable[..., T], *values: Any) -> T:
         try:
-            return await self._platform.workers.run(self._lane, work, *values)
+            return await patiently(self._platform, laneOf(self.name), work, *values)
         except (OSError, ValueError, sqlite3.Error, TableError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise TableError(f'the table "{self.name}" ({self._path}): {why}') from error
@@ -275,4 +278,4 @@ def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Sql
     """
     if not argument.startswith("/"):
         raise ValueError("the path of the file with the queries is absolute: sqlite:/path")
-    return SqliteTable(settings["spec"], argument, platform)
+    return SqliteTable(settings["spec"], argument, platform, Turns(platform.random))

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.routing import ITable, Service, TableUpdate
+from pysmtpd.interfaces.routing import ITable, Service, TableUpdate, Updated
 from pysmtpd.model.config import TableSpec
 from pysmtpd.table import file
 from pysmtpd.table.content import Content
@@ -39,8 +39,12 @@ class StaticTable(Content):
     def fetch(self, service: Service) -> Ready[str | None]:
         return self.keyAt(service, self._turns.next(self.size))
 
-    def update(self) -> Deferred[TableUpdate]:
-        return succeed(TableUpdate(self.size, globs=self.globs, octets=self.octets, problems=self.problems))
+    def update(self) -> Deferred[Updated]:
+        update = TableUpdate(self.size, globs=self.globs, octets=self.octets, problems=self.problems)
+        return succeed(Updated(self, update))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> ITable:

@@ -11,7 +11,7 @@ from OpenSSL import SSL, crypto
 
 from pysmtpd.tls.pki import Pki
 
-CIPHERS = b"HIGH:!aNULL:!eNULL:!MD5:!PSK:!SRP"
+CIPHERS = "HIGH:!aNULL:!eNULL:!MD5:!PSK:!SRP"
 
 _AEAD: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 # The words of libtls, which smtpd.conf(5) takes in place of a list in OpenSSL's language.
@@ -33,6 +33,8 @@ _PROTOCOLS: Final = {
     _TLS13: frozenset((_TLS13,)),
 }
 _SESSION_ID = b"pysmtpd"
+# The group ffdhe2048 (RFC 7919 A.1), of which OpenSSL takes a file only.
+_GROUP = __file__.replace("contexts.py", "ffdhe2048.pem")
 _OP_NO_RENEGOTIATION: int = cast(Any, SSL).OP_NO_RENEGOTIATION  # absent from the published types
 
 
@@ -41,7 +43,7 @@ def baseContext(method: int) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | _OP_NO_RENEGOTIATION)
-    context.set_cipher_list(CIPHERS)
+    context.set_cipher_list(CIPHERS.encode("ascii"))
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     return context
 
@@ -59,7 +61,12 @@ def serverContext(
     @raise ValueError: C{ciphers} or C{protocols} leave nothing.
     """
     context = baseContext(SSL.TLS_SERVER_METHOD)
-    _choose(context, ciphers, protocols)
+    isDhe = pki.spec.dhe != "none"
+    if protocols:
+        chooseProtocols(context, protocols)
+    chooseCiphers(context, ciphers or CIPHERS, isDhe)
+    if isDhe:
+        context.load_tmp_dh(_GROUP)
     # Sessions are resumed by tickets, which cost no memory here. Their keys are the context's.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(_SESSION_ID)
@@ -83,18 +90,14 @@ def clientContext(
     @raise ValueError: C{ciphers} or C{protocols} leave nothing.
     """
     context = baseContext(SSL.TLS_CLIENT_METHOD)
-    _choose(context, ciphers, protocols)
-    trust(context, authorities)
-    if pki is not None:
-        _show(context, pki)
-    return context
-
-
-def _choose(context: SSL.Context, ciphers: str, protocols: str) -> None:
     if protocols:
         chooseProtocols(context, protocols)
     if ciphers:
         chooseCiphers(context, ciphers)
+    trust(context, authorities)
+    if pki is not None:
+        _show(context, pki)
+    return context
 
 
 def _show(context: SSL.Context, pki: Pki) -> None:
@@ -106,8 +109,9 @@ def _show(context: SSL.Context, pki: Pki) -> None:
     context.check_privatekey()
 
 
-def chooseCiphers(context: SSL.Context, text: str) -> None:
+def chooseCiphers(context: SSL.Context, text: str, isDhe: bool = True) -> None:
     """
+    @param isDhe: keys may be agreed on over finite fields. Releases of OpenSSL differ in whether they do so unasked.
     @param text: ciphers in OpenSSL's language, or a word of libtls's. Names of TLS 1.3 (C{TLS_...}) may stand among them.
     @raise ValueError: nothing is left.
     """
@@ -118,11 +122,12 @@ def chooseCiphers(context: SSL.Context, text: str) -> None:
         if modern:
             cast(Any, context).set_tls13_ciphersuites(":".join(modern).encode("ascii"))
         if others:
-            context.set_cipher_list(":".join(others).encode("ascii"))
+            context.set_cipher_list(":".join([*others, *([] if isDhe else ["!kDHE"])]).encode("ascii"))
         else:
             context.set_min_proto_version(SSL.TLS1_3_VERSION)
     except (SSL.Error, UnicodeError):
-        raise ValueError(f"there are no ciphers {text!r}") from None
+        hint = "" if isDhe else '; those of DHE are there where the pki says "dhe auto"'
+        raise ValueError(f"there are no ciphers {text!r}{hint if 'DHE' in text else ''}") from None
 
 
 def chooseProtocols(context: SSL.Context, text: str) -> None:

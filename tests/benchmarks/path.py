@@ -177,6 +177,9 @@ class Platform:
     def processId(self) -> int:
         return os.getpid()
 
+    def secret(self, size: int) -> bytes:
+        return bytes(size)
+
 
 class Bench:
     """A daemon, and the clients that it believes to have."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import cycle
 from random import Random
@@ -17,12 +17,14 @@ from statistics import median
 from time import process_time
 from typing import cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from pysmtpd.config import Environment, load
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.routing import ITable
 from pysmtpd.model.address import Path
+from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.facts import SessionFacts, Transaction
 from pysmtpd.model.ids import SessionId
@@ -30,6 +32,8 @@ from pysmtpd.model.question import Service
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.table import static
+from pysmtpd.table.screen import Screen, makeScreen
+from pysmtpd.table.uses import servicesOf
 from tests.table.platform import SmallPlatform
 
 SINK = 'action "sink" maildir virtual { "@" = "vmail" }\nmatch from any for any action "sink"\n'
@@ -48,6 +52,15 @@ TRANSACTION = Transaction(
 )
 
 
+def routerOf(config: Config, platform: SmallPlatform, tables: Mapping[str, ITable]) -> Router:
+    """As a daemon has it."""
+    made: list[Screen | None] = []
+    making = Deferred.fromCoroutine(makeScreen(platform.asPlatform, tables, servicesOf(config)))
+    making.addCallback(made.append)
+    assert made
+    return Router(platform.asPlatform, decide, lambda config: tables, screen=lambda config: made[0])
+
+
 def decisions(text: str, paths: list[Path]) -> Callable[[], None]:
     """Decides about each path once, with users known."""
     config = load("smtpd.conf", {"smtpd.conf": text}.__getitem__, Environment("mx.example.org", ("127.0.0.1",)))
@@ -56,7 +69,7 @@ def decisions(text: str, paths: list[Path]) -> Callable[[], None]:
     tables: dict[str, ITable] = {
         name: static.make("", cast(IPlatform, platform), {"spec": spec}) for name, spec in config.tables.items()
     }
-    router = Router(cast(IPlatform, platform), decide, lambda config: tables)
+    router = routerOf(config, platform, tables)
     assert isinstance(platform.clock, Clock)
 
     def run() -> None:
@@ -118,8 +131,8 @@ def large(isSpread: bool) -> None:
         tables[name] = static.make(
             "", cast(IPlatform, platform), {"spec": replace(spec, entries=keys), "services": services}
         )
+    router = routerOf(config, platform, tables)
     gc.freeze()
-    router = Router(cast(IPlatform, platform), decide, lambda config: tables)
     session = TRANSACTION.session
     cases: list[tuple[Path, Transaction]] = []
     for round in range(40 if isSpread else 1):

@@ -106,14 +106,16 @@ async def measure(reactor: IReactorCore, name: str) -> None:
         gaps = Gaps()
         before = resident()
         start = time.perf_counter()
-        first = await table.update()
+        table, first = await table.update()
         took = time.perf_counter() - start
         grown = resident() - before
         gaps.take()
         write(path, ["new.example.org: x" if name == "aliases" else "new.example.org"], "a")
         start = time.perf_counter()
-        second = await table.update()
+        renewed, second = await table.update()
         again = time.perf_counter() - start
+        await table.close()
+        table = renewed
         worst = gaps.take()
         assert (first.entries, second.added, second.removed) == (count, 1, 0), (first, second)
     service, hit, miss = ASKED[name]

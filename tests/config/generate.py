@@ -320,7 +320,17 @@ class Generator:
         if not self.ownWords:
             return
         kind = self.random.choice(
-            ("resolver", "queue", "scheduler", "stat", "allow-local-mx", "bounce-signed-8bit", "limits", "rates")
+            (
+                "resolver",
+                "queue",
+                "backup",
+                "scheduler",
+                "stat",
+                "allow-local-mx",
+                "bounce-signed-8bit",
+                "limits",
+                "rates",
+            )
         )
         if kind in self.once:
             return
@@ -333,6 +343,8 @@ class Generator:
                 self.lines.append("mta allow-local-mx")
             case "bounce-signed-8bit":
                 self.lines.append("mta bounce-signed-8bit")
+            case "backup":
+                self.lines.append(f"queue encryption backup {self.text('fedcba9876543210' * 2)}")
             case "limits":
                 self.lines += [
                     "queue limit min-free-space 7% file-threshold 64K",

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.config.convert import _OLD_WORDS, convert
+from pysmtpd.config.dated.convert import convert
+from pysmtpd.config.dated.reader import OLD_WORDS
 from tests.config.support import problems, read
 
 
@@ -53,6 +54,11 @@ class ConvertTests(SynchronousTestCase):
             (
                 "accept for any relay via smtps://a.example:465 verify",
                 '"relay" relay host "smtps://a.example:465" tls',
+                'for any action "relay"',
+            ),
+            (
+                "accept for any relay via secure://a.example:465",
+                '"relay" relay host "smtps://a.example:465" tls no-verify',
                 'for any action "relay"',
             ),
             (
@@ -136,6 +142,24 @@ class ConvertTests(SynchronousTestCase):
             'action "relay" relay host $lan\nmatch for domain $lan action "relay"\n',
         )
 
+    def test_macrosOfSeveralWords(self) -> None:
+        self.check(
+            """\
+            who = "from any"
+            opts = "port 25"
+            listen on lo $opts
+            accept $who for any relay
+            """,
+            """\
+            who = "from any"
+            opts = "port 25"
+            listen on lo $opts
+            # pysmtpd convert: what the macros stood for is written out here
+            action "relay" relay
+            match from any for any action "relay"
+            """,
+        )
+
     def test_settings(self) -> None:
         for old, new in (
             ("expire 4d", "queue ttl 4d"),
@@ -153,7 +177,8 @@ class ConvertTests(SynchronousTestCase):
             ('pki a certificate "/c"', 'pki a cert "/c"'),
             ('pki a key "/k"', 'pki a key "/k"'),
             ('ca a certificate "/c"', 'ca a cert "/c"'),
-            ("table t { a, b\n c }", "table t { a, b, c }"),
+            ("table t { a, b\n c }", "table t { a, b\n c }"),
+            ("table t { action, b\n c }", 'table t { "action", b, c }'),
             ('table t { a => "b c", action = x }', 'table t { a = "b c", "action" = x }'),
             ("table t db:/etc/t.db", "table t db:/etc/t.db"),
             ("listen on lo port 26 mask-source no-dsn tag T", "listen on lo port 26 mask-src no-dsn tag T"),
@@ -203,14 +228,71 @@ class ConvertTests(SynchronousTestCase):
         )
         self.assertEqual(problems(converted.text), [])
         config = read(converted.text)
-        self.assertEqual(len(config.rules), 4)
-        self.assertEqual([rule.action for rule in config.rules], ["mbox", "maildir", "relay", None])
+        self.assertEqual([rule.action for rule in config.rules], ["mbox", "mbox", "maildir", "relay", None])
+
+    def test_whoLoggedInWasLocal(self) -> None:
+        """To rules before 6.4; today "from local" is about addresses alone."""
+        listens = "listen on lo tls pki a auth\n"
+        for old, *new in (
+            ("accept for any relay", "from auth for any", "for any"),
+            ("accept from local for any relay", "from auth for any", "from local for any"),
+            ("accept authenticated for any relay", "from auth for any"),
+            ("accept from local authenticated for any relay", "from auth for any"),
+            ("accept ! authenticated for any relay", "! auth for any"),
+            ("accept from any for any relay", "from any for any"),
+            ("accept from any authenticated for any relay", "from any auth for any"),
+            ("accept from ! local for any relay", "! from local for any ! auth"),
+            ("accept from source <t> for any relay", "from src <t> for any"),
+        ):
+            rules = "".join(f'match {conditions} action "relay"\n' for conditions in new)
+            self.check(f"{listens}{old}\n", f'{listens}action "relay" relay\n{rules}')
+        self.check(f"{listens}reject for any\n", f"{listens}match from auth for any reject\nmatch for any reject\n")
+        self.assertIn("does not listen", convert("t", "accept for any relay\n").notes[0])
+        self.assertEqual(convert("t", "accept from any for any relay\n").notes, ())
+
+    def test_linesOfTodayStay(self) -> None:
+        text = dedent(
+            """\
+            filter f phase connect match ! rdns junk  # why
+            listen on lo filter f
+            action "relay" relay  # the first
+            match for any \\
+                action "relay"
+            """
+        )
+        self.check(text, text)
+        self.check(
+            f"{text}accept for any relay tls\n",
+            f'{text}action "relay_2" relay tls no-verify\nmatch for any action "relay_2"\n',
+        )
+
+    def test_maps(self) -> None:
+        """Before there were tables."""
+        self.check(
+            """\
+            map aliases source db "/etc/mail/aliases.db"
+            map "more" { source plain "/etc/more" }
+            listen on lo
+            accept for all alias aliases deliver to mbox
+            """,
+            """\
+            table aliases "db:/etc/mail/aliases.db"
+            table "more" "file:/etc/more"
+            listen on lo
+            action "mbox" mbox alias <aliases>
+            match for any action "mbox"
+            """,
+        )
+
+    def test_whatOthersWrite(self) -> None:
+        """Byte order marks and line ends of other systems are gone, and what is not UTF-8 stays."""
+        self.check("\ufefflisten on lo\r\n# \udcff\r\n", "listen on lo\n# \udcff\n")
 
     @settings(max_examples=200, deadline=None)
     @given(
         st.lists(
             st.sampled_from(
-                [*sorted(_OLD_WORDS), "<", ">", "{", "}", "x", '"y"', "\n", "=", "!", "$m", "#", "'", "\\\n", "5"]
+                [*sorted(OLD_WORDS), "<", ">", "{", "}", "x", '"y"', "\n", "=", "!", "$m", "#", "'", "\\\n", "5"]
             ),
             max_size=30,
         ).map(" ".join)

@@ -188,7 +188,7 @@ class ActionTests(SynchronousTestCase):
             ("relay host smtps://me@a.example", '"auth" <table>'),
             ("relay tls host smtp+notls://a.example", "cannot be had"),
             ("relay helo a helo b", "given twice"),
-            ("relay ttl 4", "in quotes"),
+            ("relay ttl 4", "4h"),
             ("relay ttl 4y", "is not a time"),
             ("relay ttl 0s", "longer than zero"),
             ('relay mail-from "x"', "is not an address"),
@@ -247,7 +247,10 @@ class MatchTests(SynchronousTestCase):
     def test_noForwardReference(self) -> None:
         self.assertEqual(
             problems("match from any action a\naction a relay\nmatch for domain <t> reject\ntable t { x }\n"),
-            ['1:23 no action "a" is declared above this line', '3:18 no table "t" is declared above this line'],
+            [
+                '1:23 action "a" is declared below, at smtpd.conf:2, and must be declared above this line',
+                '3:18 table "t" is declared below, at smtpd.conf:4, and must be declared above this line',
+            ],
         )
 
     def test_thereMustBeOne(self) -> None:

@@ -9,7 +9,7 @@ from lark import Lark
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Environment, load
-from pysmtpd.config.convert import convert
+from pysmtpd.config.dated.convert import convert
 from pysmtpd.config.limits import limitNames
 from pysmtpd.config.parser import FeedLexer, grammarText, keywords
 from pysmtpd.config.words import RESERVED

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import ConfigErrors, load
 from pysmtpd.config.lexer import Kind, Lexer
+from pysmtpd.config.macros import Macros
 from pysmtpd.config.parser import keywords
 from pysmtpd.config.problem import Problems
 from pysmtpd.config.words import RESERVED
@@ -19,7 +20,7 @@ OWN = sorted(word for word in keywords() if word not in RESERVED and word[0].isa
 
 def tokens(text: str, **macros: str) -> list[list[str]]:
     found = Problems()
-    lexer = Lexer("t", text, macros, set(), found)
+    lexer = Lexer("t", text, Macros(macros), found)
     lines: list[list[str]] = []
     while (line := lexer.nextLine()) is not None:
         lines.append([f'"{token.text}"' if token.kind is Kind.QUOTED else token.text for token in line])
@@ -79,7 +80,7 @@ class LexerTests(SynchronousTestCase):
         self.assertRaises(ConfigErrors, tokens, "$m", m="$n", n="x")
 
     def test_places(self) -> None:
-        lexer = Lexer("t", "a \\\n  $m  b\n c", {"m": "x y"}, set(), Problems())
+        lexer = Lexer("t", "a \\\n  $m  b\n c", Macros({"m": "x y"}), Problems())
         line = lexer.nextLine() or []
         self.assertEqual(
             [(t.text, t.where.line, t.where.column) for t in line], [("a", 1, 1), ("x", 2, 3), ("y", 2, 3), ("b", 2, 7)]
@@ -247,17 +248,29 @@ class IncludeTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         self.assertEqual(
-            problems('include "x.conf"\n' + REJECT), ['1:1 cannot read "x.conf": No such file or directory']
+            problems('include "x.conf"\n' + REJECT), ['1:9 cannot read "x.conf": No such file or directory']
         )
+        self.assertIn("patterns are not expanded", problems('include "/etc/mail/*.conf"\n' + REJECT)[0])
 
     def test_loop(self) -> None:
         self.assertEqual(
-            problems('include "one.conf"\n' + REJECT, one='include "smtpd.conf"'), ['1:1 "smtpd.conf" includes itself']
+            problems('include "one.conf"\n' + REJECT, one='include "smtpd.conf"'), ['1:9 "smtpd.conf" includes itself']
         )
+        files = {"smtpd.conf": 'include "./one.conf"\n' + REJECT, "./one.conf": 'include "a/../one.conf"\n'}
+        error = self.assertRaises(ConfigErrors, load, "smtpd.conf", files.__getitem__, ENVIRONMENT)
+        self.assertIn("includes itself", str(error))
+
+    def test_hundredLevels(self) -> None:
+        files = {f"f{level}.conf": f'include "f{level + 1}.conf"\n' for level in range(99)}
+        files |= {"f99.conf": "action out relay\n", "smtpd.conf": 'include "f1.conf"\nmatch for any action out\n'}
+        self.assertEqual(str(load("smtpd.conf", files.__getitem__, ENVIRONMENT).actions["out"].where), "f99.conf:1")
+        files |= {"f99.conf": 'include "f100.conf"\n', "f100.conf": ""}
+        error = self.assertRaises(ConfigErrors, load, "smtpd.conf", files.__getitem__, ENVIRONMENT)
+        self.assertIn("more than 100 deep", str(error))
 
     def test_manyFiles(self) -> None:
         """What includes twice as much at each level does not take for ever."""
-        files = {f"f{level}.conf": f'include "f{level + 1}.conf"\n' * 2 for level in range(30)}
+        files = {f"f{level}.conf": f'include "f{level + 1}.conf"\n' * 2 for level in range(200)}
         files["smtpd.conf"] = 'include "f0.conf"\n' + REJECT
         error = self.assertRaises(ConfigErrors, load, "smtpd.conf", files.__getitem__, ENVIRONMENT)
         self.assertIn("1000 files", str(error))
@@ -298,18 +311,18 @@ class MessageTests(SynchronousTestCase):
             ),
             [
                 '1:1 unknown directive "tabel"; did you mean "table"?',
-                '2:14 "99999" is not a port: a number from 1 to 65535 or one of smtp, smtps, submission, submissions, lmtp must stand here',
+                '2:19 "99999" is not a port: a number from 1 to 65535 or one of smtp, smtps, submission, submissions, lmtp must stand here',
                 '3:8 "smtp" is a reserved word; put it in quotes to use it as a value',
-                '4:20 "smtp+tsl" is not a protocol; there are smtp, smtp+tls, smtp+notls, smtps, lmtp',
-                '5:20 the line ends after "any", but "!", "action", "auth", "for", "from", "helo", "mail-from", ... must follow',
+                '4:25 "smtp+tsl" is not a protocol; there are smtp, smtp+tls, smtp+notls, smtps, lmtp',
+                '5:20 the line ends after "any", but a condition, "action" NAME or "reject" must follow',
                 '6:7 "form" cannot stand here; did you mean "for"?',
-                "7:11 the number 4 must be put in quotes here",
+                "7:11 a time needs a unit: 4s, 4m, 4h or 4d",
                 '8:27 no table "nothing" is declared above this line',
                 '8:44 no action "in" is declared above this line',
-                '9:14 "=" cannot stand here; expected a name or value',
-                '10:9 a word cannot start with "/"; put it in quotes',
+                '9:14 "=" cannot stand here; a table holds values, or pairs, and not both',
+                '10:9 a word cannot start with "/"; put it in quotes: "/etc/x"',
                 '11:12 there is no limit "max-mail"; did you mean "max-mails"?',
-                '12:1 "nosuch" is no interface, address or known host name',
+                '12:11 "nosuch" is no interface, address or known host name; the interfaces are eth0, lo',
             ],
         )
 
@@ -324,9 +337,75 @@ class MessageTests(SynchronousTestCase):
         )
 
     def test_dosLineEnds(self) -> None:
-        found = problems("listen on lo\r\nmatch reject\r\n")
+        found = problems("# why\r\nlisten on \\\r\n lo\r\nmatch reject\r\n")
         self.assertEqual(len(found), 1)
-        self.assertIn("carriage return", found[0])
+        self.assertIn("2:12 lines end with carriage return", found[0])
+        self.assertEqual(problems("# why\r\nlisten on lo\n#\r\nmatch reject\n"), [])
+
+    def test_whatEditorsAdd(self) -> None:
+        for text, said in (
+            ("\ufeff" + REJECT, "1:1 the file begins with a byte order mark (U+FEFF)"),
+            ("\udcff\udcfel\0i\0", "1:1 this is not UTF-8"),
+            ("match\u00a0reject\n", "1:6 a character that cannot be seen (U+00A0)"),
+            ("\u200bmatch reject\n", "1:1 a character that cannot be seen (U+200B)"),
+            ("action \u201ca\u201d maildir\n", "1:8 \u201c is no quote"),
+            ("listen on lo tag caf\udce9\n", "1:21 the octet 0xE9"),
+            ("listen on lo\0\n", "1:13 an unexpected character (U+0000)"),
+            ("match reject\rmatch reject\n", "1:13 a carriage return"),
+        ):
+            found = problems(text + REJECT)
+            self.assertEqual(len(found), 1, found)
+            self.assertIn(said, found[0])
+
+    def test_oneMistakeIsOneProblem(self) -> None:
+        """What is declared by a line that is refused is not missed."""
+        for text in (
+            "action a mda x -y\nmatch action a\n",
+            "action a mbox via x\nmatch action a\n",
+            "table t { a, = }\nmatch for domain <t> reject\n",
+            "filter f phase connect junk\nlisten on lo filter f\n",
+            "proc p /x\nfilter f proc p\nlisten on lo filter f\n",
+            "pki A.example certificate x\nlisten on lo tls pki a.example\n",
+            "pki a.example certificate x\npki a.example key x\nlisten on lo tls pki a.example\n",
+            "ca c certificate x\naction a relay ca c\nmatch action a\n",
+            "mda wrapper w x -y\naction a mbox wrapper w\nmatch action a\n",
+            "p = 587\nlisten on lo port $p\n",
+            "p = /x\naction a maildir $p\nmatch for local action a\n",
+            "match for any by x\n",
+            "listen on lo port imap\nlisten on lo\n",
+            "table s { a }\naction a relay auth <s> host smtps://l@x\nmatch action a\n",
+        ):
+            found = problems(text + (REJECT if "by x" not in text else ""))
+            self.assertEqual(len(found), 1, found)
+
+    def test_declaredBelow(self) -> None:
+        for text in (
+            "listen on lo filter f\nfilter f phase connect match rdns junk\n",
+            'listen on lo tls pki a.example\npki A.example cert "/c" key "/k"\n',
+            "action a mbox alias <t>\ntable t { a = b }\nmatch action a\n",
+            "action a mbox wrapper w\nmda wrapper w x\nmatch action a\n",
+        ):
+            found = problems(text + REJECT)
+            self.assertIn("is declared below, at smtpd.conf:2, and must be declared above this line", found[0])
+
+    def test_warnings(self) -> None:
+        for text, said in (
+            ('a = b\ntable t { "$a", x$a }\n', 'smtpd.conf:2: "$a" stays as it is in quotes'),
+            ('a = b\ntable t { "$a", x$a }\n', 'smtpd.conf:2: "$a" stays as it is inside a word'),
+            ("listen on lo \\ \n", "smtpd.conf:1: blanks stand behind the backslash"),
+            ("listen on lo \\\n # port 26 \\\n tag x\n", "smtpd.conf:3: this belongs to the comment in line 2"),
+            ("table t { a: b }\n", 'smtpd.conf:1: table "t" is a list; a map is written { key = value }'),
+            ("table t { a }\nmatch for domain t reject\n", 'smtpd.conf:2: this is the value "t"; the table'),
+            ("action a relay host smtps://x auth { l = u:p }\n", "smtps://LABEL@x"),
+        ):
+            self.assertTrue(any(said in warning for warning in read(text + REJECT).warnings), text)
+        for text in (
+            "#listen on lo \\\n# port 26 \\\n# tag x\n",
+            "# listen on lo \\\n port 26\n",
+            "listen on lo # \\ \n",
+            'table t { "$b", x$b }\nmatch for domain <t> reject\n',
+        ):
+            self.assertEqual(read(text + REJECT).warnings, (), text)
 
     def test_notReadable(self) -> None:
         def readFile(path: str) -> str:

@@ -203,6 +203,10 @@ class KindsTests(SynchronousTestCase):
         self.assertEqual(read("queue encryption stdin" + REJECT).queueEncryption, "stdin")
         self.assertEqual(read("queue encryption" + REJECT).queueEncryption, "stdin")
         self.assertEqual(finding("queue encryption tooshort"), {Finding.LANGUAGE})
+        old, new = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+        config = read(f"queue encryption backup {old}\nqueue encryption {new}" + REJECT)
+        self.assertEqual((config.queueEncryption, config.queueBackupKey), (new, old))
+        self.assertEqual(finding("queue encryption backup stdin"), {Finding.LANGUAGE})
 
     def test_includeAlone(self) -> None:
         self.assertEqual(finding('include "x" action a relay'), {Finding.LANGUAGE})
@@ -248,7 +252,7 @@ class SettingTests(SynchronousTestCase):
 
 class UnbuiltTests(SynchronousTestCase):
     def test_wordsAndPlaces(self) -> None:
-        config = read('proc p "x"\nfilter f proc p\nqueue compression' + REJECT)
+        config = read('proc p "x"\nfilter f proc p' + REJECT)
         found = unbuilt(config)
         for word, where in found:
             self.assertIn(word, UNBUILT)
@@ -301,3 +305,5 @@ class InspectTests(SynchronousTestCase):
         self.assertIn("key of srs", self.found('srs key "k"', {"smtpd.conf": 0o644})[0])
         self.assertIn("key of the queue", self.found(f'queue encryption "{"k" * 32}"', {"smtpd.conf": 0o644})[0])
         self.assertEqual(self.found("queue encryption", {"smtpd.conf": 0o644}), [])
+        backup = f'queue encryption backup "{"k" * 32}"'
+        self.assertIn("key of the queue", self.found(backup, {"smtpd.conf": 0o644})[0])

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Reading
 from pysmtpd.config.lexer import Kind, Lexer
+from pysmtpd.config.macros import Macros
 from pysmtpd.config.parser import grammarText, parse
 from pysmtpd.config.printer import printed, quoted
 from pysmtpd.config.problem import Problems
@@ -72,7 +73,7 @@ class RoundTripTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(st.text(alphabet="ab \t\"'\\#{}$,=é/", max_size=12))
     def test_anyStringInQuotes(self, text: str) -> None:
-        lexer = Lexer("t", f"x {quoted(text)} y\n", {}, set(), Problems())
+        lexer = Lexer("t", f"x {quoted(text)} y\n", Macros(), Problems())
         line = lexer.nextLine() or []
         self.assertEqual([token.text for token in line], ["x", text, "y"])
 
@@ -98,7 +99,7 @@ class GeneratorTests(SynchronousTestCase):
         for seed in range(400):
             text = Generator(Random(seed), ownWords=True).configuration()
             problems = Problems()
-            lexer = Lexer("t", text, _Macros(), set(), problems)
+            lexer = Lexer("t", text, _Macros(), problems)
             while (line := lexer.nextLine()) is not None:
                 words |= {token.text for token in line}
                 directive = parse(line, problems)
@@ -112,17 +113,17 @@ class GeneratorTests(SynchronousTestCase):
         words: set[str] = set()
         for seed in range(400):
             text = Generator(Random(seed), ownWords=True).configuration().replace("@DIR@", "/dir")
-            lexer = Lexer("t", printed(readAll(text).config()), {}, set(), Problems())
+            lexer = Lexer("t", printed(readAll(text).config()), Macros(), Problems())
             while (line := lexer.nextLine()) is not None:
                 words |= {token.text for token in line if token.kind is Kind.WORD}
         # Files that are included are part of what is printed.
         self.assertEqual(_literals() - words, {"include"})
 
 
-class _Macros(dict[str, str]):
+class _Macros(Macros):
     """Every macro is a word."""
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def expand(self, name: str) -> str:
         return "word"
 
 

@@ -128,7 +128,7 @@ class CommandTests(DaemonTestCase):
         self.assertRegex(
             lines[0], r"^[0-9a-f]{24} mta <jane@example.org> -> <ann@example.net> \d+ bytes, 0s old, 0 tries$"
         )
-        self.assertRegex(lines[1], r"^    ready, waits for its turn; expires in (4d|3d23h)$")
+        self.assertRegex(lines[1], r"^    ready, but the mta is paused; expires in (4d|3d23h)$")
 
     async def test_jsonBeforeAndAfterTheVerb(self) -> None:
         await self.submit("ann@example.net", "bob@example.net")

@@ -45,14 +45,17 @@ class ShowTests(CommandTestCase):
     def test_whyOfEachCondition(self) -> None:
         world, operator = self.waiting("ann@remote.test", "joe@example.org", settings={"paused": ("mda",)})
         remote, local = operator.queue()
-        self.assertEqual(local["why"], "ready, waits for its turn")
+        self.assertEqual(local["why"], "ready, but the mda is paused")
         operator.ask("PauseEnvelope", selection=remote["evpid"])
         self.assertEqual(operator.queue()[0]["why"], "suspended by an operator")
         operator.ask("ResumeEnvelope", selection=remote["evpid"])
         self.mx.set(Condition.NORMAL).slow(5, "BODY")
         operator.ask("Schedule", selection=remote["evpid"])
         world.until(lambda: self.mx.attempts, 3600)
-        self.assertEqual(operator.queue()[0]["why"], "being delivered")
+        self.assertEqual(
+            operator.queue()[0]["why"],
+            "being delivered: at mx.remote.test [203.0.113.1]: waits for the answer to MAIL",
+        )
 
     def test_failuresThatAreNotReportedYet(self) -> None:
         world, operator = self.waiting()

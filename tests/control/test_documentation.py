@@ -67,7 +67,7 @@ class PageTests(DaemonTestCase):
         await deferToThread(exec, code, names)
         self.assertEqual(
             [row[1:] for row in printed],
-            [(f"{name}@example.net", "ready, waits for its turn", "") for name in ("ann", "bob")],
+            [(f"{name}@example.net", "ready, but the mta is paused", "") for name in ("ann", "bob")],
         )
         rows = (await self.ctl("--json", "show", "queue")).json
         self.assertEqual([row["condition"] for row in rows], ["suspended"] * 2)

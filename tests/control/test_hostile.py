@@ -18,7 +18,7 @@ from pysmtpd.control.server import MOST_CONNECTIONS, ControlServer
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, EnvelopeState, Message
 from pysmtpd.model.facts import SessionFacts, Transaction
-from pysmtpd.model.ids import MessageId, SessionId, envelopeId
+from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId, envelopeId
 
 
 class Transport(StringTransport):
@@ -65,6 +65,12 @@ class Shelf:
 
     def query(self, ids: Sequence[int]) -> Deferred[Any]:
         return succeed(())
+
+    def underWay(self) -> dict[EnvelopeId, str]:
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        return {"paused": []}
 
     def showRelays(self) -> Sequence[Any]:
         return [{"relay": f"relay {number}", "text": "x" * 200} for number in range(1000)]

@@ -61,27 +61,39 @@ class ProcessTestCase(SynchronousTestCase):
         path.write_text(text.format(port=self.port, sink=self.sink, before=before))
         return path
 
-    def run_(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run_(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command to its end."""
         return subprocess.run(
-            command, cwd=self.place, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command,
+            cwd=self.place,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
 
     def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run_(*PYSMTPCTL, "-s", str(self.socket), *words)
 
-    def start(self, program: Sequence[str] = PYSMTPD, *options: str) -> subprocess.Popen[str]:
+    def start(self, program: Sequence[str] = PYSMTPD, *options: str, stdin: str = "") -> subprocess.Popen[str]:
         """A daemon that listens. It is killed with the test if it still runs then."""
-        daemon = self.begin(program, *options)
+        daemon = self.begin(program, *options, stdin=stdin)
         self.waitFor("the control socket", lambda: self.ctl("show", "status").returncode == 0, daemon)
         return daemon
 
-    def begin(self, program: Sequence[str] = PYSMTPD, *options: str) -> subprocess.Popen[str]:
+    def begin(self, program: Sequence[str] = PYSMTPD, *options: str, stdin: str = "") -> subprocess.Popen[str]:
         command = [*program, "-f", str(self.place / "smtpd.conf"), "--spool", str(self.spool), *options]
         log = open(self.place / "log", "w")  # noqa: SIM115 - the process owns it
         self.addCleanup(log.close)
-        daemon = subprocess.Popen(command, cwd=self.place, env=self.environment, stdout=log, stderr=log, text=True)
+        daemon = subprocess.Popen(
+            command, cwd=self.place, env=self.environment, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True
+        )
         self.addCleanup(self.end, daemon)
+        assert daemon.stdin is not None
+        with daemon.stdin:
+            daemon.stdin.write(stdin)
         return daemon
 
     def end(self, daemon: subprocess.Popen[str]) -> None:
@@ -93,10 +105,10 @@ class ProcessTestCase(SynchronousTestCase):
     def log(self) -> str:
         return (self.place / "log").read_text()
 
-    def waitFor(self, what: str, condition: Callable[[], object], daemon: subprocess.Popen[str]) -> None:
+    def waitFor(self, what: str, condition: Callable[[], object], daemon: subprocess.Popen[str] | None = None) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            if daemon.poll() is not None or time.monotonic() > deadline:
+            if (daemon is not None and daemon.poll() is not None) or time.monotonic() > deadline:
                 self.fail(f"waited for {what}; the daemon said:\n{self.log}")
             time.sleep(0.02)
 

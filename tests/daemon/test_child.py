@@ -68,7 +68,7 @@ class ChildTests(TestCase):
         daemon = await self.start(backend)
         rows = await deferToThread(self.queue)
         self.assertEqual([row["recipient"] for row in rows], ["ann@example.net", "bob@example.net"])
-        self.assertEqual({row["why"] for row in rows}, {"ready, waits for its turn"})
+        self.assertEqual({row["why"] for row in rows}, {"ready, but the mta is paused"})
         body = await daemon.control.body(rows[1]["msgid"])
         content = b""
         while chunk := await asDeferred(body.read()):

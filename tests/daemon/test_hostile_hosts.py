@@ -81,10 +81,26 @@ def silence(evil: Evil) -> None:
     pass
 
 
+def hangUpInContent(evil: Evil) -> None:
+    evil.transport.write(b"354 go\r\n")
+    evil.clock.callLater(0.001, evil.transport.abortConnection)
+
+
+def nonsense(evil: Evil) -> None:
+    """In place of a handshake."""
+    evil.transport.write(b"220 go\r\n")
+    evil.clock.callLater(0.5, evil.transport.write, b"250 this is no TLS\r\n" * 10)
+
+
+def silentHandshake(evil: Evil) -> None:
+    evil.transport.write(b"220 go\r\n")
+
+
 EVILS: Mapping[str, Mapping[str, bytes | Act]] = {
     **{f"reset at {verb or 'greeting'}": {verb: hangUp} for verb in ("", "EHLO", "MAIL", "RCPT", "DATA", ".")},
     **{f"drip at {verb or 'greeting'}": {verb: drip} for verb in ("", "EHLO", "MAIL", "RCPT", "DATA", ".")},
     **{f"silence at {verb or 'greeting'}": {verb: silence} for verb in ("", "EHLO", "MAIL", "RCPT", "DATA", ".")},
+    "reset in content": {"DATA": hangUpInContent},
     "4xx banner": {"": b"450 4.3.2 not now\r\n"},
     "5xx banner": {"": b"554 5.3.2 never\r\n"},
     "endless reply": {"EHLO": b"250-x\r\n" * 100_000},
@@ -101,6 +117,17 @@ EVILS: Mapping[str, Mapping[str, bytes | Act]] = {
     "354 at the end": {".": b"354 more\r\n"},
     "421 anywhere": {"RCPT": b"421 4.3.2 bye\r\n"},
     "empty lines": {"EHLO": b"\r\n\r\n"},
+}
+
+TLS = b"250-evil\r\n250 STARTTLS\r\n"
+TLS_EVILS: Mapping[str, Mapping[str, bytes | Act]] = {
+    "reset at STARTTLS": {"EHLO": TLS, "STARTTLS": hangUp},
+    "drip at STARTTLS": {"EHLO": TLS, "STARTTLS": drip},
+    "silence at STARTTLS": {"EHLO": TLS, "STARTTLS": silence},
+    "4xx to STARTTLS": {"EHLO": TLS, "STARTTLS": b"454 4.7.0 not now\r\n"},
+    "5xx to STARTTLS": {"EHLO": TLS, "STARTTLS": b"500 5.5.1 what\r\n"},
+    "nonsense in the handshake": {"EHLO": TLS, "STARTTLS": nonsense},
+    "silence in the handshake": {"EHLO": TLS, "STARTTLS": silentHandshake},
 }
 
 MAYBE = ("reset at .", "drip at .", "silence at .", "354 at the end")
@@ -138,6 +165,46 @@ class HostileHostTests(StoryTestCase):
             self.assertEqual(world.eventsOf(InternalError), [], name)
             world.run(3 * 3600)
             self.finish(world, seconds=1)
+
+    def test_tlsThatIsNone(self) -> None:
+        """Who would only like TLS goes on without it, on a new connection; other mail does not wait for that."""
+        for name, script in TLS_EVILS.items():
+            world = self.begin(rules())
+            good = self.remote(world)
+            self.evil(world, script)
+            self.accepted(world, "first@evil.test", "ann@remote.test")
+            self.accepted(world, "bob@remote.test")
+            world.run(5)
+            self.assertEqual(sorted(good.recipients), ["ann@remote.test", "bob@remote.test"], name)
+            world.run(300)
+            results = [event.result for event in world.eventsOf(DeliveryAttempted) if "@evil.test" in event.to]
+            self.assertEqual(results, ["Ok"], name)
+            self.finish(world, "delivered", "delivered", "delivered")
+
+    def test_allAtOnce(self) -> None:
+        """Each of them with mail of its own: what is for others takes no longer than it does alone."""
+
+        def delivered(evils: Mapping[str, Mapping[str, bytes | Act]]) -> float:
+            world = self.begin(rules("queue ttl 3h\nbounce warn-interval 30d"))
+            good = self.remote(world)
+            for number, script in enumerate(evils.values()):
+                remote = world.remote(f"mx{number}.evil.test", domains=[f"e{number}.test"], port=2525)
+                factory = Factory()
+                factory.buildProtocol = lambda addr, script=script: Evil(script, world.platform.clock)  # type: ignore[method-assign, misc]
+                assert remote.network is not None
+                remote.network.listenTCP(25, factory)
+                for _ in range(3):
+                    world.send("a@client.test", f"b@e{number}.test")
+            world.run(60)
+            since = world.now
+            for number in range(100):
+                world.send("a@client.test", f"b{number}@remote.test")
+            world.until(lambda: len(good.recipients) == 100, 60, "the good host's mail")
+            self.assertEqual(world.eventsOf(InternalError), [])
+            return world.now - since
+
+        alone = delivered({})
+        self.assertLess(delivered({**EVILS, **TLS_EVILS}), 1.2 * alone)
 
     def test_unknownOutcome(self) -> None:
         """The end of data was sent and its reply never came (RFC 1047): it is tried again, once, after the usual wait."""

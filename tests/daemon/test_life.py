@@ -246,7 +246,7 @@ class PauseTests(StoryTestCase):
         self.accepted(world, "bob@remote.test")
         world.run(3600)
         self.assertEqual(remote.recipients, ["ann@remote.test"])
-        self.assertEqual(operator.queue()[0]["why"], "ready, waits for its turn")
+        self.assertEqual(operator.queue()[0]["why"], "ready, but the mta is paused")
         operator.ask("Resume", part="mta")
         self.finish(world, "delivered", "delivered")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import subprocess
+import time
 
-from tests.daemon.processes import PYSMTPD, TWISTD, ProcessTestCase
+from tests.daemon.processes import PATIENCE, PYSMTPCTL, PYSMTPD, TWISTD, ProcessTestCase
 
 
 class ConfigurationTests(ProcessTestCase):
@@ -45,6 +47,8 @@ class LifeTests(ProcessTestCase):
 
     def test_signals(self) -> None:
         """SIGTERM and SIGINT end it in order; kill -9 does not, and the next start finds everything."""
+        # What a shell starts in the background has it ignored, and so would the daemon.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         self.write()
         daemon = self.start(PYSMTPD, "-P", "mta")
         self.send()
@@ -53,7 +57,7 @@ class LifeTests(ProcessTestCase):
         self.send("bob@example.net")
         self.assertEqual(self.stopped(daemon, signal.SIGKILL), -signal.SIGKILL)
         daemon = self.start(PYSMTPD, "-P", "mta")
-        self.assertEqual(self.ctl("show", "queue").stdout.count("ready, waits for its turn"), 2)
+        self.assertEqual(self.ctl("show", "queue").stdout.count("ready, but the mta is paused"), 2)
         self.assertIn("paused:\n    mta\n", self.ctl("show", "status").stdout)
         self.assertEqual(self.stopped(daemon, signal.SIGINT), 0)
 
@@ -74,6 +78,40 @@ class LifeTests(ProcessTestCase):
         self.assertIn("number: 2", self.ctl("show", "status").stdout)
         self.assertEqual(self.stopped(daemon), 0)
 
+    def stuck(self, good: int) -> None:
+        self.write(before=f'table x "stuck:{good}"\nmatch from any for domain <x> reject')
+
+    def test_aTableThatHangs(self) -> None:
+        """The daemon ends all the same, soon, and says what it did not wait for."""
+        for program in (PYSMTPD, TWISTD):
+            self.stuck(1)
+            daemon = self.start(program)
+            operator = subprocess.Popen(
+                [*PYSMTPCTL, "-s", str(self.socket), "update", "table", "x"], env=self.environment, text=True
+            )
+            self.addCleanup(self.end, operator)
+            self.waitFor("the question", lambda: "it hangs" in self.log, daemon)
+            began = time.monotonic()
+            if program is PYSMTPD:
+                self.assertEqual(self.ctl("stop").returncode, 0)
+                self.assertEqual(daemon.wait(PATIENCE), 0, self.log)
+            else:
+                self.assertEqual(self.stopped(daemon), -signal.SIGTERM, self.log)
+            self.assertLess(time.monotonic() - began, 10)
+            self.assertIn("Not waited for: what the lane table-x does has not ended within 2 seconds.", self.log)
+            self.assertIn("daemon stopped", self.log)
+            self.assertNotIn("Traceback", self.log)
+
+    def test_aTableThatHangsAtTheStart(self) -> None:
+        self.stuck(0)
+        daemon = self.begin()
+        self.waitFor("the question", lambda: "it hangs" in self.log, daemon)
+        began = time.monotonic()
+        self.assertEqual(self.stopped(daemon), 0, self.log)
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertIn("Not waited for: what the lane table-x does", self.log)
+        self.assertNotIn("Traceback", self.log)
+
     def test_byTwistd(self) -> None:
         self.write()
         daemon = self.start(TWISTD)
@@ -82,6 +120,19 @@ class LifeTests(ProcessTestCase):
         # twistd ends by the signal that it was told to end by.
         self.assertEqual(self.stopped(daemon), -signal.SIGTERM, self.log)
         self.assertIn("daemon stopped", self.log)
+
+    def test_inTheBackground(self) -> None:
+        """twistd leaves no standard output for the mail log; the daemon's own log says so."""
+        self.write()
+        log, pid = self.place / "twistd.log", self.place / "pid"
+        background = [*TWISTD[:-3], f"--pidfile={pid}", f"--logfile={log}", "pysmtpd"]
+        daemon = self.begin(background)
+        self.assertEqual(daemon.wait(PATIENCE), 0)
+        self.addCleanup(self.ctl, "stop")
+        self.waitFor("the control socket", lambda: self.ctl("show", "status").returncode == 0)
+        self.assertIn("The mail log goes to standard output, and that is nowhere", log.read_text())
+        self.assertEqual(self.ctl("stop").returncode, 0)
+        self.waitFor("the end", lambda: "Server Shut Down" in log.read_text())
 
     def test_whatCannotStart(self) -> None:
         """A second daemon on the same spool, or on the same port: one line that says why, and exit code 75."""

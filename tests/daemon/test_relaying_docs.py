@@ -12,7 +12,7 @@ from tests.daemon.story import StoryTestCase
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 NOW = 1_767_225_611.0
-ERROR = "451 4.4.1 Connection was refused"
+ERROR = "451 4.4.1 Connection refused"
 PLACE = "mx.example.net [192.0.2.1]"
 BACK_OFF = {"kind": "back-off", "text": ERROR, "until": NOW + 40}
 
@@ -45,12 +45,12 @@ class ControlPageTests(SynchronousTestCase):
     def test_relays(self) -> None:
         error = f"No host could be reached: {PLACE}: {ERROR}"
         row = {
-            "relay": "example.net mx.example.org",
-            "state": "waiting",
-            "backlog": 3,
-            "envelopes": 5,
+            "relay": "example.net",
+            "state": "down",
+            "backlog": 0,
+            "envelopes": 0,
             "held": 0,
-            "constraint": BACK_OFF | {"text": error},
+            "constraint": BACK_OFF | {"text": f"{PLACE}: {ERROR}"},
             "hosts": [PLACE],
             "sources_skipped": [],
             "error": error,
@@ -87,7 +87,7 @@ class ControlPageTests(SynchronousTestCase):
             "stage": "",
             "error": "",
             "greeting": "mx.example.net ESMTP",
-            "extensions": {"pipelining": True, "starttls": True, "size": 36_700_160},
+            "extensions": ["PIPELINING", "STARTTLS", "SIZE=36700160"],
             "tls": "TLSv1.3:TLS_AES_256_GCM_SHA384:256 verified",
             "certificate": "",
             "policy": "opportunistic",

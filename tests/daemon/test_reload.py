@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.protocol import Factory
 
 from pysmtpd.config import Environment, load
+from pysmtpd.control.amp import AMP_COMMANDS
 from pysmtpd.generations import beyondHelper
 from pysmtpd.model.events import (
     ConfigurationWarned,
@@ -129,6 +130,137 @@ class GenerationTests(ReloadTestCase):
         sent = world.send("a@c.test", "x@d.test", starttls=True)
         world.until(lambda: sent.isOver, 60)
         self.assertTrue(sent.isAccepted, sent.replies)
+
+
+DOMAINS = "/etc/pysmtpd/domains"
+
+
+class UpdateTests(ReloadTestCase):
+    """C{update table} makes a generation, too."""
+
+    def update(self, world: World, content: bytes, table: str = "domains") -> dict[str, Any]:
+        world.disk.write(DOMAINS, content)
+        done: dict[str, Any] = self.operator(world).ask("UpdateTable", table=table)["update"]
+        return done
+
+    def generations(self, world: World) -> list[tuple[int, int]]:
+        rows = self.operator(world).status()["generations"]
+        return [(row["number"], row["sessions"]) for row in rows]
+
+    def test_aSessionKeepsTheTablesThatItBeganWith(self) -> None:
+        world = self.begin(BASE, files=FILES)
+        waiter = Waiter(world)
+        waiter.say("EHLO c", "MAIL FROM:<a@c.test>")
+        self.update(world, b"four.test\n")
+        self.assertEqual(self.rcpt(world, "x@one.test"), "550")
+        self.assertEqual(self.rcpt(world, "x@four.test"), "250")
+        for _ in range(2):
+            replies = waiter.say("RCPT TO:<x@one.test>", "RCPT TO:<x@four.test>", "RSET", "MAIL FROM:<a@c.test>")
+            self.assertEqual([reply[:3] for reply in replies], ["250", "550", "250", "250"])
+        self.assertEqual(self.generations(world), [(2, 0), (1, 1)])
+        waiter.hangUp()
+        self.assertEqual(self.generations(world), [(2, 0)])
+
+    def test_allElseIsShared(self) -> None:
+        world = self.begin(BASE, files=FILES)
+        before = world.service.generations.newest
+        self.update(world, b"four.test\n")
+        after = world.service.generations.newest
+        self.assertIsNot(after.config, before.config)
+        self.assertEqual(after.config, before.config)
+        self.assertIs(after.config.rules, before.config.rules)
+        changed = [name for name in after.tables if after.tables[name] is not before.tables[name]]
+        self.assertEqual(changed, ["domains"])
+        (event,) = world.eventsOf(Reloaded)
+        self.assertEqual((event.generation, event.changes), (2, "table domains is read again"))
+
+    def test_atMostFourAreAlive(self) -> None:
+        world = self.begin(BASE, files=FILES)
+        idle, busy = Waiter(world), Waiter(world)
+        idle.say("EHLO c")
+        busy.say("EHLO c", "MAIL FROM:<a@c.test>", "RCPT TO:<x@one.test>")
+        others = []
+        for number in range(2, 5):
+            self.update(world, b"n%d.test\n" % number)
+            others.append(Waiter(world))
+        self.assertFalse(idle.isOver or busy.isOver)
+        self.update(world, b"n5.test\n")
+        world.run(1)
+        self.assertTrue(idle.isOver)
+        self.assertEqual(idle.replies[-1][:9], "421 4.3.2")
+        self.assertEqual(busy.say("DATA")[-1][:3], "354")
+        busy.say("Subject: x", "", ".", expected=1)
+        world.run(1)
+        self.assertTrue(busy.isOver)
+        self.assertEqual(self.generations(world), [(5, 0), (4, 1), (3, 1), (2, 1)])
+        replies = others[0].say("EHLO c", "MAIL FROM:<a@c.test>", "RCPT TO:<x@n2.test>", "RCPT TO:<x@n5.test>")
+        self.assertEqual([reply[:3] for reply in replies[2:]], ["250", "550"])
+
+    def test_whatNobodyHasAnyMoreIsLetGo(self) -> None:
+        """A while after its last session has ended, so that a question that is under way has its answer."""
+        world = self.begin(BASE, files=FILES)
+        waiter = Waiter(world)
+        table: Any = world.service.tables["domains"]
+        self.update(world, b"four.test\n")
+        world.run(120)
+        self.assertIsNotNone(table.content)
+        waiter.hangUp()
+        world.run(30)
+        self.assertIsNotNone(table.content)
+        world.run(60)
+        self.assertIsNone(table.content)
+        self.assertIsNotNone(world.service.tables["domains"].content)
+
+    def test_aTableOfTheConfigurationStaysWhatItIs(self) -> None:
+        world = self.begin(BASE, files=FILES)
+        self.operator(world).ask("UpdateTable", table="nets")
+        self.assertEqual(self.generations(world), [(1, 0)])
+
+    def test_aSourceThatDoesNotAnswer(self) -> None:
+        """The update fails; neither a reload nor other tables wait for it."""
+        more = "table others file:/etc/pysmtpd/others\n" + BASE + 'match from any for domain <others> action "out"\n'
+        world = self.begin(more, files={**FILES, "/etc/pysmtpd/others": b"o.test\n"})
+        operator = self.operator(world)
+        world.platform.workers.delays["table-domains"] = 1e6
+        answers: list[Any] = []
+        operator.protocol.callRemote(AMP_COMMANDS["UpdateTable"], table="domains").addBoth(answers.append)
+        world.run(1)
+        self.operator(world).ask("UpdateTable", table="others")
+        self.reload(world, more + "# changed\n")
+        self.assertEqual(self.rcpt(world, "x@o.test"), "250")
+        self.assertEqual(self.generations(world)[0][0], 3)
+        self.assertEqual(answers, [])
+        world.until(lambda: answers, 60, "it is given up")
+        self.assertIn("no answer within 30 seconds", str(answers[0].value))
+        self.assertEqual(self.rcpt(world, "x@one.test"), "250")
+
+    def test_aReloadComesBetween(self) -> None:
+        """Whatever ends first, what was read last counts, and no table of an older configuration comes back."""
+        world = self.begin(BASE, files={**FILES, "/etc/pysmtpd/others": b"o.test\n"})
+        operator = self.operator(world)
+        world.platform.workers.delays["table-domains"] = 0.5
+        world.disk.write(DOMAINS, b"four.test\n")
+        answers: list[Any] = []
+        operator.protocol.callRemote(AMP_COMMANDS["UpdateTable"], table="domains").addBoth(answers.append)
+        world.run(0.1)
+        self.reload(world, BASE.replace(DOMAINS, "/etc/pysmtpd/others"))
+        world.until(lambda: answers, 60, "it is read again")
+        self.assertEqual(answers[0]["update"]["entries"], 1)
+        self.assertEqual((self.rcpt(world, "x@o.test"), self.rcpt(world, "x@four.test")), ("250", "550"))
+
+    def test_readWhileAReloadReadsAnother(self) -> None:
+        world = self.begin(BASE, files={**FILES, "/etc/pysmtpd/others": b"o.test\n"})
+        world.platform.workers.delays["table-others"] = 1.0
+        more = "table others file:/etc/pysmtpd/others\n" + BASE + 'match from any for domain <others> action "out"\n'
+        world.disk.write(CONFIG_PATH, more.encode())
+        answers: list[Any] = []
+        world.service.operator.reload().addBoth(answers.append)
+        world.run(0.5)
+        self.update(world, b"four.test\n")
+        self.assertEqual(answers, [])
+        world.until(lambda: answers, 60, "it is reloaded")
+        self.assertEqual((self.rcpt(world, "x@o.test"), self.rcpt(world, "x@four.test")), ("250", "250"))
+        self.assertEqual(self.rcpt(world, "x@one.test"), "550")
 
 
 class WarningTests(ReloadTestCase):

@@ -122,6 +122,10 @@ class AnswerTests(Case):
         answer = self.addresses("www.example.org")
         self.assertEqual((answer.addresses, answer.canonical), (("192.0.2.1",), "web.example.org"))
 
+    def test_mxOfAnAlias(self) -> None:
+        self.serve(Zone(cname("example.com", "example.org"), mx("example.org", 1, "mx.example.org")))
+        self.assertEqual((self.mx("example.com").canonical, self.mx("example.org").canonical), ("example.org", ""))
+
     def test_oneFamilyThatFailsDoesNotHideTheOther(self) -> None:
         zone = Zone(a("www.example.org", "192.0.2.1"))
         self.serve(lambda q: zone(q) if q.queries[0].type == dns.A else reply(q, rcode=dns.ESERVER))

@@ -101,8 +101,9 @@ def compare(*names: str, patience: float = 400.0) -> list[Verdict]:
 
 
 def _inside(names: list[str]) -> list[Verdict]:
-    smtpd = oracle.find()
-    assert smtpd is not None, f"there is no smtpd in {oracle.PACKAGE}: run tests/e2e/setup"
+    found = oracle.find()
+    assert found, f"there is no smtpd below {oracle.BESIDE}: run tests/e2e/setup"
+    smtpd = found[0]
     place = Path(tempfile.mkdtemp(prefix="pysmtpd-"))
     place.chmod(0o755)
     try:

@@ -2,8 +2,9 @@
 
     python -m tests.e2e.oracle [CASES [SEED]]
 
-The other side is Debian's opensmtpd, a 6.8, unpacked beside: C{OPENSMTPD} names its smtpd, or one of another version. Where its dialect is
-older than 7.8's a named rule leaves the case out; docs/differences.md has the differences that are wanted.
+The other side are the opensmtpd of Debian 12, a 6.8, and of Debian 13, a 7.6, unpacked beside; C{OPENSMTPD} names another smtpd in their
+place. Where the dialect of the 6.8 is older than 7.8's a named rule leaves the case out; docs/differences.md has the differences that are
+wanted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pysmtpd.config import Environment, Finding, Reading
 from pysmtpd.testing.certificates import selfSigned
 from tests.config.generate import INCLUDED, Generator, mutated
 
-PACKAGE = Path("/var/cache/pysmtpd-tests/opensmtpd")
+BESIDE = Path("/var/cache/pysmtpd-tests")
+PACKAGES = ("opensmtpd", "opensmtpd-newer")
 PATIENCE = 20.0
 
 ENVIRONMENT = Environment(
@@ -88,13 +90,13 @@ class Place:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def find() -> str | None:
-    """OpenSMTPD's smtpd, if there is one."""
+def find() -> list[str]:
+    """The smtpd of each OpenSMTPD that there is."""
     named = os.environ.get("OPENSMTPD")
     if named:
-        return named
-    found = PACKAGE / "usr/sbin/smtpd"
-    return str(found) if found.exists() else None
+        return [named]
+    found = [BESIDE / package / "usr/sbin/smtpd" for package in PACKAGES]
+    return [str(path) for path in found if path.exists()]
 
 
 def ours(text: str) -> Verdict:
@@ -227,11 +229,18 @@ def compare(smtpd: str, count: int, seed: int) -> Tally:
 
 
 def main() -> None:
-    smtpd = find()
-    if smtpd is None:
-        sys.exit(f"there is no smtpd in {PACKAGE}: run tests/e2e/setup, or name one with OPENSMTPD")
+    found = find()
+    if not found:
+        sys.exit(f"there is no smtpd below {BESIDE}: run tests/e2e/setup, or name one with OPENSMTPD")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    sys.exit(sum(_tell(smtpd, count, seed) for smtpd in found) != 0)
+
+
+def _tell(smtpd: str, count: int, seed: int) -> int:
+    """
+    @return: how many verdicts differ.
+    """
     started = time.monotonic()
     tally = compare(smtpd, count, seed)
     print(f"OpenSMTPD {version(smtpd)}, seed {seed}: {tally.cases} cases in {time.monotonic() - started:.0f} s")
@@ -240,7 +249,7 @@ def main() -> None:
         print(f"  left out: {number:5} {name}")
     for text, our, their in tally.differing[:20]:
         print(f"---- ours: {'accepted' if our.isAccepted else our.said}\n---- theirs: {their.said.strip()}\n{text}")
-    sys.exit(1 if tally.differing else 0)
+    return len(tally.differing)
 
 
 if __name__ == "__main__":

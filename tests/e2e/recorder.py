@@ -20,6 +20,7 @@ class Received:
     @ivar connection: the number of its connection, from 0.
     @ivar content: dot-unstuffed, otherwise as it was sent.
     @ivar at: when its end was read, by the monotonic clock.
+    @ivar isResumed: the TLS session goes on from an earlier one.
     """
 
     connection: int
@@ -28,6 +29,7 @@ class Received:
     content: bytes
     at: float
     isTls: bool = False
+    isResumed: bool = False
 
 
 class Recorder:
@@ -147,8 +149,10 @@ class _Session:
         if stuffed is None:
             return
         content = stuffed.replace(b"\r\n.", b"\r\n")[2:] + b"\r\n" if stuffed else b""
+        isResumed = bool(isinstance(self._connection, ssl.SSLSocket) and self._connection.session_reused)
+        recipients = tuple(self._recipients)
         self._recorder.messages.append(
-            Received(self._number, self._sender, tuple(self._recipients), content, time.monotonic(), self._isTls)
+            Received(self._number, self._sender, recipients, content, time.monotonic(), self._isTls, isResumed)
         )
         self._say(*["250 2.0.0 recorded"] * (len(self._recipients) if self._isLmtp else 1))
 

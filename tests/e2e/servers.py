@@ -221,7 +221,7 @@ options {{
   listen-on port {port} {{ 127.0.0.1; }};
   listen-on-v6 {{ none; }};
   recursion no;
-  pid-file none;
+  pid-file "{place}/named.pid";
   session-keyfile "{place}/session.key";
 }};
 controls {{ }};

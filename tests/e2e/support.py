@@ -156,10 +156,11 @@ class Daemon:
             return False
 
     def kill(self) -> None:
-        """As a crash would: the whole session of processes at once."""
+        """As a crash would: the whole session of processes at once, if it has not ended already."""
         assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def terminate(self) -> None:
         """SIGTERM, and no waiting."""

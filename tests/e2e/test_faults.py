@@ -44,32 +44,47 @@ FAULTS = {
     # Then HELO is tried.
     "f-ehlo": Fault("-f EHLO", OK),
     "f-ehlo-helo": Fault("-f EHLO,HELO", TEMPORARY),
+    "f-lhlo": Fault("-L -f LHLO", TEMPORARY),
     "f-mail": Fault("-f MAIL", PERMANENT),
     "f-rcpt": Fault("-f RCPT", PERMANENT),
     "f-data": Fault("-f DATA", PERMANENT),
     "f-dot": Fault("-f .", PERMANENT),
     "f-rset": Fault("-f RSET", OK),
     "f-quit": Fault("-f QUIT", OK),
+    # RSET follows a refusal.
+    "f-rset-after": Fault("-r RCPT -f RSET", TEMPORARY),
+    "f-rcpt-lmtp": Fault("-L -f RCPT", PERMANENT),
+    "f-dot-lmtp": Fault("-L -f .", PERMANENT),
     "f-dot-521": Fault("-f . -B 521_5.3.2_no_mail_here", PERMANENT),
     # 4xx
     "r-connect": Fault("-r CONNECT", TEMPORARY),
+    "r-ehlo": Fault("-r EHLO", TEMPORARY),
+    "r-helo": Fault("-f EHLO -r HELO", TEMPORARY),
     "r-ehlo-helo": Fault("-r EHLO,HELO", TEMPORARY),
+    "r-lhlo": Fault("-L -r LHLO", TEMPORARY),
     "r-mail": Fault("-r MAIL", TEMPORARY),
     "r-rcpt": Fault("-r RCPT", TEMPORARY),
     "r-data": Fault("-r DATA", TEMPORARY),
     "r-dot": Fault("-r .", TEMPORARY),
     "r-rset": Fault("-r RSET", OK),
     "r-quit": Fault("-r QUIT", OK),
+    "r-rset-after": Fault("-r RCPT,RSET", TEMPORARY),
+    "r-rcpt-lmtp": Fault("-L -r RCPT", TEMPORARY),
+    "r-dot-lmtp": Fault("-L -r .", TEMPORARY),
     "r-rcpt-421": Fault("-r RCPT -b 421_4.3.2_going_down", TEMPORARY),
     # It closes, with PIPELINING and without.
     "q-connect": Fault("-q CONNECT", TEMPORARY),
     "q-ehlo": Fault("-q EHLO", TEMPORARY),
+    "q-helo": Fault("-f EHLO -q HELO", TEMPORARY),
+    "q-lhlo": Fault("-L -q LHLO", TEMPORARY),
     "q-mail": Fault("-q MAIL", TEMPORARY),
     "q-rcpt": Fault("-q RCPT", TEMPORARY),
     "q-data": Fault("-q DATA", TEMPORARY),
     "q-dot": Fault("-q .", TEMPORARY, isTakenAnyway=True),
     "q-rset": Fault("-q RSET", OK),
     "q-quit": Fault("-q QUIT", OK),
+    "q-rset-after": Fault("-r RCPT -q RSET", TEMPORARY),
+    "q-dot-lmtp": Fault("-L -q .", TEMPORARY, isTakenAnyway=True),
     "q-mail-slowly": Fault("-p -q MAIL", TEMPORARY),
     "q-rcpt-slowly": Fault("-p -q RCPT", TEMPORARY),
     "q-data-slowly": Fault("-p -q DATA", TEMPORARY),
@@ -77,16 +92,23 @@ FAULTS = {
     # 421, and it closes.
     "late-connect": Fault("-Q CONNECT", TEMPORARY),
     "late-ehlo": Fault("-Q EHLO", TEMPORARY),
+    "late-helo": Fault("-f EHLO -Q HELO", TEMPORARY),
     "late-mail": Fault("-Q MAIL", TEMPORARY),
     "late-rcpt": Fault("-Q RCPT", TEMPORARY),
     "late-data": Fault("-Q DATA", TEMPORARY),
     "late-dot": Fault("-Q .", TEMPORARY),
+    "late-rset-after": Fault("-r RCPT -Q RSET", TEMPORARY),
+    "late-dot-lmtp": Fault("-L -Q .", TEMPORARY),
     "late-quit": Fault("-Q QUIT", OK),
     # Slow, and odd.
     "slow-data": Fault("-w 1", OK),
     "slow-connect": Fault("-W CONNECT:1", OK),
+    "slow-ehlo": Fault("-W EHLO:1", OK),
     "slow-mail": Fault("-p -W MAIL:1", OK),
+    "slow-rcpt": Fault("-p -W RCPT:1", OK),
+    "slow-data-only": Fault("-p -W DATA:1", OK),
     "slow-dot": Fault("-W .:1", OK),
+    "slow-quit": Fault("-W QUIT:1", OK),
     "stall-data": Fault("-H 1", OK),
     # 550 in place of more reading.
     "abort-data-0": Fault("-A 0", PERMANENT, mayHangUp=True),
@@ -97,7 +119,10 @@ FAULTS = {
 }
 
 # Those after which another host is tried at once.
-HOPPING = ("f-connect", "f-ehlo-helo", "r-connect", "r-ehlo-helo", "q-connect", "q-ehlo", "late-connect", "late-ehlo")
+HOPPING = (
+    *("f-connect", "f-ehlo-helo", "r-connect", "r-ehlo", "r-helo", "r-ehlo-helo"),
+    *("q-connect", "q-ehlo", "q-helo", "late-connect", "late-ehlo", "late-helo"),
+)
 
 CONFIGURATION = """
 listen on 127.0.0.1 port @PORT@
@@ -129,7 +154,7 @@ class Sinks:
         if not os.geteuid():
             shutil.chown(path, "nobody")
             who = ("-u", "nobody")
-        if re.match(r"-[frQ] \.", options):
+        if re.search(r"-[frQ] \.", options):
             self._refusing.add(path.name)
         words = [word.replace("_", " ") for word in options.split()]
         where = (self.address(name), port or self.port)
@@ -185,7 +210,8 @@ class FaultTests(SynchronousTestCase):
         """
         actions = []
         for name in names:
-            urls = ", ".join(f'"smtp://{self.sinks.address(name)}:{port}"' for port in hosts[name])
+            protocol = "lmtp" if "-L" in FAULTS[name].options else "smtp"
+            urls = ", ".join(f'"{protocol}://{self.sinks.address(name)}:{port}"' for port in hosts[name])
             actions.append(f'action "{name}" relay host {{ {urls} }}')
         rules = [f'match from any for domain "{name}.test" action "{name}"' for name in names]
         text = CONFIGURATION.format(actions="\n".join(actions), rules="\n".join(rules))
@@ -241,7 +267,7 @@ class FaultTests(SynchronousTestCase):
         # All sinks are well again.
         self.sinks.end()
         for name in FAULTS:
-            self.sinks.start(name, "")
+            self.sinks.start(name, "-L" if "-L" in FAULTS[name].options else "")
 
         def isEmpty() -> bool:
             daemon.control("schedule", "all")

@@ -11,6 +11,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -332,6 +333,41 @@ class RootDaemonTests(RootDaemonTestCase):
         spool = self.place.path / "spool"
         self.assertEqual((spool.owner(), spool.stat().st_mode & 0o777), ("nobody", 0o711))
         self.assertEqual({path.lstat().st_uid for path in spool.rglob("*")}, {pwd.getpwnam("nobody").pw_uid})
+
+    def test_aBurstForAUserWithoutHome(self) -> None:
+        """One user of the system, whose home was never made, owns a Maildir elsewhere: all of a burst is there, once each."""
+        user = next(
+            each.pw_name
+            for each in pwd.getpwall()
+            if each.pw_uid and each.pw_name != "nobody" and not Path(each.pw_dir).exists()
+        )
+        maildir = self.place.path / "homeless" / "Maildir"
+        maildir.mkdir(parents=True)
+        shutil.chown(maildir, user)
+        self.configure(
+            f"""
+            listen on 127.0.0.1 port @PORT@
+            action "a" maildir "{maildir}" virtual {{ "@" = "{user}" }}
+            match from any for any action "a"
+            """
+        )
+        self.start()
+        sessions, each = 20, 10
+
+        def session(number: int) -> None:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
+                for message in range(each):
+                    client.sendmail("a@client.test", [f"{number}.{message}@d.test"], CONTENT)
+
+        with ThreadPoolExecutor(sessions) as senders:
+            list(senders.map(session, range(sessions)))
+        waitFor("delivery", lambda: len(self.letters("homeless")) >= sessions * each)
+        letters = self.letters("homeless")
+        self.assertEqual({letter.owner() for letter in letters}, {user})
+        recipients = [letter.read_text().partition("Delivered-To: ")[2].partition("\n")[0] for letter in letters]
+        self.assertEqual(
+            sorted(recipients), sorted(f"{at}.{of}@d.test" for at in range(sessions) for of in range(each))
+        )
 
     def test_aHostThatIsKilled(self) -> None:
         daemon = self.start()

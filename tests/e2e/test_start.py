@@ -96,7 +96,7 @@ class RunSinkTests(SynchronousTestCase):
         needsRoot("start the sink as nobody")
         self.top.chmod(0o700)
         printed = run("sh", str(self.top / "docs" / "examples" / "run-sink"), isOk=False)
-        self.assertIn("The sink runs as nobody, who cannot read", printed)
+        self.assertIn(f"The sink runs as nobody, who may not enter {self.top}: ", printed)
 
     def greets(self, daemon: subprocess.Popen[bytes], output: Path) -> bool:
         self.assertIsNone(daemon.poll(), output.read_text())

@@ -40,6 +40,7 @@ from pysmtpd.interfaces import (
     TableUpdate,
     TextAnswer,
     TlsaAnswer,
+    Updated,
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.model.address import Path
@@ -347,8 +348,11 @@ class FakeTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         return None
 
-    def update(self) -> Deferred[TableUpdate]:
-        return succeed(TableUpdate(len(self.entries)))
+    def update(self) -> Deferred[Updated]:
+        return succeed(Updated(self, TableUpdate(len(self.entries))))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
     def answer(self) -> None:
         for waiting, answer in self._waiting:

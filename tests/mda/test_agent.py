@@ -10,7 +10,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pysmtpd.interfaces import ITable, QueueError, Ready, Service, TableError, TableUpdate
+from pysmtpd.interfaces import ITable, QueueError, Ready, Service, TableError, Updated
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.model.config import Action, BackendSpec, Command, Config, Method, TableRef, TableSpec
 from pysmtpd.model.outcome import Result
@@ -61,8 +61,11 @@ class PeopleTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         raise NotImplementedError
 
-    def update(self) -> Deferred[TableUpdate]:
+    def update(self) -> Deferred[Updated]:
         raise NotImplementedError
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 class OutcomeTests(AgentTestCase):

@@ -87,6 +87,25 @@ class DemandTests(SynchronousTestCase):
         host = HostFacts("mx.example.org", "mx.example.org", True, Dane.RECORDS, (*UNUSABLE, RECORD))
         self.assertEqual((RECORD,), self.asks("required DANE", host, wishes()).tlsa)
 
+    def test_namesUnderAnAnchor(self) -> None:
+        """Where the records are, and the destination's name, with and without its CNAMEs; not the host's own alias (RFC 7672 3.2.2)."""
+        alias = HostFacts("mx.example.org", "host.example.net", True, Dane.RECORDS, (ANCHOR,))
+        policy = self.asks("required DANE", alias, wishes(canonical="example.com"))
+        self.assertEqual(("host.example.net", "example.org", "example.com"), policy.tlsaNames)
+
+    def test_onlyTheBestDigestOfAThing(self) -> None:
+        """RFC 7671 9: each usage and selector by itself; what is no digest, or cannot be used, does not matter."""
+        weak, strong, whole = Tlsa(3, 1, 1, bytes(32)), Tlsa(3, 1, 2, bytes(64)), Tlsa(3, 1, 0, b"key")
+        other, broken = Tlsa(2, 1, 1, bytes(32)), Tlsa(3, 1, 2, bytes(32))
+        for published, counts in (
+            ((weak, strong, whole, other), (strong, whole, other)),
+            ((strong, weak), (strong,)),
+            ((weak, whole), (weak, whole)),
+            ((weak, broken), (weak,)),
+        ):
+            host = HostFacts("mx.example.org", "mx.example.org", True, Dane.RECORDS, published)
+            self.assertEqual(counts, self.asks("required DANE", host, wishes()).tlsa)
+
     def test_recordsThatCannotBeHad(self) -> None:
         self.barred("4.7.5", FAILED, wishes())
 

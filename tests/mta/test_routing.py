@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.interfaces.routing import Lookup, MxAnswer
+from pysmtpd.interfaces.routing import Lookup, MxAnswer, MxHost
 from pysmtpd.model.config import Action, ListenerSpec, Method, MtaLimits, RelayHost
 from pysmtpd.model.outcome import Result
 from tests.mta.fakes import Server, World, explicit
@@ -51,6 +51,23 @@ class MxTests(SynchronousTestCase):
     def test_mxWithoutAddress(self) -> None:
         self.world.dns.domain("y.test", (10, "gone.test"))
         self.assertIn("TempFail 451 4.4.3 No usable host for y.test: gone.test: nxdomain", self.result("b@y.test"))
+
+    def test_answersLiveForTheirTtl(self) -> None:
+        """At most a minute beyond the resolver's own memory, and no question for each message."""
+        dns = self.world.dns
+        dns.hosts["mx.y.test"] = ("192.0.2.1",)
+        self.world.host("192.0.2.1")
+        for ttl, seconds in ((0.0, 5.0), (20.0, 20.0), (3600.0, 60.0)):
+            domain = f"d{ttl:.0f}.test"
+            mx = MxAnswer(Lookup.FOUND, (MxHost(10, "mx.y.test"),), until=self.world.clock.seconds() + ttl)
+            dns.mxs[domain] = mx
+            self.assertEqual(self.result(f"b@{domain}"), "Ok 250 2.0.0 queued")
+            self.world.run(seconds - 1)
+            self.assertEqual(self.result(f"b@{domain}"), "Ok 250 2.0.0 queued")
+            self.assertEqual(dns.asked.count(domain), 1, domain)
+            self.world.run(2)
+            self.assertEqual(self.result(f"b@{domain}"), "Ok 250 2.0.0 queued")
+            self.assertEqual(dns.asked.count(domain), 2, domain)
 
     def test_nextLevelOnlyWhenOneIsDown(self) -> None:
         self.world.dns.domain("y.test", (10, "a.test"), (20, "b.test"))

@@ -84,6 +84,15 @@ class RealDiskTests(SynchronousTestCase):
         self.assertEqual(synced, [os.stat(path).st_ino])
         self.disk.syncDirectory(self.place)
         self.assertEqual(synced[1:], [os.stat(self.place).st_ino])
+        # Below a directory, at it and above it.
+        within = os.path.join(self.place, "within")
+        os.mkdir(within)
+        beneath = self.disk.beneath(self.place)
+        synced.clear()
+        above = os.path.dirname(self.place)
+        for directory in (within, self.place, above):
+            beneath.syncDirectory(directory)
+        self.assertEqual(synced, [os.stat(each).st_ino for each in (within, self.place, above)])
 
     def test_aClosedFileIsAnError(self) -> None:
         file = self.disk.create(os.path.join(self.place, "file"))

@@ -52,6 +52,14 @@ class MailboxTests(SynchronousTestCase):
         self.assertEqual(self.path.stat().st_mode & 0o7777, 0o600)
         self.assertEqual(list(self.place.iterdir()), [self.path])
 
+    def test_itsNameIsSynced(self) -> None:
+        """Once, when it is made."""
+        synced: list[int] = []
+        self.patch(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+        for _ in range(2):
+            self.write()
+            self.assertEqual(synced, [self.place.stat().st_ino])
+
     def test_cutBack(self) -> None:
         self.path.write_bytes(b"before")
         mailbox = openMailbox(str(self.path), 0.05)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pysmtpd.platform.workers import RealWorkers, WorkersClosed
@@ -58,6 +59,32 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(workers.lanes, ())
         self.failureResultOf(workers.run("queue", abs, 1), WorkersClosed)
         workers.close()
+
+    def test_closeLeavesWhatDoesNotEnd(self) -> None:
+        """Only what the queue was given is waited for longer."""
+        workers = RealWorkers(RecordingReactor())
+        release, queued = threading.Event(), threading.Event()
+        # Both end in time where nothing goes wrong, and the queue's later than others may.
+        timer = threading.Timer(0.3, queued.set)
+        stuck = workers.run("table-x", release.wait, TIMEOUT)
+        durable = workers.run("queue.write", queued.wait, TIMEOUT)
+        fine = workers.run("other", abs, -1)
+        timer.start()
+        self.assertEqual(workers.close(patience=0.1, durable=TIMEOUT), ("table-x",))
+        self.assertEqual((self.successResultOf(durable), self.successResultOf(fine)), (True, 1))
+        self.assertNoResult(stuck)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "lane table-x"]
+        self.assertTrue(thread.daemon, "the interpreter's end does not wait for it")
+        (event,) = self.logged
+        self.assertIn("Not waited for: what the lane table-x does", formatEvent(event))
+        release.set()
+        thread.join(TIMEOUT)
+
+    def setUp(self) -> None:
+        self.logged: list[LogEvent] = []
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def test_aCallbackThatRaisesCostsNobodyElse(self) -> None:
         workers = RealWorkers(RecordingReactor())

@@ -29,6 +29,7 @@ from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
 from pysmtpd.model.schedule import Kind
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.queue import fs, null, ram, sqlite
+from pysmtpd.queue.codec import ContentCodec
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.queue.pump import GATHER
 from tests.queue.codec import SealingCodec
@@ -510,6 +511,16 @@ class TroubleTests(FrontCase):
         self.assertIn("checksum", error.reason)
         self.assertEqual(1, len(self.successResultOf(self.front.setAside())))
 
+    def test_vanishedContentIsSetAside(self) -> None:
+        message = self.accept()
+        self.successResultOf(self.front.stop())
+        self.change("DELETE FROM body WHERE message = ?", message.id)
+        self.build()
+        self.successResultOf(self.front.start())
+        self.failureResultOf(self.front.open(message.body), QueueError)
+        (aside,) = self.successResultOf(self.front.setAside())
+        self.assertEqual("its content has vanished from the database", aside.reason)
+
     def test_cutContent(self) -> None:
         message = self.accept(b"x" * 5000)
         name = f"/spool/bodies/{message.id:016x}"
@@ -564,12 +575,26 @@ class CodecTests(FrontCase):
         with open(f"{self.disk._real}/_spool_queue.db", "rb") as file:
             self.assertNotIn(b"Hello", file.read())
 
-    def test_withoutItsKeyItIsSetAside(self) -> None:
-        self.restart(SealingCodec({"1": bytes(32)}, "1"))
+    def test_withoutItsKeyItWaits(self) -> None:
+        """A key that is missing today may be there tomorrow: nothing is damaged."""
+        codec = SealingCodec({"1": bytes(32)}, "1")
+        self.restart(codec)
         small = self.accept()
-        self.restart()
-        error = self.failureResultOf(self.front.open(small.body), QueueError).value
-        self.assertIn("aesgcm/1", error.reason)
+        for other in (None, SealingCodec({"2": bytes(32)}, "2")):
+            self.restart(other)
+            error = self.failureResultOf(self.front.open(small.body), QueueError).value
+            self.assertIn("aesgcm/1", error.reason)
+            self.assertEqual((), self.successResultOf(self.front.setAside()))
+            self.assertIn(small.id, self.walked())
+        self.restart(codec)
+        self.assertEqual(PREFIX + CONTENT, self.read(small))
+
+    def test_aCodecWithoutANameReadsOnly(self) -> None:
+        self.restart(ContentCodec(bytes, isCompressing=True))
+        small = self.accept()
+        self.restart(ContentCodec(bytes))
+        self.assertEqual(PREFIX + CONTENT, self.read(small))
+        self.assertEqual("", self.accept().body.codec)
 
 
 class FsFrontTests(AcceptTests):

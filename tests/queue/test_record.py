@@ -33,6 +33,7 @@ from pysmtpd.queue.record import (
     encodeEnvelope,
     encodeMessage,
     encodeState,
+    encodeStates,
 )
 from tests.queue.values import FACTS, REMOTE, TRANSACTION
 
@@ -111,6 +112,33 @@ class RoundTripTests(SynchronousTestCase):
     def test_envelopeAndState(self, envelope: Envelope) -> None:
         state = decodeState(envelope.id, encodeState(envelope.id, envelope.state))
         self.assertEqual(envelope, decodeEnvelope(envelope.id, encodeEnvelope(envelope), state))
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(st.tuples(states, st.integers(1, 3)), min_size=1, max_size=4), st.data())
+    def test_manyStatesAreEncodedAsEachAlone(self, some: list[tuple[EnvelopeState, int]], data: st.DataObject) -> None:
+        """However much neighbours have in common."""
+        many: dict[EnvelopeId, EnvelopeState] = {}
+        for state, count in some:
+            for _ in range(count):
+                attempts = state.attempts[:1] if data.draw(st.booleans()) else state.attempts
+                attempts = tuple(
+                    attempt._replace(
+                        times=data.draw(number),
+                        since=data.draw(moment),
+                        reply=data.draw(st.sampled_from((attempt.reply, state.lastReply))),
+                        source=data.draw(st.sampled_from(("", "192.0.2.1"))),
+                        tls=data.draw(st.sampled_from(("", "TLSv1.3"))),
+                    )
+                    for attempt in attempts
+                )
+                one = replace(
+                    state,
+                    tries=data.draw(number),
+                    warned=data.draw(st.integers(0, 3)),
+                    suspended=data.draw(st.booleans()),
+                )
+                many[EnvelopeId(len(many) + 1)] = replace(one, attempts=attempts)
+        self.assertEqual(encodeStates(many), {id: encodeState(id, state) for id, state in many.items()})
 
     def test_noStateIsANewOne(self) -> None:
         self.assertEqual(EnvelopeState(), decodeState(EnvelopeId(1), b""))

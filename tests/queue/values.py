@@ -97,6 +97,9 @@ class ChangesetScheduler:
     def update(self, lease: Lease, entries: Sequence[Entry]) -> Deferred[None]:
         return succeed(None)
 
+    def postpone(self, leases: Sequence[Lease], nextTry: float) -> Deferred[None]:
+        return succeed(None)
+
     def delete(self, lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         return succeed(None)
 

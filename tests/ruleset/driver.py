@@ -24,6 +24,7 @@ from pysmtpd.model.question import (
     AskToday,
     AskTrust,
     AskUser,
+    Holders,
     TempFail,
     UserInfo,
 )
@@ -105,8 +106,8 @@ class World:
                 except TableError as error:
                     return TempFail(str(error))
 
-    def decide(self, rcpt: str, sent: Transaction | None = None) -> Decision:
-        deciding = decide(self.config, path(rcpt), sent or transaction())
+    def decide(self, rcpt: str, sent: Transaction | None = None, holders: Holders | None = None) -> Decision:
+        deciding = decide(self.config, path(rcpt), sent or transaction(), holders)
         try:
             ask = next(deciding)
             while True:

@@ -43,6 +43,10 @@ class LeasedScheduler:
         self._naive.update(lease, entries, self._now())
         return self._told(None)
 
+    def postpone(self, leases: Sequence[Lease], nextTry: float) -> Deferred[None]:
+        self._naive.postpone(leases, nextTry, self._now())
+        return self._told(None)
+
     def delete(self, lease: Lease | None, envelopes: Sequence[EnvelopeId]) -> Deferred[None]:
         self._naive.delete(lease, envelopes, self._now())
         return self._told(None)

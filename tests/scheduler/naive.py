@@ -161,6 +161,15 @@ class Naive:
                 item.lease = None
                 self.settle(now, [entry.id])
 
+    def postpone(self, leases: Sequence[Lease], nextTry: float, now: float) -> None:
+        for lease in leases:
+            for id in lease.envelopes:
+                item = self.leased(lease, id)
+                if item:
+                    item.entry = item.entry._replace(tries=item.entry.tries + 1, nextTry=nextTry)
+                    item.lease = None
+                    self.settle(now, [id])
+
     def delete(self, lease: Lease | None, ids: Sequence[EnvelopeId], now: float) -> None:
         for id in ids:
             if lease is None or self.leased(lease, id):

@@ -48,7 +48,8 @@ class PlanMachine(RuleBasedStateMachine):
         self.now = START
         self.plan = Plan(LIMITS, self.now)
         self.naive = Naive(LIMITS)
-        self.leases: list[Lease] = []
+        # Each as the plan and as the naive model have it: their tokens differ.
+        self.leases: list[tuple[Lease, Lease]] = []
 
     @rule(new=st.lists(entries(), min_size=1, max_size=4), commit=st.integers(0, 3))
     def insert(self, new: list[Entry], commit: int) -> None:
@@ -67,17 +68,17 @@ class PlanMachine(RuleBasedStateMachine):
     @rule(capacity=st.fixed_dictionaries({kind: st.integers(0, 4) for kind in Kind}))
     def batch(self, capacity: dict[Kind, int]) -> None:
         given, expected = self.plan.batch(capacity, self.now), self.naive.batch(capacity, self.now)
-        assert given.leases == expected.leases
+        assert [lease[1:] for lease in given.leases] == [lease[1:] for lease in expected.leases]
         # The plan may be early, never late.
         if expected.due is not None:
             assert given.due is not None and given.due <= expected.due
-        self.leases.extend(given.leases)
+        self.leases.extend(zip(given.leases, expected.leases, strict=True))
 
     @rule(data=st.data())
     def giveBack(self, data: Any) -> None:
         if not self.leases:
             return
-        lease = data.draw(st.sampled_from(self.leases))
+        lease, its = data.draw(st.sampled_from(self.leases))
         some = data.draw(st.sampled_from((list(lease.envelopes), list(lease.envelopes[:1]), None)))
         if some is None:
             some = data.draw(someIds)
@@ -85,14 +86,20 @@ class PlanMachine(RuleBasedStateMachine):
         if how == "update":
             updated = [data.draw(entries(st.just(id))) for id in some]
             self.plan.update(lease, updated, self.now)
-            self.naive.update(lease, updated, self.now)
+            self.naive.update(its, updated, self.now)
         elif how == "delete":
             self.plan.delete(lease, some)
-            self.naive.delete(lease, some, self.now)
+            self.naive.delete(its, some, self.now)
         else:
             key = data.draw(st.sampled_from(("a", "b")))
             self.plan.hold(lease, some, key, self.now)
-            self.naive.hold(lease, some, key, self.now)
+            self.naive.hold(its, some, key, self.now)
+
+    @rule(data=st.data(), nextTry=tryAt)
+    def postpone(self, data: Any, nextTry: float) -> None:
+        some = data.draw(st.lists(st.sampled_from(self.leases[-6:]), max_size=6, unique=True)) if self.leases else []
+        self.plan.postpone([lease for lease, _ in some], nextTry, self.now)
+        self.naive.postpone([lease for _, lease in some], nextTry, self.now)
 
     @rule(some=someIds)
     def delete(self, some: list[EnvelopeId]) -> None:
@@ -107,12 +114,27 @@ class PlanMachine(RuleBasedStateMachine):
     def operate(self, some: list[EnvelopeId], what: str) -> None:
         assert getattr(self.plan, what)(some, self.now) == getattr(self.naive, what)(some, self.now), what
 
-    @rule(seconds=st.integers(1, 10))
-    def wait(self, seconds: int) -> None:
+    @rule(seconds=st.integers(1, 10), isAsked=st.booleans())
+    def wait(self, seconds: int, isAsked: bool) -> None:
         self.now += seconds
-        # Without capacity a batch only moves what is due.
-        self.plan.batch({}, self.now)
-        self.naive.batch({}, self.now)
+        if isAsked:
+            # Without capacity a batch only moves what is due.
+            self.plan.batch({}, self.now)
+            self.naive.batch({}, self.now)
+
+    @rule(new=st.lists(ids, min_size=2, max_size=6, unique=True), expires=expiry, seconds=st.integers(1, 3))
+    def failTogether(self, new: list[EnvelopeId], expires: float, seconds: int) -> None:
+        """They are tried, and come due together."""
+        self.delete(new)
+        self.insert([Entry(id, Kind.MTA, START, max(expires, self.now + 1)) for id in new], 0)
+        for message in dict.fromkeys(messageOf(id) for id in new):
+            self.commit(message, 1)
+        before = len(self.leases)
+        self.batch(dict.fromkeys(Kind, 9))
+        nextTry, later = self.now + seconds, self.leases[before:]
+        self.plan.postpone([lease for lease, _ in later], nextTry, self.now)
+        self.naive.postpone([lease for _, lease in later], nextTry, self.now)
+        self.now += seconds
 
     @invariant()
     def sameView(self) -> None:

@@ -115,6 +115,21 @@ DIALOGUES: dict[str, tuple[Script, ClientSettings]] = {
         ),
         PLAIN,
     ),
+    "RSET refused": (
+        (
+            *PIPELINING,
+            start(mail("b@y.test")),
+            ("C", "MAIL FROM:<a@x.test> SIZE=5\nRCPT TO:<b@y.test>\nDATA\n"),
+            ("S", "250 ok\n450 no\n503 no recipient\n"),
+            ("E", "450 4.0.0 no"),
+            start(mail("c@y.test")),
+            ("C", "RSET\nMAIL FROM:<a@x.test> SIZE=5\nRCPT TO:<c@y.test>\nDATA\n"),
+            ("S", "500 5.5.1 no such command\n503 5.5.1 nested MAIL\n250 ok\n354 go\n"),
+            ("E", "451 4.5.0 RSET was refused: 500 5.5.1 no such command"),
+            ("E", "ended in mail: 451 4.5.0 RSET was refused: 500 5.5.1 no such command"),
+        ),
+        PLAIN,
+    ),
     "354 though all were refused": (
         (
             *PIPELINING,

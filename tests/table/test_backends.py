@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pysmtpd.interfaces.ready import Ready
-from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate
+from pysmtpd.interfaces.routing import ITable, Service, TableError, TableUpdate, Updated
 from pysmtpd.model.config import BackendSpec, TableSpec
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.table import db, file, sqlite, static
@@ -56,8 +56,11 @@ class SlowTable:
     def fetch(self, service: Service) -> Ready[str | None]:
         return self._later(self._table.fetch(service))
 
-    def update(self) -> Deferred[TableUpdate]:
-        return self._later(TableUpdate(1))
+    def update(self) -> Deferred[Updated]:
+        return self._later(Updated(self, TableUpdate(1)))
+
+    def close(self) -> Deferred[None]:
+        return self._later(None)
 
 
 class StaticTableTests(TableContract, SynchronousTestCase):
@@ -165,8 +168,7 @@ class FileTableTests(TableContract, SynchronousTestCase):
     def makeTable(self, text: str) -> ITable:
         self.platform.disk.files[PATH] = text.encode()
         table = file.make(PATH, self.platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
-        self.successResultOf(table.update())
-        return table
+        return self.successResultOf(table.update()).table
 
     def makeList(self, keys: Sequence[str]) -> ITable:
         return self.makeTable("# @list\n" + "".join(f"{key}\n" for key in keys))
@@ -176,7 +178,7 @@ class FileTableTests(TableContract, SynchronousTestCase):
 
     def test_readsInALane(self) -> None:
         self.makeTable("ann\n")
-        self.assertEqual(set(self.platform.workers.ran), {"tables"})
+        self.assertEqual(set(self.platform.workers.ran), {"table-t"})
 
     def test_unreadTableCannotTell(self) -> None:
         table = file.make(PATH, self.platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
@@ -184,11 +186,46 @@ class FileTableTests(TableContract, SynchronousTestCase):
         self.assertIn(PATH, str(error))
 
     def test_updateReadsAgain(self) -> None:
+        """Into another table: who began with this one keeps it."""
         table = self.makeTable("ann\n")
         self.platform.disk.files[PATH] = b"ben\n"
-        self.successResultOf(table.update())
-        self.assertFalse(table.match(Service.STRING, "ann"))
-        self.assertTrue(table.match(Service.STRING, "ben"))
+        renewed = self.successResultOf(table.update()).table
+        self.assertFalse(renewed.match(Service.STRING, "ann"))
+        self.assertTrue(renewed.match(Service.STRING, "ben"))
+        self.assertTrue(table.match(Service.STRING, "ann"))
+        self.assertFalse(table.match(Service.STRING, "ben"))
+
+    def test_turnsGoOn(self) -> None:
+        table = self.makeTable("# @list\n192.0.2.1\n192.0.2.2\n192.0.2.3\n")
+        fetched = [table.fetch(Service.SOURCE)]
+        for _ in range(2):
+            table = self.successResultOf(table.update()).table
+            fetched.append(table.fetch(Service.SOURCE))
+        self.assertEqual(len(set(fetched)), 3)
+
+    def test_closed(self) -> None:
+        """It answers nothing rather than wrongly, also while it lets go of its content."""
+        table = self.makeTable("ann\n")
+        self.platform.workers.delay = 1.0
+        closing = table.close()
+        self.assertRaises(TableError, table.match, Service.STRING, "ann")
+        self.platform.clock.pump([1.0] * 5)
+        self.successResultOf(closing)
+        self.assertRaises(TableError, table.match, Service.STRING, "ann")
+        self.successResultOf(table.close())
+
+    def test_aSourceThatDoesNotAnswer(self) -> None:
+        """That ends the update, and is in no other table's way."""
+        table = self.makeTable("ann\n")
+        self.platform.workers.delay = 1e6
+        updating = table.update()
+        self.platform.clock.advance(29)
+        self.assertNoResult(updating)
+        self.platform.clock.advance(1)
+        failure = self.failureResultOf(updating, TableError)
+        self.assertIn("no answer within 30 seconds", failure.getErrorMessage())
+        self.assertEqual(self.platform.workers.ran[-1], "table-t")
+        self.assertTrue(table.match(Service.STRING, "ann"))
 
     def test_failedUpdateKeepsTheOldContent(self) -> None:
         table = self.makeTable("ann: ben\n")
@@ -260,12 +297,12 @@ class TrustTests(SynchronousTestCase):
     def test_tables(self) -> None:
         platform = SmallPlatform()
         platform.disk.files[PATH] = b"ann: |true\n"
-        table = file.make(PATH, platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
+        table: ITable = file.make(PATH, platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", PATH))})
         self.assertFalse(table.allowsCommands)
-        self.successResultOf(table.update())
+        table = self.successResultOf(table.update()).table
         self.assertTrue(table.allowsCommands)
         platform.disk.shared.add(PATH)
-        self.successResultOf(table.update())
+        table = self.successResultOf(table.update()).table
         self.assertFalse(table.allowsCommands)
         self.assertTrue(staticTable([("ann", "|true")]).allowsCommands)
 

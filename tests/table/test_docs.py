@@ -48,8 +48,7 @@ class ExampleTests(SynchronousTestCase):
             platform = SmallPlatform()
             platform.disk.files["/t"] = text.encode()
             table = file.make("/t", platform.asPlatform, {"spec": TableSpec("t", BackendSpec("file", "/t"))})
-            self.successResultOf(table.update())
-            self.check(table, rows)
+            self.check(self.successResultOf(table.update()).table, rows)
             count += 1
         self.assertEqual(count, 5)
 
@@ -72,9 +71,9 @@ class ExampleTests(SynchronousTestCase):
         Path(f"{path}.conf").write_text(text.replace("/var/lib/mail/users.sqlite", path))
         spec = TableSpec("t", BackendSpec("sqlite", f"{path}.conf"))
         table = sqlite.make(f"{path}.conf", SmallPlatform(RealDisk()).asPlatform, {"spec": spec})
-        self.addCleanup(table.close)
-        self.successResultOf(table.update())
-        self.check(table, rows)
+        read = self.successResultOf(table.update()).table
+        self.addCleanup(read.close)
+        self.check(read, rows)
 
     def test_configuration(self) -> None:
         (text,) = re.findall(r"^```smtpd.conf\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)

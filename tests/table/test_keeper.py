@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Environment, load
@@ -26,50 +25,16 @@ class UpdateTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         self.platform.disk.files[PATH] = b"ann: a\nben: b\ncid: c\n"
-        table = fileTable(self.platform)
-        first = self.successResultOf(table.update())
+        table, first = self.successResultOf(fileTable(self.platform).update())
         self.assertEqual((first.entries, first.added, first.removed, first.changed), (3, 3, 0, 0))
         self.platform.disk.files[PATH] = b"ann: a\nben: x\ndora: d\neve: e\n"
-        second = self.successResultOf(table.update())
+        _, second = self.successResultOf(table.update())
         self.assertEqual((second.entries, second.added, second.removed, second.changed), (4, 2, 1, 1))
-
-    def test_oldContentAnswersMeanwhile(self) -> None:
-        self.platform.disk.files[PATH] = b"ann\n"
-        table = fileTable(self.platform)
-        self.successResultOf(table.update())
-        self.platform.disk.files[PATH] = b"ben\n"
-        self.platform.workers.delay = 1.0
-        updating = table.update()
-        changes = 0
-        before = True
-        done: list[object] = []
-        updating.addCallback(done.append)
-        while not done:
-            now = table.match(Service.STRING, "ann")
-            self.assertNotEqual(now, table.match(Service.STRING, "ben"))
-            changes += now is not before
-            before = bool(now)
-            self.platform.clock.advance(1.0)
-        self.assertLessEqual(changes, 1)
-        self.assertTrue(table.match(Service.STRING, "ben"))
-
-    def test_updatesAtOneTime(self) -> None:
-        """Each reads what is there when it was asked for, or later."""
-        self.platform.disk.files[PATH] = b"ann\n"
-        self.platform.workers.delay = 1.0
-        table = fileTable(self.platform)
-        both = gatherResults([table.update(), table.update()])
-        self.platform.clock.pump([1.0] * 3)
-        self.platform.disk.files[PATH] = b"ben\n"
-        self.platform.clock.pump([1.0] * 40)
-        self.successResultOf(both)
-        self.assertTrue(table.match(Service.STRING, "ben"))
 
     def test_badValuesNameTheirLine(self) -> None:
         """They cost those who ask for them a try; the others are answered."""
         self.platform.disk.files[PATH] = b"ann: 1:1:/home/ann\nben: nonsense\ncid: 2:2:relative\n"
-        table = fileTable(self.platform, Service.USERINFO)
-        update = self.successResultOf(table.update())
+        table, update = self.successResultOf(fileTable(self.platform, Service.USERINFO).update())
         self.assertEqual([problem.split(": ")[0] for problem in update.problems], ["/t:2", "/t:3"])
         self.assertEqual(table.lookup(Service.USERINFO, "ann"), "1:1:/home/ann")
         error = self.assertRaises(TableError, table.lookup, Service.USERINFO, "ben")
@@ -87,8 +52,7 @@ class UpdateTests(SynchronousTestCase):
     def test_patternsKeepTheirCase(self) -> None:
         r"""C{\W} is not C{\w}."""
         self.platform.disk.files[PATH] = b"^\\W+$\n"
-        table = fileTable(self.platform, Service.REGEX)
-        self.successResultOf(table.update())
+        table = self.successResultOf(fileTable(self.platform, Service.REGEX).update()).table
         self.assertTrue(table.match(Service.REGEX, "--"))
         self.assertFalse(table.match(Service.REGEX, "ab"))
 

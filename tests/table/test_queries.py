@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -107,7 +108,8 @@ class DatabaseTests(SynchronousTestCase):
         self.say("query_alias DELETE FROM t WHERE key = ? RETURNING value")
         self.assertIn("readonly", self.refusal())
         self.say("query_alias SELECT value FROM t WHERE key = ?")
-        self.successResultOf(self.table.update())
+        self.table = cast(sqlite.SqliteTable, self.successResultOf(self.table.update()).table)
+        self.addCleanup(self.table.close)
         self.assertEqual(self.alias(), "ann")
 
     def test_endlessQuery(self) -> None:

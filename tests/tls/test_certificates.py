@@ -5,6 +5,7 @@ import ssl
 from dataclasses import replace
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.x509 import load_pem_x509_certificate
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
@@ -361,6 +362,27 @@ class ClientTests(Case):
         for word in ("default", "secure", "compat", "legacy", "HIGH:!aNULL"):
             self.shaken(self.here.serverContext(["mail"], ciphers=word))
         self.assertRaises(LookupError, self.here.serverContext, ["mail"], ciphers="NO-SUCH-CIPHER")
+
+    def test_dhe(self) -> None:
+        """The key exchange that a client without elliptic curves needs is there where the pki says so (RFC 7919)."""
+        key: Any = generate_private_key(65537, 2048)
+        self.add("old", "old.example.org")
+        self.files["/old.crt"], self.files["/old.key"] = AUTHORITY.issue(("old.example.org",), key), keyPem(key)
+        for dhe, isThere in (("none", False), ("auto", True), ("legacy", True)):
+            self.pki["old"] = replace(self.pki["old"], dhe=dhe)
+            client = SSL.Context(SSL.TLS_CLIENT_METHOD)
+            client.set_max_proto_version(SSL.TLS1_2_VERSION)
+            client.set_cipher_list(b"DHE-RSA-AES256-GCM-SHA384")
+            server = SSL.Connection(self.certificates().serverContext(["old"]), None)
+            if not isThere:
+                self.assertRaises(SSL.Error, shake, SSL.Connection(client, None), server)
+                continue
+            shake(SSL.Connection(client, None), server)
+            self.assertEqual(establishedFacts(server, "").cipher, "DHE-RSA-AES256-GCM-SHA384")
+        self.pki["old"] = replace(self.pki["old"], dhe="none")
+        make = self.certificates().serverContext
+        error = self.assertRaises(LookupError, make, ["old"], ciphers="DHE-RSA-AES256-GCM-SHA384")
+        self.assertIn('"dhe auto"', str(error))
 
     def test_listeners(self) -> None:
         """What cannot be done is told before it is needed."""

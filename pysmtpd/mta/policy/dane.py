@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 
-from pysmtpd.interfaces.routing import IResolver, Lookup, TlsaAnswer
+from pysmtpd.interfaces.routing import FOREVER, IResolver, Lookup, TlsaAnswer
 from pysmtpd.model.tlsa import Tlsa
 from pysmtpd.mta.security import Dane, HostFacts
 
@@ -24,11 +24,13 @@ def daneFacts(resolver: IResolver, host: str, names: Sequence[str], port: int) -
 
 
 async def _ask(resolver: IResolver, host: str, names: Sequence[str], port: int) -> HostFacts:
+    until = FOREVER
     for name in names:
         answer: TlsaAnswer = await resolver.tlsa(name, port)
+        until = min(until, answer.until)
         if answer.status is Lookup.FAILED:
-            return HostFacts(host, name, True, Dane.FAILED, (), answer.error or "no answer")
+            return HostFacts(host, name, True, Dane.FAILED, (), answer.error or "no answer", until)
         if answer.status is Lookup.FOUND and answer.secure:
             records = answer.records + (_UNREADABLE,) * bool(answer.malformed)
-            return HostFacts(host, name, True, Dane.RECORDS, records)
-    return HostFacts(host, isSecure=True)
+            return HostFacts(host, name, True, Dane.RECORDS, records, until=until)
+    return HostFacts(host, isSecure=True, until=until)

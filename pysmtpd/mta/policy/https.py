@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
@@ -17,9 +17,11 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.routing import IResolver
-from pysmtpd.interfaces.tls import IClientTls
+from pysmtpd.interfaces.tls import IClientHandshake, IClientTls
 from pysmtpd.model.netaddr import isPublic
 from pysmtpd.mta.policy.sts import MAX_POLICY
+
+T = TypeVar("T")
 
 PATIENCE = 60.0
 """Seconds for everything: DNS, connecting, TLS, the answer."""
@@ -29,18 +31,42 @@ MOST_ADDRESSES = 4
 
 
 class NotFetched(Exception):
-    """There is no policy to be had there; the text says why."""
+    """There is no policy to be had there; the text says why.
+
+    @ivar isUntrusted: the server's certificate is not in order.
+    """
+
+    def __init__(self, why: str, isUntrusted: bool = False) -> None:
+        super().__init__(why)
+        self.isUntrusted = isUntrusted
 
 
-class PolicyFetcher:
+class _Web:
+    """Verified HTTPS to public addresses."""
+
+    def __init__(self, platform: IPlatform, resolver: IResolver, tls: IClientTls) -> None:
+        self._platform = platform
+        self._resolver = resolver
+        self._tls = tls
+
+    def _ask(self, work: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
+        """
+        @param work: takes a client, and gives what came of it.
+        @raise NotFetched:
+        """
+        # It takes a tenth of a second to load, and many daemons never need it.
+        from treq.client import HTTPClient
+
+        clock: Any = self._platform.clock
+        endpoints = _Endpoints(self._platform, self._resolver, self._tls)
+        pool = HTTPConnectionPool(clock, persistent=False)
+        asking = Deferred.fromCoroutine(work(HTTPClient(Agent.usingEndpointFactory(clock, endpoints, pool))))
+        asking.addTimeout(PATIENCE, clock, lambda outcome, seconds: _late())
+        return asking.addErrback(_explain, endpoints)
+
+
+class PolicyFetcher(_Web):
     """Asks C{mta-sts.DOMAIN} for its policy. Redirects are not followed, nothing but C{text/plain} is taken."""
-
-    def __init__(self, platform: IPlatform, resolver: IResolver, tls: IClientTls, allowLocal: bool = False) -> None:
-        """
-        @param allowLocal: addresses that are not public may be asked, too.
-        """
-        self._clock = platform.clock
-        self._endpoints = _Endpoints(platform, resolver, tls, allowLocal)
 
     def fetch(self, domain: str) -> Deferred[bytes]:
         """
@@ -48,15 +74,12 @@ class PolicyFetcher:
         @return: the policy as it was sent.
         @raise NotFetched:
         """
-        fetching = Deferred.fromCoroutine(self._fetch(domain))
-        fetching.addTimeout(PATIENCE, self._clock, lambda outcome, seconds: _late())
-        return fetching.addErrback(_explain)
+        return self._ask(lambda client: self._fetch(client, domain))
 
-    async def _fetch(self, domain: str) -> bytes:
-        # It takes a tenth of a second to load, and many daemons never need it.
+    async def _fetch(self, client: Any, domain: str) -> bytes:
         import treq
 
-        response = await _client(self._clock, self._endpoints).get(
+        response = await client.get(
             f"https://mta-sts.{domain}/.well-known/mta-sts.txt",
             headers=Headers({"User-Agent": ["pysmtpd"], "Accept": ["text/plain"]}),
             allow_redirects=False,
@@ -80,15 +103,8 @@ class PolicyFetcher:
         return bytes(content)
 
 
-class ReportPoster:
+class ReportPoster(_Web):
     """Hands reports about TLS to those who have asked for them (RFC 8460 5.4). Redirects are not followed."""
-
-    def __init__(self, platform: IPlatform, resolver: IResolver, tls: IClientTls, allowLocal: bool = False) -> None:
-        """
-        @param allowLocal: as for L{PolicyFetcher}.
-        """
-        self._clock = platform.clock
-        self._endpoints = _Endpoints(platform, resolver, tls, allowLocal)
 
     def post(self, uri: str, compressed: bytes) -> Deferred[None]:
         """
@@ -96,12 +112,10 @@ class ReportPoster:
         @param compressed: the JSON, by gzip.
         @raise NotFetched: it was not taken.
         """
-        posting = Deferred.fromCoroutine(self._post(uri, compressed))
-        posting.addTimeout(PATIENCE, self._clock, lambda outcome, seconds: _late())
-        return posting.addErrback(_explain)
+        return self._ask(lambda client: self._post(client, uri, compressed))
 
-    async def _post(self, uri: str, compressed: bytes) -> None:
-        response = await _client(self._clock, self._endpoints).post(
+    async def _post(self, client: Any, uri: str, compressed: bytes) -> None:
+        response = await client.post(
             uri,
             data=_Body(compressed),
             headers=Headers({"User-Agent": ["pysmtpd"], "Content-Type": ["application/tlsrpt+gzip"]}),
@@ -132,12 +146,6 @@ class _Body:
     def stopProducing(self) -> None: ...
 
 
-def _client(clock: Any, endpoints: _Endpoints) -> Any:
-    from treq.client import HTTPClient
-
-    return HTTPClient(Agent.usingEndpointFactory(clock, endpoints, HTTPConnectionPool(clock, persistent=False)))
-
-
 def _drop(response: Any) -> None:
     """Nobody wants the rest."""
 
@@ -153,64 +161,65 @@ def _late() -> NoReturn:
     raise NotFetched(f"no answer within {PATIENCE:g} seconds")
 
 
-def _explain(failure: Failure) -> NoReturn:
+def _explain(failure: Failure, endpoints: _Endpoints) -> NoReturn:
     error = failure.value
     if isinstance(error, NotFetched):
         raise error
+    if endpoints.problem:
+        raise NotFetched(endpoints.problem, isUntrusted=True)
     reasons = getattr(error, "reasons", None) or [failure]
     raise NotFetched("; ".join(reason.getErrorMessage() for reason in reasons)[:300])
 
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    def __init__(self, platform: IPlatform, resolver: IResolver, tls: IClientTls, allowLocal: bool) -> None:
+    """Of one question."""
+
+    def __init__(self, platform: IPlatform, resolver: IResolver, tls: IClientTls) -> None:
         self._platform = platform
         self._resolver = resolver
         self._tls = tls
-        self._allowLocal = allowLocal
+        self._handshakes: list[tuple[str, IClientHandshake]] = []
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with a certificate that was shown; empty: nothing is."""
+        return next((f"{host}: {one.error}" for host, one in self._handshakes if one.error), "")
 
     def endpointForURI(self, uri: URI) -> _Endpoint:
-        host = uri.host.decode("ascii")
-        return _Endpoint(self._platform, self._resolver, self._tls, self._allowLocal, host, uri.port)
+        return _Endpoint(self, uri.host.decode("ascii"), uri.port)
+
+    async def connect(self, host: str, port: int, above: IProtocolFactory) -> IProtocol:
+        """To the addresses of a host, one after the other, and TLS above."""
+        answer = await self._resolver.addresses(host)
+        addresses = [address for address in answer.addresses if isPublic(address)]
+        if not addresses:
+            why = answer.error or ("no public address" if answer.addresses else "no address")
+            raise NotFetched(f"{host}: {why}")
+        errors = []
+        for address in addresses[:MOST_ADDRESSES]:
+            factory = _OneConnection(above)
+            handshake = self._tls.handshake(host, True)
+            wrapped = TLSMemoryBIOFactory(handshake, True, factory, clock=self._platform.clock)
+            self._platform.network.connectTCP(address, port, wrapped, CONNECT_TIMEOUT)
+            try:
+                protocol = await factory.connected
+            except Exception as error:
+                errors.append(f"{address}: {error}")
+            else:
+                self._handshakes.append((host, handshake))
+                return protocol
+        raise NotFetched("; ".join(errors))
 
 
 class _Endpoint:
-    """The addresses of a host, one after the other, and TLS above."""
-
-    def __init__(
-        self, platform: IPlatform, resolver: IResolver, tls: IClientTls, allowLocal: bool, host: str, port: int
-    ) -> None:
-        self._platform = platform
-        self._resolver = resolver
-        self._tls = tls
-        self._allowLocal = allowLocal
+    def __init__(self, endpoints: _Endpoints, host: str, port: int) -> None:
+        self._endpoints = endpoints
         self._host = host
         self._port = port
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, above: IProtocolFactory) -> IProtocol:
-        answer = await self._resolver.addresses(self._host)
-        addresses = [address for address in answer.addresses if self._allowLocal or isPublic(address)]
-        if not addresses:
-            why = answer.error or ("no public address" if answer.addresses else "no address")
-            raise NotFetched(f"{self._host}: {why}")
-        return await self._first(addresses[:MOST_ADDRESSES], above)
-
-    async def _first(self, addresses: Sequence[str], above: IProtocolFactory) -> IProtocol:
-        errors = []
-        for address in addresses:
-            factory = _OneConnection(above)
-            wrapped = TLSMemoryBIOFactory(
-                self._tls.handshake(self._host, True), True, factory, clock=self._platform.clock
-            )
-            self._platform.network.connectTCP(address, self._port, wrapped, CONNECT_TIMEOUT)
-            try:
-                return await factory.connected
-            except Exception as error:
-                errors.append(f"{address}: {error}")
-        raise NotFetched("; ".join(errors))
+        return Deferred.fromCoroutine(self._endpoints.connect(self._host, self._port, protocolFactory))
 
 
 class _OneConnection(ClientFactory):

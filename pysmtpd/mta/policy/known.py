@@ -48,7 +48,7 @@ class _Known:
 class StsPolicies:
     """What every domain's policy is now.
 
-    A policy holds for its age, whatever DNS says meanwhile; one that DNS shows to be newer takes its place as soon as it has been fetched.
+    A policy holds for its age, whatever DNS says meanwhile; one that DNS shows to be newer takes its place once it has been fetched.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class StsPolicies:
     def policy(self, domain: str) -> Deferred[StsPolicy | None]:
         """What C{domain}, in A-labels, asks for; None: nothing. Never fails.
 
-        Waits for a fetch only where nothing is known that holds; else what is newer counts for the next one who asks.
+        Waits for a fetch where nothing is known that holds, or where the record shows a newer one: then no attempt is the last one that the
+        older policy could spoil (5.1). Where that cannot be had, the older one still holds.
         """
         return self._resolver.text(f"_mta-sts.{domain}").addCallback(
             lambda answer: self._judge(domain, parseRecord(answer.texts) if answer.status is Lookup.FOUND else None)
@@ -92,10 +93,11 @@ class StsPolicies:
         now = self._platform.wallTime()
         known = self._known.get(domain)
         isGood = known is not None and known.isGood(now)
-        if id is not None and (not isGood or known is None or known.id != id or known.isOld(now)):
+        isNew = not isGood or known is None or known.id != id
+        if id is not None and (isNew or (known is not None and known.isOld(now))):
             if self._failed.get(domain, 0.0) <= now:
                 fetching = self._refresh(domain, id)
-                if not isGood:
+                if isNew:
                     return fetching.addCallback(lambda _: self._current(domain))
         return known.policy if isGood and known is not None else None
 
@@ -157,7 +159,8 @@ class StsPolicies:
         if isinstance(error, BadPolicy):
             result = "sts-policy-invalid"
         else:
-            result = "sts-webpki-invalid" if "certificate" in why else "sts-policy-fetch-error"
+            isUntrusted = isinstance(error, NotFetched) and error.isUntrusted
+            result = "sts-webpki-invalid" if isUntrusted else "sts-policy-fetch-error"
         self._told(domain, f"the policy cannot be had: {why}", result)
 
     def _tell(self, result: object, domain: str) -> None:

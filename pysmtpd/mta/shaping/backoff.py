@@ -17,19 +17,22 @@ HALF_LIFE = 300.0
 
 _LEAST_PACE = 0.25
 _MAX_TEXT = 200
-_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11")
+_OUR_OWN = ("4.7.4", "4.7.5", "4.7.11", "4.7.30")
 _NOT_PACE = ("4.4.", "4.2.")
 
 
-def complains(reply: Reply) -> bool:
+def complains(reply: Reply, isOfContent: bool = False) -> bool:
     """Does a peer say that we are too fast, or too many: 421, or 4.7.x?
 
-    Not what a host says of one recipient's first mail (greylisting), of its own time-outs, nor what we say ourselves.
+    Not what a host says of the first mail of somebody (greylisting), of its own time-outs, nor what we say ourselves.
+
+    @param reply: to a connection, to MAIL, or to a message as a whole. What is said of one recipient is not about us.
+    @param isOfContent: it is the reply to the content; then C{4.7.1} is about that (RFC 3463 3.8), as greylisting after DATA says it.
     """
     status = reply.enhanced
     if not (reply.code == 421 or (400 <= reply.code < 500 and status.startswith("4.7."))):
         return False
-    if status in _OUR_OWN or status.startswith(_NOT_PACE):
+    if status in _OUR_OWN or status.startswith(_NOT_PACE) or (isOfContent and status == "4.7.1" and reply.code != 421):
         return False
     text = reply.text.lower()
     return "greylist" not in text and "graylist" not in text

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.shaping.keys import Facts
 from pysmtpd.mta.shaping.shaper import Binding, Shaper
 from pysmtpd.mta.task import Part, Task
@@ -27,9 +28,10 @@ class Waiting(NamedTuple):
 def factsOf(part: Part, target: Target) -> Facts:
     transaction = part.message.transaction
     session = transaction.session
+    host = target.host
     return Facts(
-        nextHop(part),
-        target.host.lower(),
+        nextHop(part.relay),
+        host if host.islower() else host.lower(),
         target.key.source,
         str(transaction.sender).lower(),
         session.user.lower(),
@@ -38,9 +40,9 @@ def factsOf(part: Part, target: Target) -> Facts:
     )
 
 
-def nextHop(part: Part) -> str:
+def nextHop(relay: Relay) -> str:
     """The name that limits of a domain count for: the recipients' domain, or the first host that the configuration names."""
-    key = part.relay.key
+    key = relay.key
     return key.domain or (key.hosts[0].host.lower() if key.hosts else "")
 
 

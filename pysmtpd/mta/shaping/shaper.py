@@ -17,7 +17,7 @@ from pysmtpd.model.config import Config
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import SHAPED
 from pysmtpd.model.shaping import RECIPIENTS
-from pysmtpd.mta.shaping.backoff import Backoff, complains
+from pysmtpd.mta.shaping.backoff import Backoff
 from pysmtpd.mta.shaping.bucket import Bucket
 from pysmtpd.mta.shaping.holding import Holding
 from pysmtpd.mta.shaping.keys import Facts, Limit, Limits
@@ -62,8 +62,8 @@ class Binding(NamedTuple):
 class Shaper:
     """
     Whoever starts a transaction asks L{mayStart} for each group of recipients; those who may not wait in the scheduler under
-    C{Binding.key}, told by L{held}, and are let go, oldest first, when they may. What starts is told by L{started}, what peers reply
-    by L{answered}.
+    C{Binding.key}, told by L{held}, and are let go, oldest first, when they may. What starts is told by L{started}, what
+    peers complain of by L{complained}.
     """
 
     _log = Logger()
@@ -237,10 +237,8 @@ class Shaper:
         if holding is not None and holding.permits:
             holding.permits -= 1
 
-    def answered(self, host: str, reply: Reply) -> None:
-        """A host has said this to a transaction, or to a connection."""
-        if not complains(reply):
-            return
+    def complained(self, host: str, reply: Reply) -> None:
+        """A host wants less of us; see L{pysmtpd.mta.shaping.backoff.complains}."""
         now = self._clock.seconds()
         name = self._placeOf(host.lower())
         backoff = self._backoffs.get(name)

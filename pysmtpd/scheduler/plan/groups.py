@@ -53,6 +53,14 @@ class Groups:
         if len(heap) > 2 * self._live[work] + _SLACK:
             self._compact(work)
 
+    def isAny(self, work: int) -> bool:
+        """Is there any group of this work?"""
+        return self._live[work] > 0
+
+    def has(self, message: int, work: int) -> bool:
+        """Has the message a group of this work?"""
+        return self._index.find(message, work) >= 0
+
     def leave(self, slot: int) -> None:
         """C{slot} is not ready any more."""
         columns = self._columns

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pysmtpd.model.config import SchedulerLimits
-from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId, messageOf
+from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId
 from pysmtpd.model.schedule import AWAIT_CONFIGURATION, Batch, Condition, Entry, Kind, Lease, Status
 from pysmtpd.scheduler.plan.columns import Columns
+from pysmtpd.scheduler.plan.crowd import Crowd
 from pysmtpd.scheduler.plan.due import Due
 from pysmtpd.scheduler.plan.groups import Groups
 from pysmtpd.scheduler.plan.holds import Holds
@@ -19,12 +20,13 @@ from pysmtpd.scheduler.plan.index import Index
 
 _KINDS = (Kind.MTA, Kind.MDA, Kind.BOUNCE, Kind.EXPIRE, Kind.REMOVE)
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
-_BOUNCE, _EXPIRE, _REMOVE = 2, 3, 4
+_MTA, _BOUNCE, _EXPIRE, _REMOVE = 0, 2, 3, 4
 # A batch takes one group of each in turn.
-_TURNS = (_REMOVE, _EXPIRE, _BOUNCE, 1, 0)
+_TURNS = (_REMOVE, _EXPIRE, _BOUNCE, 1, _MTA)
 
-_PLACES = tuple(Condition)
-_UNCOMMITTED, _READY, _WAITING, _INFLIGHT, _QUEUED, _HELD, _SUSPENDED = range(len(_PLACES))
+# Those of the crowd are ready, too, but in no group.
+_PLACES = (*Condition, Condition.READY)
+_UNCOMMITTED, _READY, _WAITING, _INFLIGHT, _QUEUED, _HELD, _SUSPENDED, _CROWD = range(len(_PLACES))
 
 _FLAG_HELD, _FLAG_SUSPENDED, _FLAG_REMOVE = 1, 2, 4
 
@@ -34,6 +36,13 @@ _MAX_PRIORITY = 0x7FFF
 # Due envelopes moved by one call: it may not hold up others for long when a whole queue comes due at once.
 _MAX_DUE = 2000
 
+# A token is a serial number and the slot of the lease's first envelope, so that nobody has to look for it.
+_SLOT_BITS = 30
+_SLOT_MASK = (1 << _SLOT_BITS) - 1
+
+# Greater than any message's id.
+_NO_MESSAGE = 1 << 64
+
 
 class Plan:
     """
@@ -42,8 +51,8 @@ class Plan:
     """
 
     __slots__ = (
-        *("_changesets", "_columns", "_counts", "_due", "_groups", "_holds", "_index", "_limits", "_starved", "_token"),
-        *("stale", "stirred"),
+        *("_changesets", "_columns", "_counts", "_crowd", "_due", "_groups", "_holds", "_index", "_limits", "_serial"),
+        *("_starved", "stale", "stirred"),
     )
 
     def __init__(self, limits: SchedulerLimits, now: float) -> None:
@@ -53,9 +62,10 @@ class Plan:
         self._groups = Groups(columns, len(_KINDS))
         self._holds = Holds(columns, self._index, _QUEUED)
         self._due = Due(now)
+        self._crowd = Crowd(columns)
         self._changesets: dict[int, int] = {}
         self._counts = [0] * len(_PLACES)
-        self._token = 0
+        self._serial = 0
         self._starved = False
         self.stirred = False
         self.stale = 0
@@ -108,23 +118,37 @@ class Plan:
         while active and room > 0:
             for work in tuple(active):
                 first = self._groups.top(work)
-                if first >= 0 and work < _EXPIRE and self._counts[_INFLIGHT] >= self._limits.maxInflight:
+                isCrowd = work == _MTA and bool(self._crowd.byMessage) and self._isCrowdNext(first)
+                if (first >= 0 or isCrowd) and work < _EXPIRE and self._free <= 0:
                     self._starved = True
-                    first = -1
-                if first < 0:
+                    first, isCrowd = -1, False
+                if isCrowd:
+                    # Nobody else has a turn meanwhile, if nobody else is there.
+                    count = self._leaseCrowd(first, 1 if len(active) > 1 else min(room, left[work]), leases)
+                elif first >= 0:
+                    count = self._leaseGroup(first, work, leases)
+                else:
                     active.remove(work)
                     continue
-                lease = self._lease(first, work)
-                leases.append(lease)
-                room -= len(lease.envelopes)
-                left[work] -= len(lease.envelopes)
+                room -= count
+                left[work] -= count
                 if left[work] <= 0:
                     active.remove(work)
                 if room <= 0:
                     break
+        if self._crowd.byMessage and (room > 0 or _MTA not in active):
+            more = self._disperse(now) or more
         if not room > 0:
-            more = more or any(self._groups.top(work) >= 0 for work in active)
+            more = more or self._isAnyReady(active)
         return Batch(tuple(leases), now if more else self._due.next())
+
+    @property
+    def _free(self) -> int:
+        """How many more may be in flight."""
+        return self._limits.maxInflight - self._counts[_INFLIGHT]
+
+    def _isAnyReady(self, works: Iterable[int]) -> bool:
+        return any(self._groups.top(work) >= 0 or (work == _MTA and bool(self._crowd.byMessage)) for work in works)
 
     def update(self, lease: Lease, entries: Iterable[Entry], now: float) -> None:
         flags = self._columns.flags
@@ -138,6 +162,32 @@ class Plan:
                 flags[slot] |= kept
                 self._return(slot)
                 self._place(slot, now)
+
+    def postpone(self, leases: Iterable[Lease], nextTry: float, now: float) -> None:
+        columns = self._columns
+        times, tries, expires, place = columns.nextTry, columns.tries, columns.expires, columns.place
+        crowd: list[int] = []
+        for lease in leases:
+            for envelope in lease.envelopes:
+                slot = self._leased(lease, envelope)
+                if slot < 0:
+                    continue
+                self._return(slot)
+                times[slot] = nextTry
+                tries[slot] = min(tries[slot] + 1, _MAX_TRIES)
+                if (
+                    columns.kind[slot] != _MTA
+                    or columns.flags[slot]
+                    or columns.priority[slot]
+                    or not now < nextTry < expires[slot]
+                ):
+                    self._place(slot, now)
+                else:
+                    place[slot] = _WAITING
+                    crowd.append(slot)
+        self._counts[_WAITING] += len(crowd)
+        if self._due.setAll(crowd, nextTry):
+            self.stirred = True
 
     def delete(self, lease: Lease | None, envelopes: Iterable[EnvelopeId]) -> None:
         for envelope in envelopes:
@@ -208,7 +258,8 @@ class Plan:
         return tuple(self._status(slot) for slot in self._known(envelopes))
 
     def counts(self) -> dict[str, int]:
-        counts = {condition.value: self._counts[place] for place, condition in enumerate(_PLACES)}
+        counts = {condition.value: self._counts[place] for place, condition in enumerate(Condition)}
+        counts[Condition.READY.value] += self._counts[_CROWD]
         held = self._holds.countOf(AWAIT_CONFIGURATION)
         counts[Condition.QUEUED.value] -= held
         counts[Condition.HELD.value] += held
@@ -228,8 +279,17 @@ class Plan:
 
     def _leased(self, lease: Lease, envelope: EnvelopeId) -> int:
         """The slot of an envelope that is in flight under this very lease; else -1, counted if the envelope is known."""
-        slot = self._find(envelope)
         columns = self._columns
+        token = lease.token
+        slot = token & _SLOT_MASK
+        if (
+            slot < len(columns.owner)
+            and columns.owner[slot] == token
+            and columns.place[slot] == _INFLIGHT
+            and columns.message[slot] << ENVELOPE_BITS | columns.number[slot] == envelope
+        ):
+            return slot
+        slot = self._find(envelope)
         if slot >= 0 and (columns.place[slot] != _INFLIGHT or columns.owner[slot] != lease.token):
             self.stale += 1
             return -1
@@ -295,6 +355,12 @@ class Plan:
         self._counts[_READY] += 1
         self._groups.join(slot, work, rank)
         self.stirred = True
+        if work == _MTA and self._crowd.byMessage:
+            # They leave together.
+            for other in self._crowd.takeOf(self._columns.message[slot]):
+                self._counts[_CROWD] -= 1
+                self._ready(other, _MTA, 0)
+                self._await(other, self._columns.expires[other])
 
     def _await(self, slot: int, when: float) -> None:
         if self._columns.kind[slot] == _BOUNCE and self._columns.place[slot] != _WAITING:
@@ -323,6 +389,8 @@ class Plan:
         self._counts[place] -= 1
         if place == _READY:
             self._groups.leave(slot)
+        elif place == _CROWD:
+            self._crowd.leave(slot)
         elif place == _QUEUED:
             self._holds.leave(slot)
         elif place == _UNCOMMITTED:
@@ -352,20 +420,44 @@ class Plan:
                 changed += 1
         return changed
 
-    def _lease(self, first: int, work: int) -> Lease:
+    def _isCrowdNext(self, first: int) -> bool:
+        """Does the crowd's oldest message leave before the group of this first member (-1: there is none)?"""
+        rank = self._columns.rank[first] if first >= 0 else -1
+        return rank < 0 or (rank == 0 and self._crowd.oldest() < self._columns.message[first])
+
+    def _leaseCrowd(self, first: int, most: int, leases: list[Lease]) -> int:
+        """Lease so many envelopes of the crowd, about: of messages that leave before the group of this first member.
+
+        @return: how many.
+        """
         columns = self._columns
+        end = columns.message[first] if first >= 0 and not columns.rank[first] else _NO_MESSAGE
+        count = 0
+        for slots in self._crowd.take(min(most, self._free), end):
+            leases.append(self._lease(slots, _MTA))
+            count += len(slots)
+        self._counts[_CROWD] -= count
+        return count
+
+    def _leaseGroup(self, first: int, work: int, leases: list[Lease]) -> int:
         slots = self._groups.take(first, work)
-        self._token = token = self._token + 1
-        message = columns.message[first]
-        for slot in slots:
-            columns.place[slot] = _INFLIGHT
-            columns.owner[slot] = token
+        leases.append(self._lease(slots, work))
         self._counts[_READY] -= len(slots)
+        return len(slots)
+
+    def _lease(self, slots: Sequence[int], work: int) -> Lease:
+        columns = self._columns
+        place, owner, number = columns.place, columns.owner, columns.number
+        first = slots[0]
+        self._serial += 1
+        token = self._serial << _SLOT_BITS | first
+        for slot in slots:
+            place[slot] = _INFLIGHT
+            owner[slot] = token
         self._counts[_INFLIGHT] += len(slots)
+        message = MessageId(columns.message[first])
         base = message << ENVELOPE_BITS
-        number = columns.number
-        ids = tuple([EnvelopeId(base | number[slot]) for slot in slots])
-        return Lease(token, _KINDS[work], messageOf(ids[0]), ids)
+        return Lease(token, _KINDS[work], message, tuple([EnvelopeId(base | number[slot]) for slot in slots]))
 
     def _return(self, slot: int) -> None:
         """It is in flight no more."""
@@ -377,6 +469,7 @@ class Plan:
     def _forget(self, slot: int) -> None:
         self._due.clear(slot)
         self._index.discard(slot)
+        self._columns.owner[slot] = 0
         self._columns.give(slot)
 
     def _changeset(self, message: int) -> list[int]:
@@ -389,12 +482,47 @@ class Plan:
 
     def _advance(self, now: float) -> bool:
         """Place anew what is due; is there more?"""
-        columns = self._columns
-        for _ in range(_MAX_DUE):
-            slot = self._due.pop(now)
+        columns, due = self._columns, self._due
+        for slot in self._crowd.expired(now):
+            self._displace(slot)
+            self._place(slot, now)
+        together = due.popAll(now, _MAX_DUE)
+        if together:
+            self._gather(together, now)
+        for _ in range(_MAX_DUE - len(together)):
+            slot = due.pop(now)
             if slot < 0:
                 return False
             if columns.place[slot] != _INFLIGHT:
                 self._displace(slot)
+                self._place(slot, now)
+        return True
+
+    def _gather(self, slots: Sequence[int], now: float) -> None:
+        """These have come due together: they are the crowd, but for those of messages that are ready already."""
+        columns = self._columns
+        place, expires, message = columns.place, columns.expires, columns.message
+        isAlone = not self._groups.isAny(_MTA)
+        crowd: list[int] = []
+        for slot in slots:
+            if expires[slot] > now and (isAlone or not self._groups.has(message[slot], _MTA)):
+                place[slot] = _CROWD
+                crowd.append(slot)
+            else:
+                self._displace(slot)
+                self._place(slot, now)
+        self._counts[_WAITING] -= len(crowd)
+        self._counts[_CROWD] += len(crowd)
+        self._crowd.join(crowd)
+        self.stirred = self.stirred or bool(crowd)
+
+    def _disperse(self, now: float) -> bool:
+        """The crowd has to wait for room after all: in groups, as others do; is there more of it?"""
+        for _ in range(_MAX_DUE):
+            slots = self._crowd.takeOf(self._crowd.oldest())
+            if not slots:
+                return False
+            self._counts[_CROWD] -= len(slots)
+            for slot in slots:
                 self._place(slot, now)
         return True

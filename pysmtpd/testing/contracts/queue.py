@@ -161,6 +161,31 @@ class VolatileQueueContract(DiscardingQueueContract):
         self.assertEqual(self.stored(other), await self.settle(backend.load(other.id)))
         await self.settle(backend.close())
 
+    async def test_keepsManyStates(self) -> None:
+        backend = await self.keeping()
+        messages = [self.new(number, envelopes=1 + number % 2) for number in range(60)]
+        await self.settle(backend.commit(messages))
+        await self.settle(backend.delete([messages[7].envelopes[0][0], messages[8].envelopes[0][0]]))
+        for round in range(2):
+            states = {
+                new.envelopes[0][0]: b"%d/%d\x00" % (round, at) * (1 + at) for at, new in enumerate(messages[:-3])
+            }
+            await self.settle(backend.update({**states, EnvelopeId(99): b"unknown"}))
+            for at, new in enumerate(messages):
+                found = await self.settle(backend.load(new.id))
+                if at == 8:
+                    self.assertIsNone(found)
+                    continue
+                assert found is not None
+                kept = {id: state for id, _, state in found.envelopes}
+                wanted = {id: states.get(id, b"") for id, _ in new.envelopes}
+                if at == 7:
+                    # What is gone stays gone.
+                    del wanted[new.envelopes[0][0]]
+                self.assertEqual(kept, wanted)
+        self.assertIsNone(await self.settle(backend.load(MessageId(0))))
+        await self.settle(backend.close())
+
     async def test_messageGoesWithItsLastEnvelope(self) -> None:
         backend = await self.keeping()
         new = self.new(1, envelopes=3)
@@ -343,4 +368,21 @@ class BatchingQueueContract(QueueCase):
         self.assertEqual(self.stored(kept, (b"s",)), await self.settle(backend.load(kept.id)))
         self.assertIsNone(await self.settle(backend.load(gone.id)))
         self.assertEqual(self.stored(new), await self.settle(backend.load(new.id)))
+        await self.settle(backend.close())
+
+    async def test_applyDoesManyOfAllThree(self) -> None:
+        """Messages, then states, then deletions; however many."""
+        backend = await self.keeping()
+        assert IBatchingBackend.providedBy(backend)
+        old = [self.new(number, envelopes=2) for number in range(80)]
+        await self.settle(backend.commit(old))
+        fresh = [self.new(number, envelopes=2) for number in range(100, 170)]
+        states = {new.envelopes[0][0]: b"state" for new in (*old, *fresh)}
+        deleted = [new.envelopes[0][0] for new in old[:70]] + [fresh[0].envelopes[1][0]]
+        await self.settle(backend.apply(fresh, states, deleted))
+        for new in (*old, *fresh):
+            found = await self.settle(backend.load(new.id))
+            assert found is not None
+            left = [(id, states.get(id, b"")) for id, _ in new.envelopes if id not in deleted]
+            self.assertEqual([(id, state) for id, _, state in found.envelopes], left)
         await self.settle(backend.close())

@@ -107,6 +107,7 @@ class ForgetfulSchedulerContract(_Base):
         ids = _ids(9, 0, 1)
         await asDeferred(scheduler.delete(None, ids))
         await asDeferred(scheduler.update(Lease(1, Kind.MTA, MessageId(9), ids), [self.entry(id) for id in ids]))
+        await asDeferred(scheduler.postpone([Lease(1, Kind.MTA, MessageId(9), ids)], self.now()))
         await scheduler.hold(Lease(1, Kind.MTA, MessageId(9), ids), ids, "key")
         for change in (scheduler.schedule, scheduler.remove, scheduler.suspend, scheduler.resume):
             self.assertEqual(await change(ids), 0)
@@ -204,6 +205,63 @@ class SchedulerContract(ForgetfulSchedulerContract):
         self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.WAITING])
         await self.elapse(31)
         self.assertEqual((await self.lease(scheduler)).envelopes, _ids(1, 0))
+
+    async def test_postponedComeBackWhenTheirTimeComes(self) -> None:
+        """However many messages they are of: each lease is handed out again, whole, the oldest first."""
+        scheduler = await self.filled(*_ids(3, 0), *_ids(1, 0, 1), *_ids(2, 0), tries=4)
+        later = self.now() + 30
+        leases = await self.leases(scheduler)
+        await asDeferred(scheduler.postpone(leases, later))
+        batch = await self.batch(scheduler)
+        self.assertEqual(batch.leases, ())
+        assert batch.due is not None
+        self.assertAlmostEqual(batch.due, later, delta=1)
+        for status in await scheduler.query([*_ids(1, 0, 1), *_ids(2, 0), *_ids(3, 0)]):
+            self.assertEqual(status.condition, Condition.WAITING)
+            self.assertEqual((status.entry.tries, status.entry.nextTry), (5, later))
+        await self.elapse(31)
+        again = await self.leases(scheduler)
+        self.assertEqual([lease.envelopes for lease in again], [_ids(1, 0, 1), _ids(2, 0), _ids(3, 0)])
+        self.assertFalse({lease.token for lease in leases} & {lease.token for lease in again})
+
+    async def test_postponedAreHandedOutInPieces(self) -> None:
+        scheduler = await self.begin(SchedulerLimits(maxBatch=2))
+        for message in range(1, 6):
+            await self.add(scheduler, *_ids(message, 0))
+        leases = [*await self.leases(scheduler), *await self.leases(scheduler), *await self.leases(scheduler)]
+        await asDeferred(scheduler.postpone(leases, self.now() + 30))
+        await self.elapse(31)
+        await scheduler.suspend(_ids(4, 0))
+        # Meanwhile others are ready, too.
+        await self.add(scheduler, *_ids(3, 1), *_ids(6, 0))
+        handed = []
+        while batch := await self.leases(scheduler):
+            handed.append([lease.envelopes for lease in batch])
+            if len(handed) == 1:
+                await scheduler.remove(_ids(5, 0))
+        flat = [ids for each in handed for ids in each]
+        self.assertEqual(flat, [_ids(1, 0), _ids(2, 0), _ids(5, 0), _ids(3, 0, 1), _ids(6, 0)])
+        self.assertEqual(await self.conditions(scheduler, _ids(4, 0)), [Condition.SUSPENDED])
+
+    async def test_whatWasSaidOfPostponedMeanwhileHolds(self) -> None:
+        expires = self.now() + 20
+        scheduler = await self.filled(*_ids(1, 0), *_ids(2, 0))
+        await self.add(scheduler, *_ids(3, 0), expires=expires)
+        await self.add(scheduler, *_ids(4, 0), kind=Kind.MDA)
+        leases = await self.leases(scheduler)
+        await scheduler.suspend(_ids(1, 0))
+        await scheduler.remove(_ids(2, 0))
+        await asDeferred(scheduler.postpone(leases, self.now() + 30))
+        self.assertEqual(await self.conditions(scheduler, _ids(1, 0)), [Condition.SUSPENDED])
+        self.assertEqual((await self.lease(scheduler)).kind, Kind.REMOVE)
+        await self.elapse(21)
+        lease = await self.lease(scheduler)
+        self.assertEqual((lease.kind, lease.envelopes), (Kind.EXPIRE, _ids(3, 0)))
+        await self.elapse(10)
+        lease = await self.lease(scheduler)
+        self.assertEqual((lease.kind, lease.envelopes), (Kind.MDA, _ids(4, 0)))
+        await asDeferred(scheduler.postpone(leases, self.now() + 30))
+        self.assertEqual((await scheduler.counts())["stale"], 4)
 
     async def test_failureBecomesABounce(self) -> None:
         scheduler = await self.filled(*_ids(1, 0))

@@ -231,8 +231,29 @@ class TableContract(_Case):
             self.assertIs(self.answer(table.match(service, "x")), False)
 
     def test_updateKeepsWhatIsThere(self) -> None:
+        """In the table that it gives, and in the one that was told to."""
         table = self.makeList(["example.org"])
-        updated = table.update()
-        self.wait(updated)
-        self.assertIsInstance(self.successResultOf(updated), TableUpdate)
+        updating = table.update()
+        self.wait(updating)
+        updated = self.successResultOf(updating)
+        self.assertIsInstance(updated.update, TableUpdate)
+        self.assertTrue(verifyObject(ITable, updated.table))
+        self.assertEqual(updated.table.name, table.name)
+        for each in (table, updated.table):
+            self.assertTrue(self.answer(each.match(Service.DOMAIN, "example.org")))
+            self.close(each)
+
+    def close(self, table: ITable) -> None:
+        closing = table.close()
+        self.wait(closing)
+        self.successResultOf(closing)
+
+    def test_aClosedTableGivesNoWrongAnswer(self) -> None:
+        table = self.makeList(["example.org"])
         self.assertTrue(self.answer(table.match(Service.DOMAIN, "example.org")))
+        self.close(table)
+        try:
+            self.assertTrue(self.answer(table.match(Service.DOMAIN, "example.org")))
+        except TableError:
+            return
+        self.close(table)

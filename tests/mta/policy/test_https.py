@@ -28,15 +28,16 @@ class FetchTests(SynchronousTestCase):
         self.web.policy(POLICY)
         self.resolver = Resolver(self.platform, self.platform.resolverSettings())
 
-    def fetch(self, seconds: float = 5.0, allowLocal: bool = False) -> Deferred[bytes]:
+    def fetch(self, seconds: float = 5.0) -> Deferred[bytes]:
         tls = ClientContexts(selfSigned(NAME)[0])
-        fetching = PolicyFetcher(self.platform, self.resolver, tls, allowLocal).fetch("example.org")
+        fetching = PolicyFetcher(self.platform, self.resolver, tls).fetch("example.org")
         self.platform.timeline.run(seconds)
         return fetching
 
-    def refused(self, why: str, seconds: float = 5.0) -> None:
-        error = self.failureResultOf(self.fetch(seconds), NotFetched)
-        self.assertIn(why, error.getErrorMessage())
+    def refused(self, why: str, seconds: float = 5.0, isUntrusted: bool = False) -> None:
+        failure = self.failureResultOf(self.fetch(seconds), NotFetched)
+        self.assertIn(why, failure.getErrorMessage())
+        self.assertEqual(isUntrusted, failure.value.isUntrusted)
 
     def test_policy(self) -> None:
         self.assertEqual(POLICY.encode(), self.successResultOf(self.fetch()))
@@ -66,7 +67,7 @@ class FetchTests(SynchronousTestCase):
     def test_certificateOfAnother(self) -> None:
         self.dns.addresses(NAME, "203.0.113.9")
         ScriptedWeb(self.internet, "203.0.113.9", [NAME], certificateFor="www.example.org")
-        self.refused("certificate")
+        self.refused(f"{NAME}: a self-signed certificate", isUntrusted=True)
 
     def test_noAddress(self) -> None:
         self.dns.remove(NAME)

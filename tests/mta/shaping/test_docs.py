@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Environment, load
-from pysmtpd.control import render
+from pysmtpd.control import routetext
 from pysmtpd.model.providers import PROVIDERS
 from pysmtpd.model.shaping import KINDS
 from pysmtpd.mta.shaping.backoff import GROWTH_SECONDS, HALF_LIFE, MAX_PACE
@@ -41,7 +41,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual((GROWTH_SECONDS, HALF_LIFE, MAX_PACE), (15, 300, 120))
 
     def test_shownLimits(self) -> None:
-        lines = [line[4:] for line in PAGE.splitlines() if line.startswith("    kind=")]
+        shown = PAGE.partition("$ pysmtpctl show limits\n")[2].partition("\n\n")[0]
         backoff = {
             "kind": "back-off",
             "limit": "back-off of provider google",
@@ -67,4 +67,5 @@ class PageTests(SynchronousTestCase):
             "wait": 4.2,
             "since": 0.0,
         }
-        self.assertEqual([render.line(row) for row in (backoff, suspended, rate)], lines)
+        lines = "\n".join(routetext.limit(row, 1767225610.0) for row in (backoff, suspended, rate))
+        self.assertEqual([line[4:] for line in shown.splitlines()], lines.splitlines())

@@ -181,14 +181,39 @@ class BackoffTests(WorldTestCase):
         )
         world.stop()
 
-    def test_greylistingIsNone(self) -> None:
-        world = self.world(CONFIG)
-        world.remote("mx.remote.test", domains=("remote.test",)).reject("RCPT", "451 4.7.1 Greylisted, come back")
-        world.start()
-        world.send("a@client.test", "first@remote.test")
-        world.run(3)
-        self.assertEqual(Operator(world).rows("Limits"), [])
-        world.stop()
+    def test_whatIsAComplaint(self) -> None:
+        """What is said of us slows all mail to the host; what is said of a recipient or a message, as greylisting does, slows nothing."""
+        for verb, reply, isComplaint in (
+            ("CONNECT", "450 4.7.0 too many of you", True),
+            ("EHLO", "450 4.7.1 who are you", True),
+            ("MAIL", "450 4.7.1 too much mail from you", True),
+            ("MAIL", "451 4.7.1 Greylisting in action", False),
+            ("MAIL", "451 4.3.2 later", False),
+            ("RCPT", "451 4.7.1 Please try again in 5 minutes", False),
+            ("RCPT", "450 4.7.0 not yet", False),
+            ("RCPT", "421 4.7.0 too fast", True),
+            ("DATA", "451 4.7.0 too fast", True),
+            ("BODY", "451 4.7.1 Try again later", False),
+            ("BODY", "451 4.7.28 too fast", True),
+            ("BODY", "421 4.7.1 too fast", True),
+            ("BODY", "550 5.7.1 no", False),
+        ):
+            world = self.world(CONFIG)
+            remote = world.remote("mx.remote.test", domains=("remote.test",)).tempfail(verb, 1, reply)
+            world.start()
+            world.send("a@client.test", "first@remote.test")
+            world.run(3)
+            operator = Operator(world)
+            found = [(row["limit"], row["reply"]) for row in operator.rows("Limits")]
+            self.assertEqual(found, [("back-off of mx.remote.test", reply)] * isComplaint, (verb, reply))
+            (host,) = operator.rows("Hosts")
+            self.assertEqual(host["asked_for_patience"], reply if isComplaint else "")
+            if not isComplaint:
+                for number in range(20):
+                    world.send(f"a{number}@client.test", "b@remote.test")
+                world.run(2)
+                self.assertEqual(len(remote.recipients), 20)
+            world.stop()
 
     def test_slowsAndRecovers(self) -> None:
         world = self.world(CONFIG)

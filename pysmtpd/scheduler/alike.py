@@ -1,0 +1,31 @@
+"""Deliveries that come to the same, all in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pysmtpd.model.envelope import EnvelopeState
+from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.outcome import Outcome
+from pysmtpd.model.schedule import Delivery
+from pysmtpd.scheduler.flight import WORDS, Desk, attempted
+from pysmtpd.scheduler.verdict import retried
+
+
+def postpone(desk: Desk, outcome: Outcome, deliveries: Sequence[Delivery]) -> None:
+    """Each of their envelopes has failed for now, and is tried again when the outcome says.
+
+    A queue full of mail for a host that is down passes here at every try. So nothing is under way meanwhile, and what all have in common is
+    made once; but each has its own history, its own warning, and its own line in the log.
+    """
+    now = desk.now()
+    reply = str(outcome.reply)
+    words = WORDS[deliveries[0].lease.kind, outcome.result]
+    states: dict[EnvelopeId, EnvelopeState] = {}
+    for _, message, envelopes in deliveries:
+        sender = str(message.transaction.sender)
+        for envelope in envelopes:
+            state = retried(envelope.state, outcome.retryAt, outcome, reply, now)
+            states[envelope.id] = desk.remind(message, envelope, state, now)
+            desk.report.happened(attempted(words, sender, message, envelope, outcome, reply, now))
+    desk.recorder.postponed([lease for lease, _, _ in deliveries], states, outcome.retryAt)
