@@ -413,6 +413,10 @@ class ActionTests(ReloadTestCase):
         mx.set(Condition.NORMAL)
         tried = len(world.eventsOf(DeliveryAttempted))
         self.reload(world, rules().replace('"out"', '"elsewhere"'))
+        # Also before its next try.
+        (row,) = self.operator(world).queue()
+        self.assertEqual(row["condition"], "waiting")
+        self.assertIn('no action "out" any more', row["why"])
         world.run(86400)
         (row,) = self.operator(world).queue()
         self.assertIn('held: the configuration has no action "out"', row["why"])
