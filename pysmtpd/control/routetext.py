@@ -67,7 +67,7 @@ def route(row: Row, now: float) -> str:
 def host(row: Row, now: float) -> str:
     """C{show hosts}."""
     lines = [
-        f"{row['address']} {row['name']}: {row['state']}, {row['connections']} connections, {row['delivered']} delivered",
+        f"{row['address']} {row['name']}: {row['state']}, {row['pace']}, {row['connections']} connections, {row['delivered']} delivered",
         _bound(row, now),
         *_trouble(row, now),
     ]

@@ -79,17 +79,6 @@ class RelayKey(NamedTuple):
         return self.domain or self.hosts[0].host.lower()
 
 
-class RouteKey(NamedTuple):
-    """A path that mail can take.
-
-    @ivar source: local address; empty: the system chooses.
-    @ivar address: of the host; a path for a UNIX socket.
-    """
-
-    source: str
-    address: str
-
-
 class ConnectionKey(NamedTuple):
     """What a connection is used for. TLS policy and the name in SNI are not in it: a connection records what it established, and
     L{pysmtpd.mta.security.satisfies} is asked before each use. So domains that call one host by different names share too.
@@ -107,10 +96,6 @@ class ConnectionKey(NamedTuple):
     helo: str
     credential: str
     tls: ClientKind = USUAL
-
-    @property
-    def route(self) -> RouteKey:
-        return RouteKey(self.source, self.address)
 
 
 def serviceOf(host: str, port: int) -> str:

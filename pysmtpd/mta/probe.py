@@ -71,6 +71,10 @@ class Visit:
         """Our address could not be had."""
         self._end(Stage.GREETING, why)
 
+    def withoutDescriptor(self, connection: Connection) -> None:
+        """We have none to spare."""
+        self._end(Stage.GREETING, "too many open files")
+
     def quit(self, connection: Connection) -> None:
         """The deadline of an idle connection; it has said QUIT before."""
 

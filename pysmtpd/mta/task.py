@@ -108,7 +108,7 @@ class Part:
 
     def end(self) -> None:
         """Each of its envelopes has its outcome."""
-        self.relay.envelopes -= len(self.envelopes)
+        self.relay.count(-len(self.envelopes))
         self.relay.end()
 
 

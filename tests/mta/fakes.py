@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, cast
@@ -14,6 +15,7 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
+    UserError,
 )
 from twisted.internet.error import (
     TimeoutError as ConnectTimeout,
@@ -253,6 +255,19 @@ class Link:
         return {"QUIT": "221 2.0.0 bye", "STARTTLS": "220 go"}.get(verb, "250 2.0.0 ok")
 
 
+class Connector:
+    """A connection that is being made."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self.call: Any = None
+
+    def disconnect(self) -> None:
+        if self.call.active():
+            self.call.cancel()
+            self._factory.clientConnectionFailed(self, Failure(UserError()))
+
+
 class Network:
     """Servers by address and port; nothing else answers."""
 
@@ -262,24 +277,34 @@ class Network:
         self.tried: list[tuple[str, int]] = []
         self.bound: list[str] = []
         self.lacking: tuple[str, ...] = ()
+        self.isUsedUp = False
         self.silent: dict[str, bool] = {}
         self.delays: dict[str, float] = {}
 
-    def connectTCP(self, host: str, port: int, factory: Any, timeout: float, bindAddress: Any = None) -> None:
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float, bindAddress: Any = None) -> Connector:
+        connector = Connector(factory)
         self.tried.append((host, port))
         if bindAddress is not None:
             self.bound.append(bindAddress[0])
             if bindAddress[0] in self.lacking:
                 error = ConnectBindError(99, "Cannot assign requested address")
-                self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
-                return
+                connector.call = self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
+                return connector
+        if self.isUsedUp:
+            error = ConnectBindError(errno.EMFILE, "Too many open files")
+            connector.call = self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
+            return connector
         if host in self.silent:
-            self._clock.callLater(timeout, factory.clientConnectionFailed, None, Failure(ConnectTimeout()))
-            return
-        self._clock.callLater(self.delays.get(host, 0.001), self._connect, (host, port), factory)
+            failure = Failure(ConnectTimeout())
+            connector.call = self._clock.callLater(timeout, factory.clientConnectionFailed, None, failure)
+            return connector
+        connector.call = self._clock.callLater(self.delays.get(host, 0.001), self._connect, (host, port), factory)
+        return connector
 
-    def connectUNIX(self, path: str, factory: Any, timeout: float) -> None:
-        self._clock.callLater(0.001, self._connect, (path, 0), factory)
+    def connectUNIX(self, path: str, factory: Any, timeout: float) -> Connector:
+        connector = Connector(factory)
+        connector.call = self._clock.callLater(0.001, self._connect, (path, 0), factory)
+        return connector
 
     def _connect(self, place: tuple[str, int], factory: Any) -> None:
         server = self.servers.get(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
@@ -125,7 +125,7 @@ class TlsReports:
                 self._tally.drop(day, domain)
                 self._file.changed()
 
-    async def _serve(self, day: int, domain: str, policies: dict[Policy, Counts]) -> bool:
+    async def _serve(self, day: int, domain: str, policies: Sequence[Counts]) -> bool:
         """Is this done with?"""
         answer = await self._resolver.text(f"_smtp._tls.{domain}")
         if answer.status is Lookup.FAILED:
@@ -138,7 +138,7 @@ class TlsReports:
         id = f"{day}.{self._platform.secret(8).hex()}@{organisation}"
         content = json.dumps(report(organisation, id, day, domain, policies), separators=(",", ":")).encode()
         compressed = gzip.compress(content, mtime=0)
-        sessions = sum(counts.succeeded + counts.failed for counts in policies.values())
+        sessions = sum(counts.succeeded + counts.failed for counts in policies)
         isTaken = False
         for uri in wanted:
             if uri.startswith("https://") or self._mail is None:
