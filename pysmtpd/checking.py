@@ -24,7 +24,7 @@ from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
-from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
+from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.privilege import password
@@ -114,11 +114,7 @@ def checkSyntax(reading: Reading) -> NoReturn:
 
 def asksSystem(config: Config) -> bool:
     """Does a listener check passwords of the system's users?"""
-    return any(_asksSystem(spec) for spec in config.listeners)
-
-
-def _asksSystem(spec: ListenerSpec) -> bool:
-    return spec.auth is not AuthMode.NONE and spec.authTable is None
+    return any(spec.asksSystem for spec in config.listeners)
 
 
 def checkSystem(config: Config) -> None:
@@ -126,7 +122,7 @@ def checkSystem(config: Config) -> None:
     @raise UsageError: a listener wants to check passwords of the system's users, and we cannot.
     """
     for spec in config.listeners:
-        if not _asksSystem(spec):
+        if not spec.asksSystem:
             continue
         if os.geteuid() != 0:
             raise UsageError(

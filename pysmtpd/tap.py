@@ -260,6 +260,15 @@ def _leaveRoot(
     return lambda: separate(helper, user, addresses, files, asksSystem(config), hasIds)
 
 
+def _say(text: str) -> None:
+    """Print it, to whoever reads on."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nothing is to be flushed at the end, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 # The exit code, if the daemon could not start.
 _failed: list[int] = []
 
@@ -276,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["explain"]:
         from twisted.internet import reactor
 
-        explain(arguments[1:], reactor)
+        explain(arguments[1:], reactor, os.geteuid() == 0, _say)
         return
     if arguments[:1] == ["convert"]:
         convertFile(arguments[1:])

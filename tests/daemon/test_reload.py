@@ -6,7 +6,9 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 
+from pysmtpd.config import Environment, load
 from pysmtpd.control.amp import AMP_COMMANDS
+from pysmtpd.generations import beyondHelper
 from pysmtpd.model.events import (
     ConfigurationWarned,
     DeliveryAttempted,
@@ -32,6 +34,7 @@ action "out" relay
 match from src <nets> for any action "out"
 match from any for domain <domains> action "out"
 """
+ENVIRONMENT = Environment("mx.example.org")
 FILES = {"/etc/pysmtpd/domains": b"one.test\ntwo.test\n"}
 
 
@@ -371,6 +374,28 @@ class RefusedTests(ReloadTestCase):
             "restart",
         )
 
+    def test_whatNeedsRoot(self) -> None:
+        """A daemon without a helper can never ask the system for passwords: mail programs would be told to come again for ever."""
+        world = self.begin(BASE, files=FILES)
+        more = "listen on 0.0.0.0 port 587 auth auth-without-tls\n"
+        self.refused(world, more + BASE, f"{CONFIG_PATH}:1:1: auth without a table", "restart")
+
+    def test_whatTheHelperWasNotToldAtTheStart(self) -> None:
+        auth = "listen on 192.0.2.1 port 587 auth auth-without-tls\n"
+        base = 'table people { ann = "5:5:/x" }\naction "base" maildir userbase <people>\nmatch for any action "base"\n'
+        plain = 'action "out" relay\nmatch for any action "out"\n'
+
+        def found(start: str, new: str, hasHelper: bool = True) -> list[str]:
+            before, after = load("f", lambda name: start, ENVIRONMENT), load("f", lambda name: new, ENVIRONMENT)
+            return [f"{where}: {what}" for where, what in beyondHelper(before, after, hasHelper)]
+
+        self.assertEqual(found(plain, plain), [])
+        self.assertEqual(found(auth + base, base + auth), [])
+        self.assertEqual(found(plain, base), ["f:2: a userbase is used for the first time"])
+        self.assertEqual(len(found(plain, auth + plain)), 1)
+        # Without a helper there are no ids to be told of.
+        self.assertEqual(found(plain, base, hasHelper=False), [])
+
     def test_anAddressInUse(self) -> None:
         """Listeners that were opened meanwhile are closed again."""
         world = self.begin(BASE, files=FILES)
@@ -439,6 +464,10 @@ class ActionTests(ReloadTestCase):
         mx.set(Condition.NORMAL)
         tried = len(world.eventsOf(DeliveryAttempted))
         self.reload(world, rules().replace('"out"', '"elsewhere"'))
+        # Also before its next try.
+        (row,) = self.operator(world).queue()
+        self.assertEqual(row["condition"], "waiting")
+        self.assertIn('no action "out" any more', row["why"])
         world.run(86400)
         (row,) = self.operator(world).queue()
         self.assertIn('held: the configuration has no action "out"', row["why"])
