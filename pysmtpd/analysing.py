@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from pysmtpd.generations import Generations
 from pysmtpd.interfaces import IForwardReader, IPlatform, ITable, TableError, asDeferred
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Where
 from pysmtpd.model.events import ConfigurationWarned
 from pysmtpd.model.question import Answer, Service, TempFail
 from pysmtpd.report.bus import Bus
@@ -99,6 +101,11 @@ def analyse(config: Config, sights: Sights) -> Analysis:
     return Analysis(verdict, tuple(warnings))
 
 
+def _unread(path: Path, reason: str, count: int) -> str:
+    others = f", nor to the postmasters of {count - 1} other domains that were tried" if count > 1 else ""
+    return f"nobody reads mail to <{path}>{others} (RFC 5321 4.5.1): {reason}"
+
+
 class Analyst:
     """Looks at each generation, and tells the log what an operator should know.
 
@@ -127,13 +134,16 @@ class Analyst:
         analysis = await self._platform.workers.run(LANE, analyse, config, sights)
         # This one tells nobody what it finds.
         router = Router(self._platform, decide, self._generations.tables, forwards=self._forwards)
-        lost: list[str] = []
+        # By the rule: a table may have many domains, and one word is enough for all of them.
+        lost: dict[Where, tuple[Path, str, int]] = {}
         for path, transaction, where in postmasters(config, sights.tables()):
             decision = await asDeferred(router.expand(config, path, transaction))
             if decision.refusal is not None and decision.refusal.isPermanent:
-                lost.append(f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}")
+                first, reason, count = lost.get(where, (path, decision.reason, 0))
+                lost[where] = (first, reason, count + 1)
+        told = [f"{where}: {_unread(*found)}" for where, found in lost.items()]
         if config is self._generations.newest.config:
-            self.found = replace(analysis, warnings=(*analysis.warnings, *lost))
+            self.found = replace(analysis, warnings=(*analysis.warnings, *told))
 
     def warn(self) -> tuple[str, ...]:
         """Tell the log what an operator should know of the configuration in use."""
