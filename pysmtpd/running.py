@@ -124,7 +124,7 @@ class Whole(MultiService):
 
     def _hungUp(self, *signalled: object) -> None:
         """In the reactor's own time: a signal may come anywhere."""
-        self._later(self._daemon.hangUp)
+        self._later(self._daemon.operator.hangUp)
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""

@@ -50,8 +50,9 @@ from pysmtpd.settings import Settings
 
 _log = Logger(namespace="pysmtpd")
 
-# Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
-KEPT_DESCRIPTORS = 512
+# Descriptors that are kept for connections of the mta (seven of eight), the queue, logs and the control socket; half of them where there
+# are few.
+KEPT_DESCRIPTORS = 2048
 # What the daemon has open before its first session, and then some.
 OWN_DESCRIPTORS = 32
 
@@ -128,6 +129,7 @@ def _make(options: Options, reactor: Any) -> IService:
         spool=spool,
         paused=tuple(options.paused),
         maxSessions=max(1, descriptors - kept),
+        connections=kept - kept // 8,
         # More than that are in use: the rest of those that are kept goes to whoever has work already.
         descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
