@@ -84,8 +84,14 @@ def makeBackend(kind: str, spec: BackendSpec, platform: IPlatform, settings: Map
     """
     @raise NoSuchBackend: see L{findBackend}; or the argument is wrong.
     """
-    maker = findBackend(kind, spec.name)
+    return makeBy(findBackend(kind, spec.name), spec, platform, settings)
+
+
+def makeBy(maker: IBackendMaker, spec: BackendSpec, platform: IPlatform, settings: Mapping[str, Any]) -> Any:
+    """
+    @raise NoSuchBackend: the argument is wrong.
+    """
     try:
         return maker.make(spec.argument, platform, settings)
     except ValueError as error:
-        raise NoSuchBackend(f'{kind} backend "{spec}": {error}; it is written {maker.form}') from error
+        raise NoSuchBackend(f'{maker.kind} backend "{spec}": {error}; it is written {maker.form}') from error

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
-from pysmtpd.backends import makeBackend
+from pysmtpd.backends import findBackend, makeBy
 from pysmtpd.interfaces import IPlatform, IScreen, ITable, TableError, TableUpdate
 from pysmtpd.model.config import NOWHERE, Config, ListenerSpec, TableSpec
 from pysmtpd.model.decision import Where
@@ -147,11 +148,15 @@ def makeTables(platform: IPlatform, config: Config, before: Generation | None = 
             and _isSameTable(before.config.tables[name], spec)
             and asked.get(name) == services.get(name)
         }
-    return {
-        name: same.get(name)
-        or makeBackend("table", spec.backend, platform, {"spec": spec, "services": services.get(name, ())})
-        for name, spec in config.tables.items()
-    }
+    # Finding a plugin takes some milliseconds, and there may be many tables.
+    find = lru_cache(partial(findBackend, "table"))
+
+    def made(name: str, spec: TableSpec) -> ITable:
+        settings = {"spec": spec, "services": services.get(name, ())}
+        table: ITable = makeBy(find(spec.backend.name), spec.backend, platform, settings)
+        return table
+
+    return {name: same[name] if name in same else made(name, spec) for name, spec in config.tables.items()}
 
 
 async def readTables(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
 
 from pysmtpd.interfaces import DeliveryRefused, IPlatform, ITable, TableError, User, asDeferred
 from pysmtpd.model.config import Action, Config
@@ -12,10 +15,15 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.task import Account
 
 LANE = "users"
+# Seconds that a table, or the system, may take for an answer.
+PATIENCE = 30.0
 
 # Seconds for which the system's answer is believed; how many are kept.
 KNOWN_SECONDS = 60.0
 MAX_KNOWN = 10_000
+
+
+T = TypeVar("T")
 
 
 class Accounts:
@@ -51,9 +59,9 @@ class Accounts:
         if found is None:
             raise DeliveryRefused(Reply(451, f'There is no table "{table}" any more', "4.3.5"))
         try:
-            value = await asDeferred(found.lookup(Service.USERINFO, name))
+            value = await self._patient(asDeferred(found.lookup(Service.USERINFO, name)))
         except TableError as error:
-            raise DeliveryRefused(Reply(451, f"User {name} cannot be looked up now: {error}", "4.3.0")) from error
+            raise _cannotBeTold(name, error) from error
         if value is None:
             raise DeliveryRefused(Reply(550, f"User {name} is not in the table {table} any more", "5.1.1"))
         uid, gid, home = _userInfo(value)
@@ -67,9 +75,9 @@ class Accounts:
         user, until = self._known.get(name, (None, 0.0))
         if user is None or until < clock.seconds():
             try:
-                user = await self._platform.workers.run(LANE, self._platform.users.byName, name)
-            except OSError as error:
-                raise DeliveryRefused(Reply(451, f"User {name} cannot be looked up now: {error}", "4.3.0")) from error
+                user = await self._patient(self._platform.workers.run(LANE, self._platform.users.byName, name))
+            except (OSError, TableError) as error:
+                raise _cannotBeTold(name, error) from error
             if user is None:
                 # There was one when the message was accepted: more often the directory of users is not in order than that he has gone.
                 raise DeliveryRefused(Reply(451, f"There is no user {name} now", "4.3.0"))
@@ -77,6 +85,20 @@ class Accounts:
                 self._known.clear()
             self._known[name] = (user, clock.seconds() + KNOWN_SECONDS)
         return user
+
+    def _patient(self, answer: Deferred[T]) -> Deferred[T]:
+        """
+        @return: fails with L{TableError} when it takes too long: a delivery must not wait for ever, nor its user's other mail.
+        """
+
+        def late(outcome: object, seconds: float) -> T:
+            raise TableError(f"no answer within {seconds:g} seconds")
+
+        return answer.addTimeout(PATIENCE, self._platform.clock, late)
+
+
+def _cannotBeTold(name: str, error: Exception) -> DeliveryRefused:
+    return DeliveryRefused(Reply(451, f"User {name} cannot be looked up now: {error}", "4.3.0"))
 
 
 def _userInfo(value: str) -> tuple[int, int, str]:

@@ -22,6 +22,7 @@ from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.directory import TABLE_TIME
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.host import CAUTION_DELAY, NEVER
 from pysmtpd.mta.hosts import Hosts
@@ -164,7 +165,14 @@ class Board:
             answer = self._tables()[table].lookup(Service.CREDENTIALS, label)
         except KeyError:
             return None
-        return answer.addCallback(_credentials) if isinstance(answer, Deferred) else _credentials(answer)
+        if not isinstance(answer, Deferred):
+            return _credentials(answer)
+
+        def late(outcome: object, seconds: float) -> str | None:
+            raise TableError(f"no answer within {seconds:g} seconds")
+
+        # The connection that needs them has its place, and others wait for it.
+        return answer.addTimeout(TABLE_TIME, self.clock, late).addCallback(_credentials)
 
     # --- connections
 

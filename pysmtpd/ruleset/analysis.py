@@ -19,7 +19,7 @@ from pysmtpd.ruleset.candidates import names, senders, tagsOf, told
 from pysmtpd.ruleset.compile import Compiled, CompiledRule, compileRules
 from pysmtpd.ruleset.expansion import Expansion
 from pysmtpd.ruleset.named import Named
-from pysmtpd.ruleset.networks import SHORTEST_TRUSTED, Network, Trusted, addresses, networks
+from pysmtpd.ruleset.networks import Network, Trusted, addresses, networks
 from pysmtpd.ruleset.sights import Tables, TooMany, entriesOf
 from pysmtpd.ruleset.suppositions import Unknown, Way, Ways
 from pysmtpd.ruleset.walk import Walk
@@ -36,6 +36,8 @@ _TLS = TlsFacts("TLSv1.3", "", 0)
 _MAX_DOMAINS = 100
 # Tables that are named in a sentence.
 _MOST_NAMED = 4
+# Networks that are listed.
+_MOST_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Relaying:
     @ivar verdict: closed, open, or C{"cannot tell"}.
     @ivar where: of the rule by which it can, or may.
     @ivar reason: one sentence; empty for closed.
-    @ivar trusted: networks that C{from src} declares.
+    @ivar trusted: networks that C{from src} declares; of many the first hundred, and how many more there are.
     @ivar witness: of an open relay: a transaction and a recipient that show it.
     @ivar asOf: tables that were looked into and may change while the configuration does not: the verdict is of what they hold now.
     """
@@ -80,7 +82,7 @@ def relaying(config: Config, tables: Tables) -> Relaying:
     trusted: tuple[str, ...] = ()
     try:
         declared = networks(entriesOf(config, tables, Predicate.FROM_SRC))
-        trusted = tuple(str(one) for one in declared if one.prefixlen >= SHORTEST_TRUSTED and not one.is_loopback)
+        trusted = _listed(declared)
         return _relaying(config, tables, declared, trusted)
     except TooMany as error:
         return Relaying("cannot tell", None, f"there are too many {error}", trusted)
@@ -264,16 +266,23 @@ def _strangers(config: Config, tables: Tables, declared: Sequence[Network]) -> t
     @raise TooMany:
     """
     own = dict.fromkeys(config.localAddresses)
-    trusted = Trusted(declared)
     believed = any(
         (listener.proxy is not None and (listener.proxy.source is None or _isWide(tables, listener.proxy.source.name)))
         or (listener.xclient is not None and _isWide(tables, listener.xclient.name))
         for listener in config.listeners
     )
-    found = (
-        peer for peer in addresses(declared) if believed or not (isLoopback(peer) or peer in own or trusted.holds(peer))
-    )
+    if believed:
+        return told(config, tables, Predicate.FROM_SRC, addresses(declared))
+    found = (peer for peer in addresses(declared, Trusted(declared)) if not (isLoopback(peer) or peer in own))
     return told(config, tables, Predicate.FROM_SRC, found)
+
+
+def _listed(declared: Sequence[Network]) -> tuple[str, ...]:
+    """For people: those that are trusted, or the first of them."""
+    trusted = (network for network in declared if network.isTrusted and not network.isLoopback)
+    listed = [str(network) for network in islice(trusted, _MOST_LISTED)]
+    more = sum(1 for _ in trusted)
+    return (*listed, f"and {more} more") if more else tuple(listed)
 
 
 def _isWide(tables: Tables, table: str) -> bool:
@@ -284,7 +293,7 @@ def _isWide(tables: Tables, table: str) -> bool:
     entries = tables.entries(table, Service.NETADDR)
     if entries is None:
         return True
-    return any(one.prefixlen < SHORTEST_TRUSTED for one in networks(key for key, _ in entries))
+    return any(not network.isTrusted for network in networks(key for key, _ in entries))
 
 
 def _strangersTags(config: Config, tables: Tables) -> tuple[str, ...]:

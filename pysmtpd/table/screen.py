@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from zope.interface import implementer
 
@@ -34,6 +34,8 @@ _LEAST = 4_096
 _MOST_MARKS = 65_535
 # Keys of one slice: some milliseconds of work.
 _SLICE = 8_192
+# Places that are made at a time.
+_GROWTH = 1 << 20
 
 
 class Marks:
@@ -46,7 +48,8 @@ class Marks:
 
     def __init__(self, expected: int) -> None:
         self.size = max(_LEAST, _SPARSE * expected) | 1
-        self.places = array("H", bytes(2 * self.size))
+        # It is C{grow}n before it is used: many megabytes at once would keep the reactor waiting.
+        self.places = array("H")
         self.labels = False
         self.mailLabels = False
         self.shifts: dict[int, tuple[int, ...]] = {32: (), 128: ()}
@@ -55,6 +58,16 @@ class Marks:
         self.tables: list[Sequence[str]] = [()]
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
         self._keys = 0
+
+    def grow(self) -> Iterator[int]:
+        """Take the memory.
+
+        @return: goes on at each step.
+        """
+        empty = array("H", bytes(2 * _GROWTH))
+        while len(self.places) < self.size:
+            self.places += empty[: self.size - len(self.places)]
+            yield _SLICE
 
     def hasRoom(self, more: int) -> bool:
         """May so many keys be added?"""
@@ -205,7 +218,7 @@ async def makeScreen(
     }
     if marks is None or not marks.hasRoom(sum(map(len, new.values()))):
         marks, new = Marks(sum(map(len, covered.values()))), covered
-    steps = (marked for name, content in new.items() for marked in marks.add(name, content))
+    steps = chain(marks.grow(), (marked for name, content in new.items() for marked in marks.add(name, content)))
 
     def step() -> bool:
         left = _SLICE

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pysmtpd.model.events import ConnectionOpened
+from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.table.dbfile import MapWriter
 from pysmtpd.testing.world import World
+from tests.daemon import plugins
 from tests.daemon.dialling import call
 from tests.daemon.story import StoryTestCase
 from tests.daemon.waiting import Waiter
@@ -200,3 +201,92 @@ class UseTests(UseTestCase):
 
     def test_sqlite(self) -> None:
         self.story("sqlite")
+
+
+class TroubleTests(UseTestCase):
+    """A table that fails, or takes too long, is a temporary failure wherever it is used: never a wrong answer."""
+
+    # Who asks each of them.
+    ASKED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+        "domains": ("virt@local.test", {}),
+        "base": ("virt@local.test", {}),
+        "aliased": ("staff@aliased.test", {}),
+        "others": ("staff@aliased.test", {}),
+        "virtuals": ("who@virtual.test", {}),
+        "networks": ("x@src.test", {"source": "198.51.100.7"}),
+        "called": ("x@rdns.test", {"source": "203.0.113.200"}),
+        "writers": ("x@from.test", {}),
+        "wanted": ("x@other.test", {}),
+        "greeted": ("x@helo.test", {}),
+        "labels": ("x@tag.test", {"port": 587, "user": "joe", "sender": "joe@example.org"}),
+        "members": ("x@auth.test", {"port": 587, "user": "joe", "sender": "joe@example.org"}),
+        "patterns": ("a@x77.test", {}),
+    }
+    RELAYED: Mapping[str, str] = {
+        "hosts": "ann@wanted.test",
+        "routes": "x@two.test",
+        "sources": "x@sourced.test",
+        "names": "x@sourced.test",
+        "secrets": "x@authed.test",
+    }
+
+    def begun(self, table: str, backend: str) -> World:
+        plugins.install(self)
+        declared, _ = self.declared("inline")
+        lines = [
+            f'table {table} "{backend}"' if line.startswith(f"table {table} ") else line
+            for line in declared.split("\n")
+        ]
+        rules = RULES if table != "names" else RULES.replace(" hostnames <names>", "")
+        world = self.begin("\n".join(lines) + rules, addresses=("192.0.2.25", "192.0.2.26"))
+        world.dns.ptr("203.0.113.200", "c.called.test")
+        world.dns.addresses("c.called.test", "203.0.113.200")
+        return world
+
+    def sessions(self, backend: str) -> None:
+        for table, (recipient, said) in self.ASKED.items():
+            world = self.begun(table, backend)
+            self.assertEqual(self.rcpt(world, recipient, **said), "451", table)
+            world.stop()
+
+    def test_rulesThatFail(self) -> None:
+        self.sessions("broken:")
+
+    def test_rulesThatTakeTooLong(self) -> None:
+        self.sessions("slow:600000")
+
+    def test_relays(self) -> None:
+        """Mail waits, and says why."""
+        for backend in ("broken:", "slow:600000"):
+            for table, recipient in self.RELAYED.items():
+                world = self.begun(table, backend)
+                for name in ("mx.hosts.test", "mx.two.test", "mx.sourced.test", "mx.authed.test"):
+                    world.remote(name, domains=[name.removeprefix("mx.")], starttls=True, extensions=("AUTH PLAIN",))
+                self.accepted(world, recipient)
+                self.tried(world, table)
+                (event,) = world.eventsOf(DeliveryAttempted)
+                self.assertEqual(event.result, "TempFail", table)
+                self.assertIn(table if table != "secrets" else "Credentials: ", event.stat)
+                world.stop()
+
+    def tried(self, world: World, table: str) -> None:
+        world.until(lambda: world.eventsOf(DeliveryAttempted), 120, f"{table}: it is tried")
+
+    def test_listeners(self) -> None:
+        for backend in ("broken:", "slow:600000"):
+            replies: dict[str, list[str]] = {}
+            for table in ("people", "allowed"):
+                world = self.begun(table, backend)
+                lines = [
+                    "EHLO c.test",
+                    "AUTH PLAIN " + b64encode(b"\0joe\0secret").decode(),
+                    "MAIL FROM:<joe@example.org>",
+                ]
+                replies[table] = call(world, lines, "192.0.2.77", 587)
+                world.stop()
+            self.assertEqual(replies["people"][1][:9], "454 4.7.0")
+            self.assertEqual(replies["allowed"][2][:3], "451")
+            world = self.begun("clients", backend)
+            waiter: Any = Waiter(world, "198.51.100.9", 26)
+            self.assertEqual(waiter.say("XCLIENT ADDR=203.0.113.9")[0][:3], "500")
+            world.stop()

@@ -48,12 +48,13 @@ class PeopleTable:
     def __init__(self) -> None:
         self.value: str | None = "5000:5001:/srv/bob/"
         self.error: TableError | None = None
+        self.answer: Deferred[str | None] | None = None
 
     def lookup(self, service: Service, key: str) -> Ready[str | None]:
         assert service is Service.USERINFO
         if self.error is not None:
             raise self.error
-        return succeed(self.value)
+        return succeed(self.value) if self.answer is None else self.answer
 
     def match(self, service: Service, key: str) -> Ready[bool]:
         raise NotImplementedError
@@ -208,6 +209,19 @@ class MethodTests(AgentTestCase):
         self.table.error = TableError("gone")
         self.deliver("base")
         self.assertTrue(self.outcome().startswith("451 4.3.0 "), self.outcome())
+
+    def test_whatDoesNotAnswer(self) -> None:
+        """A table, or the system's users."""
+        self.table.answer = Deferred()
+        self.deliver("base")
+        self.assertEqual(self.fates.outcomes, [])
+        self.platform.timeline.run(30)
+        self.assertEqual(self.outcome(), "451 4.3.0 User bob cannot be looked up now: no answer within 30 seconds")
+        self.fates.outcomes.clear()
+        self.platform.workers.delays["users"] = 1e6
+        self.deliver("mda")
+        self.platform.timeline.run(30)
+        self.assertEqual(self.outcome(), "451 4.3.0 User bob cannot be looked up now: no answer within 30 seconds")
 
     def test_userbaseWithoutTheUser(self) -> None:
         self.table.value = None

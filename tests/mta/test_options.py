@@ -419,9 +419,13 @@ class CredentialTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         actions = explicit("smtp+tls://me@192.0.2.1", 25, tlsVerify=False, authTable=TableRef("secrets"))
-        for table, why in ((Table("secrets", {}), "nothing under secrets:me"), (Broken("secrets"), "the disk is gone")):
+        for table, why in (
+            (Table("secrets", {}), "nothing under secrets:me"),
+            (Broken("secrets"), "the disk is gone"),
+            (Slow("secrets", {}), "no answer within 10 seconds"),
+        ):
             world = World(actions, tables={"secrets": table})
-            (envelope,) = world.send("b@y.test")
+            (envelope,) = world.send("b@y.test", seconds=15)
             self.assertIn("TempFail", world.told(envelope))
             (event,) = [event for event in world.ears.events if isinstance(event, CredentialsRefused)]
             self.assertEqual(event.reason, why)
