@@ -130,8 +130,7 @@ def probe(found: Row) -> str:
         if row["greeting"]:
             lines.append(f"greeting: {row['greeting']}")
         if row["extensions"]:
-            words = (name if value is True else f"{name}={_said(value)}" for name, value in row["extensions"].items())
-            lines.append(f"offers: {', '.join(words)}")
+            lines.append(f"offers: {' '.join(row['extensions'])}")
         if row["tls"]:
             lines.append(f"TLS: {row['tls']}" + (f" ({row['certificate']})" if row["certificate"] else ""))
         elif row["greeting"]:
@@ -140,7 +139,3 @@ def probe(found: Row) -> str:
         lines += row["grounds"]
         texts.append(_text(lines))
     return "\n".join(texts)
-
-
-def _said(value: Any) -> str:
-    return "/".join(str(each) for each in value) if isinstance(value, list) else str(value)

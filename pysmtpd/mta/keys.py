@@ -178,7 +178,7 @@ class TransactionKey(NamedTuple):
     """Recipients of one message that are equal in this, and have a connection key in common, share a transaction.
 
     RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient. What the
-    host has to show depends on the host; see L{pysmtpd.mta.task.group}.
+    host has to show depends on the host; see L{pysmtpd.mta.grouping.group}.
     """
 
     sender: str

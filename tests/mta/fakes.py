@@ -53,6 +53,7 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery, Kind, Lease
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.board import Steps
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.tls.client import ClientContexts
 
 CONTENT = b"Subject: hello\r\n\r\n.dots\r\n"
@@ -106,6 +107,7 @@ class Link:
         self.commands: list[str] = []
         self.producer: Any = None
         self.isSecure = False
+        self.mails: list[list[str]] = []
         server.conversations.append(self.commands)
         server.connections.append(self)
         server.open += 1
@@ -142,7 +144,8 @@ class Link:
     abortConnection = loseConnection
 
     def startTLS(self, creator: Any) -> None:
-        if self._server.tls == "fails":
+        refuses = getattr(creator, "refuses", lambda server: False)
+        if self._server.tls == "fails" or refuses(self._server):
             self.lose(SSL.Error([("SSL routines", "", "handshake failure")]))
         else:
             self.isSecure = True
@@ -224,6 +227,7 @@ class Link:
         reply = self._server.replies.get("DOT", "250 2.0.0 queued")
         if reply.startswith("2"):
             self._server.mails.append((self._recipients, content))
+            self.mails.append(self._recipients)
         count = len(self._recipients)
         self._recipients = []
         return "\n".join([reply] * count) if self.commands[0].startswith("LHLO") else reply
@@ -457,6 +461,10 @@ class Ears:
     def happened(self, event: Event) -> None:
         self.events.append(event)
 
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
+
     def increment(self, key: str, by: int = 1) -> None:
         self.counts[key] = self.counts.get(key, 0) + by
 
@@ -523,15 +531,20 @@ class World:
         tables: Mapping[str, ITable] | None = None,
         steps: Callable[[], Steps | None] = lambda: None,
         clock: Clock | None = None,
+        policies: IPolicies | None = None,
+        tls: Any = None,
         **config: Any,
     ) -> None:
+        """
+        @param tls: an L{IClientTls}.
+        """
         self.clock = clock or Clock()
         self.network = Network(self.clock)
         self.dns = Dns()
         self.bodies = Bodies()
         self.ears = Ears()
         self.config = Config("test", "me.test", actions=actions, mta=limits or MtaLimits(), **config)
-        self.tls = Tls()
+        self.tls = tls or Tls()
         self.agent = MtaAgent(
             cast(Any, Platform(self.clock, self.network)),
             self.dns,
@@ -542,6 +555,7 @@ class World:
             self.ears,
             self.ears,
             self.tls,
+            policies=policies,
             steps=steps,
         )
         self._next = iter(range(1, 1 << 30))
@@ -551,7 +565,9 @@ class World:
         self.network.servers[address, port] = server
         return server
 
-    def delivery(self, *recipients: str, content: bytes = CONTENT, **transaction: Any) -> Delivery:
+    def delivery(
+        self, *recipients: str, content: bytes = CONTENT, isTlsOptional: bool = False, **transaction: Any
+    ) -> Delivery:
         id = MessageId(next(self._next))
         self.bodies.contents[id] = content
         facts = SessionFacts(SessionId(0), "socket", "me.test", "local")
@@ -562,6 +578,7 @@ class World:
             BodyRef(id, len(content)),
             1.0,
             eightBit=not content.isascii(),
+            isTlsOptional=isTlsOptional,
         )
         envelopes = tuple(
             Envelope(
