@@ -11,20 +11,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
+from pysmtpd.analysing import Analysis, analyse, look
 from pysmtpd.backends import NoSuchBackend, findBackend
 from pysmtpd.config.inspect import Machine, inspect
 from pysmtpd.config.load import Reading
 from pysmtpd.config.problem import Finding, Problem
 from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
-from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
+from pysmtpd.generations import makeTables
+from pysmtpd.interfaces import IPlatform, ITable, Updated
+from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.privilege import password
 from pysmtpd.reading import readOctets
 from pysmtpd.tls.certificates import Certificates
+
+# Of what is wrong with entries of one table.
+_SHOWN_PROBLEMS = 5
 
 
 def machine(config: Config) -> Machine:
@@ -106,11 +114,7 @@ def checkSyntax(reading: Reading) -> NoReturn:
 
 def asksSystem(config: Config) -> bool:
     """Does a listener check passwords of the system's users?"""
-    return any(_asksSystem(spec) for spec in config.listeners)
-
-
-def _asksSystem(spec: ListenerSpec) -> bool:
-    return spec.auth is not AuthMode.NONE and spec.authTable is None
+    return any(spec.asksSystem for spec in config.listeners)
 
 
 def checkSystem(config: Config) -> None:
@@ -118,7 +122,7 @@ def checkSystem(config: Config) -> None:
     @raise UsageError: a listener wants to check passwords of the system's users, and we cannot.
     """
     for spec in config.listeners:
-        if not _asksSystem(spec):
+        if not spec.asksSystem:
             continue
         if os.geteuid() != 0:
             raise UsageError(
@@ -128,3 +132,44 @@ def checkSystem(config: Config) -> None:
         missing = password.missing()
         if missing:
             raise UsageError(f"{spec.where}: auth without a table asks the system for its users' passwords: {missing}")
+
+
+def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
+    """Make all tables, read them, and add what is wrong with them. One that wants a running daemon for that stays unread.
+
+    @param reading: nothing is wrong with the configuration itself.
+    @param platform: its lanes work in place.
+    @raise UsageError: one cannot be made.
+    """
+    specs = reading.config().tables
+    try:
+        read = makeTables(platform, reading.config())
+    except NoSuchBackend as error:
+        raise UsageError(str(error)) from error
+    known = {problem.where for problem in reading.problems.found()}
+    for name, table in read.items():
+        where = specs[name].where
+        found: list[Updated | Failure] = []
+        table.update().addBoth(found.append)
+        for updated in found:
+            if isinstance(updated, Updated):
+                read[name] = updated.table
+                for problem in updated.update.problems[:_SHOWN_PROBLEMS]:
+                    reading.problems.warn(where, f"table {name}: {problem}")
+            elif where not in known:
+                reading.problems.add(where, updated.getErrorMessage(), Finding.ENVIRONMENT)
+    return read
+
+
+def survey(platform: IPlatform, config: Config, tables: Mapping[str, ITable]) -> Analysis:
+    """What is to be said of the rules as a whole, by what the tables hold now.
+
+    @param platform: its lanes work in place.
+    """
+    surveyed: list[Analysis | Failure] = []
+    looking = Deferred.fromCoroutine(look(platform, config, tables))
+    looking.addCallback(lambda sights: analyse(config, sights)).addBoth(surveyed.append)
+    (analysis,) = surveyed
+    if isinstance(analysis, Failure):
+        analysis.raiseException()
+    return analysis
