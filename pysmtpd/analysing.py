@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 
 from pysmtpd.generations import Generations
 from pysmtpd.interfaces import IForwardReader, IPlatform, asDeferred
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Decision, Where
 from pysmtpd.model.events import ConfigurationWarned
-from pysmtpd.model.question import Answer, Service, TempFail
+from pysmtpd.model.question import (
+    Answer,
+    Ask,
+    AskForward,
+    AskLookup,
+    AskMatch,
+    AskTrust,
+    AskUser,
+    Service,
+    TempFail,
+    UserInfo,
+)
 from pysmtpd.report.bus import Bus
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
@@ -18,6 +32,8 @@ from pysmtpd.tls.generations import CertificateGenerations
 
 # The lane.
 LANE = "reload"
+
+__all__ = ["Analysis", "Analyst", "Relaying", "analyse", "unroutable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,7 @@ def analyse(config: Config) -> Analysis:
 
     All of it is values, so a lane may do it.
     """
-    contents = {name: Content(spec.entries) for name, spec in config.tables.items() if spec.backend.name == "static"}
+    contents = _contents(config)
 
     def match(table: str, service: Service, key: str) -> bool | None:
         content = contents.get(table)
@@ -52,6 +68,58 @@ def analyse(config: Config) -> Analysis:
         place = f"{verdict.where}: " if verdict.where is not None else ""
         warnings.append(f"{place}open relay: anybody can relay to foreign domains: {verdict.reason}")
     return Analysis(verdict, tuple(warnings))
+
+
+def _contents(config: Config) -> Mapping[str, Content]:
+    """What stands in the configuration itself, by the names of the tables."""
+    return {name: Content(spec.entries) for name, spec in config.tables.items() if spec.backend.name == "static"}
+
+
+def unroutable(config: Config, findUser: Callable[[str], UserInfo | None]) -> tuple[str, ...]:
+    """Warnings about domains of ours without a postmaster, as far as that can be told without a daemon.
+
+    @param findUser: the system's users.
+    """
+    contents = _contents(config)
+    lost = []
+    for path, transaction, where in postmasters(config):
+        decision = _decided(decide(config, path, transaction), contents, findUser)
+        if decision is not None and decision.refusal is not None and decision.refusal.isPermanent:
+            lost.append(_withoutPostmaster(where, path, decision))
+    return tuple(lost)
+
+
+def _decided(
+    deciding: Generator[Ask, Answer, Decision],
+    contents: Mapping[str, Content],
+    findUser: Callable[[str], UserInfo | None],
+) -> Decision | None:
+    """The decision; None: it depends on what cannot be told here."""
+    answer: Answer = None
+    while True:
+        try:
+            ask = deciding.send(answer)
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+        match ask:
+            case AskMatch(table, service, key) if table in contents and service is not Service.REGEX:
+                answer = contents[table].match(service, key)
+            case AskLookup(table, service, key) if table in contents:
+                answer = contents[table].lookup(service, key)
+            case AskUser(name):
+                answer = findUser(name)
+            case AskForward():
+                answer = None
+            case AskTrust():
+                answer = True
+            case _:
+                deciding.close()
+                return None
+
+
+def _withoutPostmaster(where: Where, path: Path, decision: Decision) -> str:
+    return f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}"
 
 
 class Analyst:
@@ -85,7 +153,7 @@ class Analyst:
         for path, transaction, where in postmasters(config):
             decision = await asDeferred(router.expand(config, path, transaction))
             if decision.refusal is not None and decision.refusal.isPermanent:
-                lost.append(f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}")
+                lost.append(_withoutPostmaster(where, path, decision))
         if config is self._generations.newest.config:
             self.found = replace(analysis, warnings=(*analysis.warnings, *lost))
 

@@ -8,23 +8,36 @@ import pwd
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from twisted.python.usage import UsageError
 
+from pysmtpd.analysing import Relaying, analyse, unroutable
 from pysmtpd.backends import NoSuchBackend, findBackend
 from pysmtpd.config.inspect import Machine, inspect
 from pysmtpd.config.load import Reading
-from pysmtpd.config.problem import Finding, Problem
+from pysmtpd.config.problem import Finding, Problem, Problems
 from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
-from pysmtpd.model.config import AuthMode, Config, ListenerSpec, PkiSpec
+from pysmtpd.model.config import AuthMode, BackendSpec, Config, ListenerSpec, PkiSpec, TableSpec
+from pysmtpd.model.question import Service, UserInfo
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.privilege import password
 from pysmtpd.reading import readOctets
+from pysmtpd.ruleset.nodes import BadNode, parseNodes
+from pysmtpd.table.content import Builder
+from pysmtpd.table.syntax import Entry, Reader
+from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
+
+# Octets of a table's file that is read to be checked, and wrong values of one that are told.
+MAX_TABLE = 1 << 20
+MAX_TOLD = 5
+# What only a map can answer.
+_MAPS = frozenset({Service.ALIAS, Service.CREDENTIALS, Service.USERINFO, Service.ADDRNAME, Service.MAILADDRMAP})
 
 
 def machine(config: Config) -> Machine:
@@ -61,8 +74,11 @@ def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
     }
 
 
-def examine(reading: Reading) -> None:
-    """Add what the machine lacks, and tables that nothing here can serve."""
+def examine(reading: Reading) -> Config:
+    """Add what the machine lacks, tables that nothing here can serve, and what is wrong in the files of those that are read whole.
+
+    @return: the configuration, with the contents of those files in it.
+    """
     config = reading.config()
     inspect(config, reading.problems.files, machine(config), reading.problems)
     for spec in config.tables.values():
@@ -71,14 +87,84 @@ def examine(reading: Reading) -> None:
                 findBackend("table", spec.backend.name)
             except NoSuchBackend as error:
                 reading.problems.add(spec.where, str(error), Finding.CHECK)
+    services = servicesOf(config)
+    tables = {
+        name: _seen(spec, services.get(name, frozenset()), reading.problems) for name, spec in config.tables.items()
+    }
+    return replace(config, tables=tables)
+
+
+def _seen(spec: TableSpec, services: Collection[Service], problems: Problems) -> TableSpec:
+    """The table as if its file stood in the configuration; as it is, where there is none, or a large one."""
+    path = spec.backend.argument
+    if spec.backend.name != "file":
+        return spec
+    try:
+        with open(path, "rb") as file:
+            octets = file.read(MAX_TABLE + 1)
+    except OSError:
+        # That was told before.
+        return spec
+    if len(octets) > MAX_TABLE:
+        return spec
+    reader = Reader(False if set(services) == {Service.REGEX} else None)
+    builder = Builder(path, services)
+    try:
+        entries = [*reader.feed(octets), *reader.finish()]
+        builder.add(entries)
+    except ValueError as error:
+        problems.add(spec.where, f"table {spec.name}: {path}: {error}", Finding.ENVIRONMENT)
+        return spec
+    if entries and not reader.isMap and not _MAPS.isdisjoint(services):
+        problems.add(
+            spec.where,
+            f"table {spec.name}: {path} is a list, as there is nothing behind the first word of its first line; a map must stand there",
+            Finding.ENVIRONMENT,
+        )
+    wrongs = [*builder.problems, *(_wrongNodes(path, entries) if Service.ALIAS in services else ())]
+    for wrong in wrongs[:MAX_TOLD]:
+        problems.add(spec.where, f"table {spec.name}: {wrong}", Finding.ENVIRONMENT)
+    return replace(
+        spec,
+        backend=BackendSpec("static", where=spec.backend.where),
+        entries=tuple((key, value) for key, value, _ in entries),
+        isMap=bool(reader.isMap),
+    )
+
+
+def _wrongNodes(path: str, entries: Iterable[Entry]) -> Iterator[str]:
+    """Values of aliases that would refuse the mail."""
+    for _, value, line in entries:
+        for node in parseNodes(value):
+            if isinstance(node, BadNode):
+                yield f'{path}:{line}: "{node.text[:80]}" is no address, user, command, file, include or error'
+
+
+def findUser(name: str) -> UserInfo | None:
+    """A user of the system."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return UserInfo(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+
+
+def aboutRules(config: Config) -> tuple[Relaying, tuple[str, ...]]:
+    """Can strangers relay; and warnings about the rules as a whole."""
+    analysis = analyse(config)
+    return analysis.relaying, (*analysis.warnings, *unroutable(config, findUser))
 
 
 def exitCode(problems: Sequence[Problem]) -> int:
     """What C{pysmtpd -n} ends with. Where a file is wrong and the machine, too, the file's counts."""
     if not problems:
         return EX_OK
-    onlyMachine = all(problem.finding is Finding.ENVIRONMENT for problem in problems)
-    return EX_OSFILE if onlyMachine else EX_CONFIG
+    return EX_OSFILE if onlyMachine(problems) else EX_CONFIG
+
+
+def onlyMachine(problems: Sequence[Problem]) -> bool:
+    """Is the file right, whatever this machine lacks?"""
+    return all(problem.finding is Finding.ENVIRONMENT for problem in problems)
 
 
 def tell(problems: Sequence[Problem], warnings: Sequence[str] = ()) -> NoReturn:

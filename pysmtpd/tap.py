@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 from twisted.application.service import IService
 from twisted.python.usage import UsageError
 
-from pysmtpd.analysing import analyse
 from pysmtpd.backends import NoSuchBackend
-from pysmtpd.checking import asksSystem, checkSyntax, checkSystem, examine, notes, tell
+from pysmtpd.checking import aboutRules, asksSystem, checkSyntax, checkSystem, examine, notes, onlyMachine, tell
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
@@ -186,13 +185,14 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     """
     if options["syntax"]:
         checkSyntax(reading)
-    examine(reading)
+    seen = examine(reading)
     if problems := reading.problems.found():
-        tell(problems, reading.problems.warnings)
+        about = aboutRules(seen)[1] if onlyMachine(problems) else ()
+        tell(problems, (*reading.problems.warnings, *about))
     config = reading.config()
     _warn(_build(platform, config, Settings(spool, readFile=readOctets, queueKey=UNUSED)))
-    analysis = analyse(config)
-    for warning in analysis.warnings:
+    verdict, about = aboutRules(seen)
+    for warning in about:
         print(f"warning: {warning}", file=sys.stderr)
     for note in notes(config):
         print(f"note: {note}", file=sys.stderr)
@@ -200,7 +200,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
         sys.stdout.write(printed(config))
     else:
         print(f"{options['file']}: configuration OK")
-        print(f"open relay: {analysis.relaying}")
+        print(f"open relay: {verdict}")
     sys.exit(0)
 
 

@@ -40,6 +40,41 @@ class CheckTests(ProcessTestCase):
         self.assertIn("open relay: open (", out)
         self.assertRegex(error, r"^warning: .*smtpd\.conf:\d+: open relay: .*\n$")
 
+    def test_warningsOfRules(self) -> None:
+        """Tables in files count, and what the machine lacks is no reason to be silent."""
+        (self.place / "domains").write_text("example.org\n")
+        (self.place / "nobody").write_text("ann@example.org ann\n")
+        self.write(
+            f'table domains "{self.place}/domains"\ntable people "{self.place}/nobody"\n'
+            'action "a" maildir virtual <people>\nmatch from any for domain <domains> action "a"\n'
+            'match from any for domain "example.org" reject\n'
+        )
+        code, out, error = self.check()
+        self.assertEqual(code, 0, error)
+        self.assertIn("open relay: closed", out)
+        self.assertRegex(error, r"smtpd\.conf:4: nobody reads mail to <postmaster@example\.org> \(RFC 5321 4\.5\.1\): ")
+        self.assertRegex(error, r"smtpd\.conf:5: this rule can never match: the rule at .*:4 takes all of it")
+        self.write("ca c cert /nowhere\n")
+        path = self.place / "smtpd.conf"
+        path.write_text('ca c cert "/nowhere"\naction "out" relay ca c\nmatch from any for any action "out"\n')
+        code, _, error = self.check()
+        self.assertEqual(code, 72)
+        self.assertIn("open relay", error)
+
+    def test_tables(self) -> None:
+        """What stands in their files is looked at, as far as it is read whole."""
+        for text, use, said in (
+            ("ann\nben x y\n", "alias", r"smtpd\.conf:3:1: environment: table t: .*/t is a list"),
+            ("ann x\nben\n", "alias", r"smtpd\.conf:3:1: environment: table t: .*/t: line 2: a key without a value"),
+            ("ann: |\n", "alias", r'environment: table t: .*/t:1: "\|" is no address, user, command'),
+            ("ann nonsense\n", "userbase", r"environment: table t: .*/t:1: "),
+        ):
+            (self.place / "t").write_text(text)
+            self.write(before=f'table t "{self.place}/t"\naction "b" maildir {use} <t>\nmatch for local action "b"\n')
+            code, _, error = self.check()
+            self.assertEqual(code, 72, error)
+            self.assertRegex(error, said)
+
     def test_wrongConfigurations(self) -> None:
         """Each is refused with its place and what would be right; nothing else is printed."""
         for before, said in (
