@@ -16,6 +16,7 @@ from pysmtpd.config.limits import limitNames
 from pysmtpd.config.parser import FeedLexer, grammarText, keywords
 from pysmtpd.config.printer import printed
 from pysmtpd.config.words import RESERVED
+from pysmtpd.control.cli import _parser as pysmtpctl
 from pysmtpd.model.config import MdaLimits, MtaLimits, QueueLimits, SchedulerLimits, SmtpLimits
 from tests.config import differences
 
@@ -164,6 +165,46 @@ class MigratingPageTests(SynchronousTestCase):
         converted = convert("smtpd.conf", old)
         self.assertEqual((converted.text, converted.reasons), (new, ()))
         load("smtpd.conf", lambda path: new, Environment("mx.example.org", ("192.0.2.25",)))
+
+    # Those of smtpctl(8), by their first words.
+    WORDS = (
+        *(
+            "discover",
+            "encrypt",
+            "log brief",
+            "log verbose",
+            "monitor",
+            "pause envelope",
+            "pause mda",
+            "pause mta",
+            "pause smtp",
+        ),
+        *(
+            "profile",
+            "trace",
+            "remove",
+            "schedule",
+            "resume route",
+            "show envelope",
+            "show message",
+            "show queue",
+            "show hosts",
+        ),
+        *("show hoststats", "show relays", "show routes", "show stats", "show status", "spf walk", "update table"),
+    )
+
+    def test_wordsOfSmtpctl(self) -> None:
+        """Each has its row, and what it is here is a command of pysmtpctl."""
+        page = (DOCS / "migrating.md").read_text()
+        (table,) = re.findall(r"^\| smtpctl \| pysmtpctl \|\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+        theirs = ""
+        for line in table.splitlines():
+            before, here = (cell.strip() for cell in line.strip("|").split(" | "))
+            theirs += f"{before} "
+            for command in re.findall(r"`([^`]+)`", here if not here.startswith("none") else ""):
+                self.assertIsNotNone(pysmtpctl().parse_args(command.split()), command)
+        for words in self.WORDS:
+            self.assertIn(f"`{words}", theirs)
 
 
 class DifferencesPageTests(SynchronousTestCase):
