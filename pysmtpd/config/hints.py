@@ -44,6 +44,8 @@ def tokenHint(lexemes: Sequence[Token], index: int, accepted: set[str]) -> str:
     if any(each.spans for each in lexemes[:index]):
         opened = next(each for each in lexemes if each.spans)
         return f"; the quote that opens in line {opened.where.line} is closed in a later one"
+    if lexeme.text == "<":
+        return "; brackets stand around the name of a table where it is used"
     if lexeme.text == "{":
         return "; options need no braces: a backslash at the end of a line continues it"
     if lexeme.text == "!" and before in ("from", "for"):

@@ -374,6 +374,9 @@ class MessageTests(SynchronousTestCase):
             "match for any by x\n",
             "listen on lo port imap\nlisten on lo\n",
             "table s { a }\naction a relay auth <s> host smtps://l@x\nmatch action a\n",
+            "table s /x\naction a relay host smtps://l@x auth <s>\nmatch action a\n",
+            "listen on ${x}\n",
+            "table <s> { a }\nmatch for domain <s> reject\n",
         ):
             found = problems(text + (REJECT if "by x" not in text else ""))
             self.assertEqual(len(found), 1, found)
