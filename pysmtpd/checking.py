@@ -71,6 +71,8 @@ def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
             fault.removeprefix(f"{spec.where}: ") for fault in Certificates({name: spec}, readOctets, time.time).faults
         ]
         for name, spec in pki.items()
+        # One without the other was told before.
+        if spec.cert and spec.key
     }
 
 
