@@ -88,7 +88,7 @@ def examine(reading: Reading) -> Config:
             try:
                 findBackend("table", spec.backend.name)
             except NoSuchBackend as error:
-                reading.problems.add(spec.where, str(error), Finding.CHECK)
+                reading.problems.add(spec.backend.where, str(error), Finding.ENVIRONMENT)
     services = servicesOf(config)
     tables = {
         name: _seen(spec, services.get(name, frozenset()), reading.problems) for name, spec in config.tables.items()
