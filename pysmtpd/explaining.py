@@ -120,7 +120,7 @@ async def _run(
         print(f"warning: table {name}: {why}", file=sys.stderr)
     daemon.generations.begin(tables, None)
     try:
-        explanation, routes = await daemon.explain(supposed, asksDns=False)
+        explanation, routes = await daemon.operator.explain(supposed, asksDns=False)
     except ValueError as error:
         print(f"pysmtpd: {error}", file=sys.stderr)
         codes.append(EX_USAGE)

@@ -19,7 +19,7 @@ class Options(UsageOptions):
 
     longdesc = (
         "Runs the mail transfer agent pysmtpd. pysmtpctl steers it. `pysmtpd copy` moves a queue from one backend to another, "
-        "`pysmtpd convert` turns a configuration of OpenSMTPD before 6.4 into today's; "
+        "`pysmtpd explain` shows what would become of mail, `pysmtpd convert` turns a configuration of OpenSMTPD before 6.4 into today's; "
         "`pysmtpd makemap` and `pysmtpd newaliases` make the maps of tables of the backend db. "
         "Exit codes: 0 it ended in order; 1 a fault of the daemon; 2 wrong usage; 73 the spool cannot be used; 75 somebody else has it "
         "or a port; 77 it is not permitted; 78 the configuration is wrong; of -n also 72: the configuration is right, but this machine "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
 import sys
@@ -53,6 +54,15 @@ class Console:
         self.mailLog = (
             None if form == "none" else (JsonLog if form == "json" else MailLog)(self._writer.write, verbose=True)
         )
+
+    def isLost(self) -> bool:
+        """Would facts be written, and nobody see them? twistd leaves a daemon that it puts into the background no standard output."""
+        try:
+            isNowhere = os.path.samestat(os.fstat(1), os.stat(os.devnull))
+        except OSError:
+            # Closed.
+            isNowhere = True
+        return isNowhere and self.mailLog is not None
 
     def setVerbose(self, verbose: bool) -> None:
         """All facts, or brief."""
@@ -114,7 +124,7 @@ class Whole(MultiService):
 
     def _hungUp(self, *signalled: object) -> None:
         """In the reactor's own time: a signal may come anywhere."""
-        self._later(self._daemon.hangUp)
+        self._later(self._daemon.operator.hangUp)
 
     def stopService(self) -> Deferred[None]:
         """The daemon ends in order, then its log."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from pysmtpd import __version__
 from pysmtpd.analysing import Analyst
@@ -24,33 +23,25 @@ from pysmtpd.generations import Generations, readTables
 from pysmtpd.interfaces import (
     IAgent,
     IDeliveryHosts,
-    IOperator,
     IPlatform,
     IQueueBackend,
     IScheduler,
     IStat,
     ITable,
-    ReloadDone,
-    ReloadRefused,
     ResolverSettings,
     SpoolError,
     TableError,
-    TableUpdate,
 )
 from pysmtpd.listen.listeners import Listeners
 from pysmtpd.mda.agent import MdaAgent
 from pysmtpd.mda.helperhosts import HelperHosts
 from pysmtpd.mda.hosts import LaneHosts
 from pysmtpd.model.config import Config
-from pysmtpd.model.envelope import Agent, Envelope, Message
 from pysmtpd.model.events import (
     DaemonStarted,
     DaemonStopped,
 )
-from pysmtpd.model.explanation import Explanation, Supposed
-from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.netaddr import isLoopback
-from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import Kind
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.policy.https import PolicyFetcher, ReportPoster
@@ -58,10 +49,10 @@ from pysmtpd.mta.policy.known import StsPolicies
 from pysmtpd.mta.policy.policies import Policies
 from pysmtpd.mta.policy.reports import TlsReports
 from pysmtpd.mta.shaping.shaper import Shaper
+from pysmtpd.operating import Operator
 from pysmtpd.queue.codec import contentCodec
 from pysmtpd.queue.front import QueueFront
 from pysmtpd.reloading import Reloader
-from pysmtpd.rematching import Rematcher
 from pysmtpd.renewing import Renewer
 from pysmtpd.report.bus import Bus
 from pysmtpd.report.counting import Counting
@@ -71,25 +62,17 @@ from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.scheduler.dispatcher import Dispatcher
 from pysmtpd.scheduler.gate import ActionGate
-from pysmtpd.settings import PARTS, Settings
+from pysmtpd.settings import Settings
+from pysmtpd.stopping import QUEUE, Ending, Stage
 from pysmtpd.table.keeper import Keeper
 from pysmtpd.tls.certificates import Certificates
 from pysmtpd.tls.client import ClientContexts
 from pysmtpd.tls.generations import CertificateGenerations
 from pysmtpd.tls.renewal import Renewal
 
-_AGENTS = {"mta": Kind.MTA, "mda": Kind.MDA}
-
-# Seconds beyond the grace after which the daemon ends without what has not ended; and each part has so much, whatever the others took.
-PATIENCE = 10.0
-LEAST_PATIENCE = 1.0
-# What the queue was given is durable work: it has longer.
-QUEUE_PATIENCE = 60.0
-
 # Why a daemon may not start though it is in order.
 _EXPECTED = (SpoolError, TableError, CannotListenError, OSError)
 
-QUEUE = "queue"
 CONTROL_SOCKET = "control.sock"
 LOCAL_SOCKET = "smtp.sock"
 
@@ -102,7 +85,6 @@ def build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
     return Daemon(platform, config, settings)
 
 
-@implementer(IOperator)
 class Daemon(Service):
     """The whole daemon as one service.
 
@@ -114,10 +96,8 @@ class Daemon(Service):
     def __init__(self, platform: IPlatform, config: Config, settings: Settings) -> None:
         self._platform = platform
         self._settings = settings
-        self._paused = dict.fromkeys(PARTS, False)
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
-        self._startedAt = platform.clock.seconds()
         self._ready = False
         self.trouble: BaseException | None = None
 
@@ -146,7 +126,6 @@ class Daemon(Service):
 
         self.resolver = Resolver(platform, self._resolverSettings(), parseHosts(settings.hosts))
         forwards = HelperForwards(platform, settings.helper) if settings.helper is not None else LaneForwards(platform)
-        self._forwards = forwards
         self.router = Router(
             platform,
             decide,
@@ -201,6 +180,7 @@ class Daemon(Service):
             policies=self.policies,
             steps=self.report.steps,
             shaper=self.shaper,
+            connections=settings.connections,
         )
         self.hosts: IDeliveryHosts = (
             HelperHosts(platform, settings.helper) if settings.helper is not None else LaneHosts(platform)
@@ -230,7 +210,6 @@ class Daemon(Service):
             self.generations.forget,
         )
         self.analyst = Analyst(platform, self.generations, forwards, self.certificates, self.report)
-        self.rematcher = Rematcher(platform, self.generations.tables, forwards, self.dispatcher)
         publishing = DeferredLock()
         self.reloader = Reloader(
             platform,
@@ -249,7 +228,21 @@ class Daemon(Service):
             publishing,
         )
         self.renewer = Renewer(self.generations, self.keeper, self.analyst, self.report, publishing)
-        self.control = Control(self, self.queue, self.scheduler, self.mta.routes, self.stat, self.report)
+        self.operator = Operator(
+            platform,
+            settings,
+            self.generations,
+            self.keeper,
+            self.queue,
+            forwards,
+            self.dispatcher,
+            self.mta.routes,
+            self.listeners,
+            self.analyst,
+            self.reloader,
+            self.renewer,
+        )
+        self.control = Control(self.operator, self.queue, self.scheduler, self.mta.routes, self.stat, self.report)
         self.controlServer = ControlServer(platform, f"{settings.spool}/{CONTROL_SOCKET}", self.control)
 
     @property
@@ -305,7 +298,7 @@ class Daemon(Service):
         await self.queue.start()
         self.report.happened(DaemonStarted(__version__, str(self.config.queueBackend), self.queue.durability.value))
         for part in self._settings.paused:
-            self.pause(part)
+            self.operator.pause(part)
         self.policies.start()
         limits = self.shaper.load()
         self.listeners.start()
@@ -339,15 +332,10 @@ class Daemon(Service):
         if self._starting is not None and not self._ready:
             # Not open yet, or it could not be opened: what there is of it ends below.
             self._starting.cancel()
-        clock = self._platform.clock
-        deadline = clock.seconds() + self._settings.grace + PATIENCE
-        left: list[str] = []
-        for stage in self._stages():
-            patience = max(LEAST_PATIENCE, deadline - clock.seconds())
-            await gatherResults([self._ending(doing, work, patience, left) for doing, work in stage.items()])
+        left = await Ending(self._platform.clock, self._settings.grace).run(self._stages())
         self.report.happened(DaemonStopped(f"stopped without {', '.join(left)}" if left else "stopped"))
 
-    def _stages(self) -> Sequence[Mapping[str, Callable[[], Deferred[Any]]]]:
+    def _stages(self) -> Sequence[Stage]:
         """What ends, one after the other; the parts of each together."""
         return (
             {
@@ -364,139 +352,3 @@ class Daemon(Service):
                 "resolver": self.resolver.close,
             },
         )
-
-    def _ending(self, doing: str, work: Callable[[], Deferred[Any]], patience: float, left: list[str]) -> Deferred[Any]:
-        """Fires when it has ended, or its time is over; whatever goes wrong, the other parts end, too.
-
-        @param left: is told of what has not ended.
-        """
-        if doing == QUEUE:
-            patience = QUEUE_PATIENCE
-
-        ended: Deferred[None] = Deferred()
-
-        def late() -> None:
-            left.append(doing)
-            self._log.error(
-                "Not waited for: {doing} has not ended within {patience:g} seconds.", doing=doing, patience=patience
-            )
-            ended.callback(None)
-
-        def done(result: object) -> None:
-            if isinstance(result, Failure):
-                self._log.failure("While stopping: {doing}", failure=result, doing=doing)
-            if timer.active():
-                timer.cancel()
-                ended.callback(None)
-
-        timer = self._platform.clock.callLater(patience, late)
-        maybeDeferred(work).addBoth(done)
-        return ended
-
-    # --- reload
-
-    def reload(self) -> Deferred[ReloadDone]:
-        """See L{IOperator.reload}."""
-        return self.reloader.run()
-
-    def hangUp(self) -> None:
-        """SIGHUP: reload, and tell the log how it went."""
-
-        def failed(failure: Failure) -> None:
-            if failure.check(ReloadRefused):
-                self._log.error("The configuration is not reloaded:\n{why}", why=failure.getErrorMessage())
-            else:
-                self._log.failure("The configuration is not reloaded", failure=failure)
-
-        self.reload().addErrback(failed)
-
-    # --- IOperator
-
-    def status(self) -> Mapping[str, object]:
-        """See L{IOperator.status}."""
-        found = self.analyst.found
-        return {
-            "version": __version__,
-            "configuration": self.config.file,
-            "uptime": round(self._platform.clock.seconds() - self._startedAt, 1),
-            "process": self._platform.processId(),
-            "queue": str(self.config.queueBackend),
-            "durability": self.queue.durability.value,
-            "listeners": list(self.listeners.names),
-            "sessions": self.listeners.sessions,
-            "paused": [part for part, isPaused in self._paused.items() if isPaused],
-            "relaying": str(found.relaying) if found is not None else "",
-            "trusted": list(found.relaying.trusted) if found is not None else [],
-            "generations": [
-                {"number": each.number, "since": round(each.since, 1), "sessions": sessions}
-                for each, sessions in self.generations
-            ],
-            "loading": self.dispatcher.isLoading,
-            "loaded": self.dispatcher.loaded,
-        }
-
-    def pause(self, part: str) -> None:
-        """See L{IOperator.pause}."""
-        self._turn(part, True)
-
-    def resume(self, part: str) -> None:
-        """See L{IOperator.resume}."""
-        self._turn(part, False)
-
-    def _turn(self, part: str, off: bool) -> None:
-        if part not in self._paused:
-            raise ValueError(f"there is no part {part!r} to pause; there are: {', '.join(PARTS)}")
-        self._paused[part] = off
-        if part == "smtp":
-            (self.listeners.pause if off else self.listeners.resume)()
-            return
-        (self.dispatcher.pause if off else self.dispatcher.resume)(_AGENTS[part])
-
-    def suspendEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
-        """See L{IOperator.suspendEnvelopes}."""
-        return self.dispatcher.suspendEnvelopes(envelopes)
-
-    def resumeEnvelopes(self, envelopes: Sequence[EnvelopeId]) -> Deferred[int]:
-        """See L{IOperator.resumeEnvelopes}."""
-        return self.dispatcher.resumeEnvelopes(envelopes)
-
-    def rematch(self, message: Message, envelopes: Sequence[Envelope], dryRun: bool) -> Deferred[Sequence[Rematched]]:
-        """See L{IOperator.rematch}."""
-        return Deferred.fromCoroutine(self.rematcher.run(self.config, message, envelopes, dryRun))
-
-    def explain(
-        self, supposed: Supposed, asksDns: bool = True
-    ) -> Deferred[tuple[Explanation, Sequence[Mapping[str, object]]]]:
-        """See L{IOperator.explain}."""
-        return Deferred.fromCoroutine(self._explain(self.config, supposed, asksDns))
-
-    async def _explain(
-        self, config: Config, supposed: Supposed, asksDns: bool
-    ) -> tuple[Explanation, Sequence[Mapping[str, object]]]:
-        # This one tells nobody what it finds.
-        router = Router(self._platform, decide, self.generations.tables, forwards=self._forwards)
-        explanation = await self.listeners.rehearse(config, supposed, asksDns, router)
-        routes: list[Mapping[str, object]] = []
-        for destination in explanation.destinations:
-            isRemote = destination.agent is Agent.MTA
-            routes.append(
-                await self.mta.routes.foresee(config, destination, explanation.path, asksDns) if isRemote else {}
-            )
-        return explanation, routes
-
-    def tableRows(self) -> Sequence[Mapping[str, object]]:
-        """See L{IOperator.tableRows}."""
-        return self.keeper.show()
-
-    def updateTable(self, name: str) -> Deferred[TableUpdate]:
-        """See L{IOperator.updateTable}."""
-        return self.renewer.run(name)
-
-    def setVerbose(self, verbose: bool) -> None:
-        """See L{IOperator.setVerbose}."""
-        self._settings.setVerbose(verbose)
-
-    def stop(self) -> None:
-        """See L{IOperator.stop}."""
-        # The answer to whoever asked goes out first.
-        self._platform.clock.callLater(0, self._settings.ended, "")

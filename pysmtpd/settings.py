@@ -27,6 +27,7 @@ class Settings:
     @ivar spool: absolute path of the directory that holds the queue and the control socket.
     @ivar paused: parts that start paused: mta, mda, smtp.
     @ivar maxSessions: what the descriptors allow; the configuration may say less.
+    @ivar connections: of the mta, in all; what 1,024 descriptors allow, unless said; 0: no bound.
     @ivar descriptors: descriptors from this number on are kept for others than sessions; 0: not watched.
     @ivar observers: who hears of every event, before anything happens.
     @ivar ended: called once the daemon has ended by itself: an operator said stop (empty text), or it cannot start (why).
@@ -45,6 +46,7 @@ class Settings:
     spool: str
     paused: tuple[str, ...] = ()
     maxSessions: int = 1000
+    connections: int = 448
     descriptors: int = 0
     grace: float = GRACE
     observers: tuple[Callable[[float, Event], None], ...] = ()

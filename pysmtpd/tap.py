@@ -10,6 +10,7 @@ from getpass import getpass
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from pysmtpd.backends import NoSuchBackend
@@ -46,8 +47,11 @@ from pysmtpd.running import Console, Whole, beginLogging, raiseDescriptors
 from pysmtpd.service import Daemon, build
 from pysmtpd.settings import Settings
 
-# Descriptors that are kept for the queue, connections of the mta, logs and the control socket; half of them where there are few.
-KEPT_DESCRIPTORS = 512
+_log = Logger(namespace="pysmtpd")
+
+# Descriptors that are kept for connections of the mta (seven of eight), the queue, logs and the control socket; half of them where there
+# are few.
+KEPT_DESCRIPTORS = 2048
 # What the daemon has open before its first session, and then some.
 OWN_DESCRIPTORS = 32
 
@@ -124,11 +128,12 @@ def _make(options: Options, reactor: Any) -> IService:
         spool=spool,
         paused=tuple(options.paused),
         maxSessions=max(1, descriptors - kept),
+        connections=kept - kept // 8,
         # More than that are in use: the rest of those that are kept goes to whoever has work already.
         descriptors=descriptors - kept // 8,
         observers=(console.mailLog,) if console.mailLog is not None else (),
         ended=ended,
-        opened=lambda: _opened(manager, handed),
+        opened=lambda: _opened(manager, handed, console.isLost()),
         setVerbose=console.setVerbose,
         readFile=reader(helper, config),
         hosts=readHosts(),
@@ -169,8 +174,10 @@ def readQueueKey() -> str:
     return key
 
 
-def _opened(manager: str, handed: Inherited | None) -> None:
+def _opened(manager: str, handed: Inherited | None, isMailLogLost: bool) -> None:
     """Every port is open: the service manager may start who waits for us."""
+    if isMailLogLost:
+        _log.warn("The mail log goes to standard output, and that is nowhere: start twistd with -n, or say --log none")
     for name in handed.names if handed is not None else ():
         print(
             f"warning: nothing in the configuration listens on the socket {name} that we were handed", file=sys.stderr

@@ -16,7 +16,14 @@ EDGES = {
     *("pysmtpd.__main__", "pysmtpd.mda.__main__", "pysmtpd.privilege.__main__", "pysmtpd.testing"),
     *("pysmtpd.checking", "pysmtpd.converting", "pysmtpd.copying", "pysmtpd.explaining", "pysmtpd.makemap"),
     *("pysmtpd.options", "pysmtpd.reading", "pysmtpd.running", "pysmtpd.tap"),
-    *("pysmtpd.analysing", "pysmtpd.backends", "pysmtpd.generations", "pysmtpd.reloading", "pysmtpd.rematching"),
+    *(
+        "pysmtpd.analysing",
+        "pysmtpd.backends",
+        "pysmtpd.generations",
+        "pysmtpd.operating",
+        "pysmtpd.reloading",
+        "pysmtpd.rematching",
+    ),
     "pysmtpd.renewing",
     "pysmtpd.service",
 }
@@ -34,7 +41,8 @@ PURE = (
     *("pysmtpd.listen.profile", "pysmtpd.listen.proxy", "pysmtpd.listen.senders", "pysmtpd.listen.suppose"),
     "pysmtpd.listen.trace",
     *("pysmtpd.mda.exits", "pysmtpd.mda.header", "pysmtpd.mda.plan", "pysmtpd.mda.wire"),
-    *("pysmtpd.mta.bounds", "pysmtpd.mta.encounter", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.security"),
+    *("pysmtpd.mta.bounds", "pysmtpd.mta.encounter", "pysmtpd.mta.host", "pysmtpd.mta.keys", "pysmtpd.mta.lanes"),
+    *("pysmtpd.mta.pace", "pysmtpd.mta.security", "pysmtpd.mta.standing"),
     *("pysmtpd.mta.policy.memory", "pysmtpd.mta.policy.sts", "pysmtpd.mta.policy.tlsrpt"),
     *("pysmtpd.mta.shaping.backoff", "pysmtpd.mta.shaping.bucket"),
     *("pysmtpd.mta.shaping.holding", "pysmtpd.mta.shaping.keys"),
@@ -107,7 +115,7 @@ WORLDLY = (
         "signal",
     ),
     *("os", "io", "pathlib", "shutil", "tempfile", "fcntl", "glob", "mmap", "resource", "pwd", "grp", "ctypes"),
-    *("socket", "ssl", "subprocess", "multiprocessing", "urllib", "http", "requests"),
+    *("socket", "ssl", "subprocess", "multiprocessing", "urllib.request", "http", "requests"),
     *("twisted.internet.reactor", "twisted.internet.threads", "twisted.internet.utils", "twisted.python.filepath"),
 )
 # What else blocks: the built-in open, and anything called by one of these names.

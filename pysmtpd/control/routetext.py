@@ -67,7 +67,7 @@ def route(row: Row, now: float) -> str:
 def host(row: Row, now: float) -> str:
     """C{show hosts}."""
     lines = [
-        f"{row['address']} {row['name']}: {row['state']}, {row['connections']} connections, {row['delivered']} delivered",
+        f"{row['address']} {row['name']}: {row['state']}, {row['pace']}, {row['connections']} connections, {row['delivered']} delivered",
         _bound(row, now),
         *_trouble(row, now),
     ]
@@ -130,8 +130,7 @@ def probe(found: Row) -> str:
         if row["greeting"]:
             lines.append(f"greeting: {row['greeting']}")
         if row["extensions"]:
-            words = (name if value is True else f"{name}={_said(value)}" for name, value in row["extensions"].items())
-            lines.append(f"offers: {', '.join(words)}")
+            lines.append(f"offers: {' '.join(row['extensions'])}")
         if row["tls"]:
             lines.append(f"TLS: {row['tls']}" + (f" ({row['certificate']})" if row["certificate"] else ""))
         elif row["greeting"]:
@@ -140,7 +139,3 @@ def probe(found: Row) -> str:
         lines += row["grounds"]
         texts.append(_text(lines))
     return "\n".join(texts)
-
-
-def _said(value: Any) -> str:
-    return "/".join(str(each) for each in value) if isinstance(value, list) else str(value)

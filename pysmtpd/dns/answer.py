@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,16 @@ LONGEST_TTL = 86_400.0
 LONGEST_NEGATIVE_TTL = 3600.0
 
 
+_STATUSES = tuple(Lookup)
+
+Content = bytes | tuple[int, bytes]
+"""Of a record: an address or a TLSA record as octets, a name as it came, texts joined; of MX the preference and the name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """
-    @ivar records: payloads, as L{twisted.names.dns} decodes them.
+    @ivar records: what is in them.
     @ivar ttl: seconds; 0: not to be kept.
     @ivar until: monotonic seconds when they are over.
     @ivar secure: the server says that it has validated all of it.
@@ -33,6 +40,21 @@ class Records:
     canonical: bytes
     error: str = ""
     until: float = 0.0
+
+    def pack(self, name: bytes) -> bytes:
+        """In few octets, for the cache; the TTL is not in them.
+
+        @param name: that was asked for.
+        """
+        canonical = b"" if self.canonical == name else self.canonical
+        status = _STATUSES.index(self.status)
+        return marshal.dumps((status, self.records, self.secure, canonical, self.error, self.until))
+
+    @classmethod
+    def unpack(cls, packed: bytes, name: bytes) -> Records:
+        """The reverse; the TTL is zero."""
+        status, records, secure, canonical, error, until = marshal.loads(packed)  # noqa: S302
+        return cls(_STATUSES[status], records, 0.0, secure, canonical or name, error, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +96,7 @@ def read(message: dns.Message, type: int, chain: Chain) -> Records | Chain:
     found = []
     for header in answers:
         if header.type == type and header.cls == dns.IN and header.name.name.lower() == name:
-            found.append(header.payload)
+            found.append(_content(type, header.payload))
             ttl = min(ttl, _ttl(header))
     if found:
         return Records(Lookup.FOUND, tuple(found), ttl, secure, name)
@@ -88,6 +110,16 @@ def read(message: dns.Message, type: int, chain: Chain) -> Records | Chain:
     status = Lookup.NXDOMAIN if message.rCode == dns.ENAME else Lookup.NODATA
     # RFC 2308 5: without an SOA record there is no telling how long.
     return Records(status, (), min(ttl, negative or 0.0), secure, name)
+
+
+def _content(type: int, payload: Any) -> Content:
+    if type in (dns.A, dns.AAAA):
+        return bytes(payload.address)
+    if type == dns.MX:
+        return payload.preference, payload.name.name
+    if type == dns.PTR:
+        return bytes(payload.name.name)
+    return b"".join(payload.data) if type == dns.TXT else bytes(payload.data)
 
 
 def failure(name: bytes, reason: str) -> Records:

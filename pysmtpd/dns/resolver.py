@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import cast
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.names import dns
@@ -24,9 +25,8 @@ PATIENCE = 15.0
 # A session does not wait longer for its peer's name.
 PEER_PATIENCE = 5.0
 FAILURE_TTL = 5.0
-MOST_ENTRIES = 20_000
-# More records than this weigh more in the cache: who publishes hundreds under thousands of names must not fill the memory.
-USUAL_RECORDS = 8
+# For each of ten thousand domains its MX, the addresses of a host, and what it publishes about TLS.
+MOST_ENTRIES = 60_000
 MOST_MX = 100
 MOST_ADDRESSES = 64
 MOST_NAMES = 8
@@ -58,7 +58,7 @@ class Resolver:
         self._trustAD = settings.trustAD
         self._hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
         self._stub = Stub(platform, settings.servers)
-        self._cache: Cache[tuple[bytes, int, bool], Records] = Cache(platform.clock.seconds, MOST_ENTRIES)
+        self._cache = Cache(platform.clock.seconds, MOST_ENTRIES)
         self._merge: Merge[tuple[bytes, int, bool], Records] = Merge()
 
     # --- IResolver
@@ -150,11 +150,11 @@ class Resolver:
         """
         @param origin: see L{Stub.ask}.
         """
-        known = self._cache.get((name, type, False))
+        known = self._cache.get(_key(name, type, False))
         if known is None and origin:
-            known = self._cache.get((name, type, True))
+            known = self._cache.get(_key(name, type, True))
         if known is not None:
-            return succeed(known)
+            return succeed(Records.unpack(known, name))
         return self._merge.ask((name, type, bool(origin)), lambda: self._learn(name, type, origin))
 
     def _learn(self, name: bytes, type: int, origin: str) -> Deferred[Records]:
@@ -178,7 +178,7 @@ class Resolver:
         isFailure = records.status is Lookup.FAILED
         ttl = FAILURE_TTL if isFailure else records.ttl
         records = replace(records, until=self._clock.seconds() + ttl)
-        self._cache.put((name, type, isForPeer and isFailure), records, ttl, 1 + len(records.records) // USUAL_RECORDS)
+        self._cache.put(_key(name, type, isForPeer and isFailure), records.pack(name), ttl)
         return records
 
     def _readMx(self, records: Records, name: bytes) -> MxAnswer:
@@ -188,9 +188,9 @@ class Resolver:
                 return MxAnswer(Lookup.NODATA)
             return MxAnswer(records.status, secure=secure, error=records.error, until=records.until)
         hosts = []
-        for record in records.records:
+        for preference, host in cast("tuple[tuple[int, bytes], ...]", records.records):
             try:
-                hosts.append((record.preference, fromWire(record.name.name)))
+                hosts.append((preference, fromWire(host)))
             except BadName:
                 continue
         hosts = sorted(dict.fromkeys(hosts))
@@ -205,16 +205,17 @@ class Resolver:
 
     def _readTlsa(self, answer: Records) -> TlsaAnswer:
         found = []
-        for record in answer.records[:MOST_TLSA]:
-            data = record.data
+        for data in cast("tuple[bytes, ...]", answer.records[:MOST_TLSA]):
             if len(data) > 3:
-                found.append(Tlsa(data[0], data[1], data[2], bytes(data[3:])))
+                found.append(Tlsa(data[0], data[1], data[2], data[3:]))
         malformed = len(answer.records) - len(found)
         secure = answer.secure and self._trustAD
         return TlsaAnswer(answer.status, tuple(found), secure, answer.error, malformed, answer.until)
 
     def _readTexts(self, answer: Records) -> TextAnswer:
-        texts = tuple(b"".join(record.data).decode("ascii", "replace") for record in answer.records[:MOST_TEXTS])
+        texts = tuple(
+            text.decode("ascii", "replace") for text in cast("tuple[bytes, ...]", answer.records[:MOST_TEXTS])
+        )
         return TextAnswer(answer.status, texts, answer.secure and self._trustAD, answer.error)
 
     def _confirm(self, names: Sequence[str], address: IPv4Address | IPv6Address) -> str | Deferred[str]:
@@ -234,7 +235,12 @@ class Resolver:
 
     def _readAddresses(self, answers: list[Records]) -> AddressAnswer:
         found = [answer for answer in answers if answer.status is Lookup.FOUND]
-        addresses = [text for answer in found for record in answer.records if (text := _textual(record))]
+        addresses = [
+            text
+            for answer in found
+            for octets in cast("tuple[bytes, ...]", answer.records)
+            if (text := _textual(octets))
+        ]
         until = min(answer.until for answer in answers)
         if addresses:
             secure = self._trustAD and all(answer.secure for answer in found)
@@ -263,11 +269,16 @@ def _fixed(addresses: Sequence[str], family: str, name: str) -> AddressAnswer:
     return AddressAnswer(Lookup.FOUND if fitting else Lookup.NODATA, fitting, canonical=name if fitting else "")
 
 
-def _textual(record: dns.Record_A | dns.Record_AAAA) -> str:
+def _key(name: bytes, type: int, isForPeer: bool) -> bytes:
+    """In the cache."""
+    return b"%b %d%b" % (name, type, b"p" if isForPeer else b"")
+
+
+def _textual(octets: bytes) -> str:
     """An address, or nothing for an IPv4 address in the clothes of IPv6: those have no business in DNS (RFC 4038 4.2)."""
-    if isinstance(record, dns.Record_A):
-        return record.dottedQuad()
-    address = IPv6Address(record.address)
+    if len(octets) == 4:
+        return str(IPv4Address(octets))
+    address = IPv6Address(octets)
     return "" if address.ipv4_mapped is not None else str(address)
 
 
@@ -278,9 +289,9 @@ def _networkOf(address: IPv4Address | IPv6Address) -> str:
 
 def _ptrNames(records: Records) -> Sequence[str]:
     names = []
-    for record in records.records[:MOST_NAMES]:
+    for name in cast("tuple[bytes, ...]", records.records[:MOST_NAMES]):
         try:
-            names.append(fromWire(record.name.name))
+            names.append(fromWire(name))
         except BadName:
             continue
     return tuple(name for name in names if name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import field
 
 from pysmtpd.model.value import value
 
@@ -20,6 +21,8 @@ class Path:
 
     local: str
     domain: str
+    # As text, once somebody has asked: each event of a message does, and each try of it again.
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def isNull(self) -> bool:
@@ -38,10 +41,15 @@ class Path:
 
     def __str__(self) -> str:
         """As it stands between the brackets, quoted where it has to be; the null path is empty."""
+        if self._text:
+            return self._text
         local = self.local
         if not _DOT_STRING.match(local) and not self.isNull:
             local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return f"{local}@{self.domain}" if self.domain else local
+        text = f"{local}@{self.domain}" if self.domain else local
+        # To the type checker nobody changes a value; whoever looks at one cannot tell that this has.
+        object.__setattr__(self, "_text", text)
+        return text
 
 
 NULL_PATH = Path("", "")

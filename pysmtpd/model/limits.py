@@ -51,7 +51,7 @@ class MtaLimits:
 
     maxConnPerHost: int = 20
     maxConnPerRoute: int = 20
-    maxConnPerSource: int = 100
+    maxConnPerSource: int = 1000
     maxConnPerConnector: int = 20
     maxConnPerRelay: int = 100
     maxConnPerDomain: int = 100

@@ -23,6 +23,7 @@ from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.faults import Faults
 from pysmtpd.mta.foregone import Foregone
 from pysmtpd.mta.intake import Intake
+from pysmtpd.mta.lanes import Places
 from pysmtpd.mta.ledger import Ledger
 from pysmtpd.mta.nohost import NoHost
 from pysmtpd.mta.policy import IPolicies, NoPolicies
@@ -31,6 +32,7 @@ from pysmtpd.mta.routing import Routing
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.sources import Sources
 from pysmtpd.mta.timings import Timings
+from pysmtpd.mta.turnstile import Turnstile
 
 GRACE = 10.0
 """Seconds that transactions under way get to end when we stop."""
@@ -60,9 +62,11 @@ class MtaAgent:
         policies: IPolicies | None = None,
         shaper: Shaper | None = None,
         steps: Callable[[], Steps | None] = lambda: None,
+        connections: int = 0,
     ) -> None:
         """
         @param steps: gives who wants to hear of each command of outgoing sessions; None: nobody does.
+        @param connections: how many there may be in all, as the process's descriptors allow; 0: no bound.
         """
         self._clock = platform.clock
         self._grace = grace
@@ -74,7 +78,9 @@ class MtaAgent:
         fault = Faults(report).met
         timings = Timings(stat)
         sources = Sources(platform, tables)
-        self._ledger = ledger = Ledger(platform, config, shaper, timings, release, fault)
+        places = Places()
+        self._turnstile = turnstile = Turnstile(platform.clock, config, release, places)
+        self._ledger = ledger = Ledger(platform, config, shaper, timings, turnstile, release, fault)
         self._board = board = Board(
             platform,
             queue,
@@ -89,14 +95,16 @@ class MtaAgent:
             lambda *told: self._routing.moved(*told),
             sources.lacks,
             fault,
+            lambda tasks: self._routing.displaced(tasks),
             policies.met,
             timings.connected,
             steps,
+            connections,
         )
-        self._directory = directory = Directory(platform, resolver, policies, tables, ledger.relayEnded, fault)
+        self._directory = directory = Directory(platform, resolver, policies, tables, turnstile.left, places, fault)
         noHost = NoHost(platform, board, ledger, policies, release)
-        self._routing = Routing(platform, config, directory, sources, shaper, board, ledger, noHost)
-        self._intake = Intake(platform, config, directory, shaper, board, ledger, self._routing)
+        self._routing = Routing(platform, config, directory, sources, shaper, board, ledger, turnstile, noHost)
+        self._intake = Intake(platform, config, directory, shaper, board, ledger, turnstile, self._routing)
         self._foregone = Foregone(platform, config, directory, shaper, ledger)
         self.routes = Routes(
             platform,
@@ -108,6 +116,7 @@ class MtaAgent:
             sources,
             shaper,
             board,
+            turnstile,
             ledger.hostStats,
             lambda: self._routing.gathering,
             lambda: self._paused and not board.stopping,
@@ -139,8 +148,9 @@ class MtaAgent:
         self._board.stopping = True
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         # What only waits for DNS or a table has not begun.
+        self._turnstile.stop()
         self._abandon()
-        for pool in list(self._board.pools.values()):
+        for pool in list(self._board.hosts.pools):
             while pool.waiting:
                 self._ledger.giveBack(pool.waiting.pop(0).parts)
             for connection in list(pool.idle):
@@ -153,7 +163,7 @@ class MtaAgent:
 
     def _graceOver(self) -> None:
         self._graceTimer = None
-        for pool in list(self._board.pools.values()):
+        for pool in list(self._board.hosts.pools):
             while pool.waiting:
                 self._ledger.giveBack(pool.waiting.pop(0).parts)
         self._abandon()

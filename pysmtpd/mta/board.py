@@ -23,31 +23,32 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.encounter import Encounter
-from pysmtpd.mta.host import CAUTION_DELAY, NEVER, Host, Route
-from pysmtpd.mta.keys import ConnectionKey, RouteKey, Target
+from pysmtpd.mta.host import CAUTION_DELAY, NEVER
+from pysmtpd.mta.hosts import Hosts
+from pysmtpd.mta.keys import ConnectionKey
+from pysmtpd.mta.pacer import Pacer
 from pysmtpd.mta.pool import IMPATIENCE, Pool
+from pysmtpd.mta.race import Race
 from pysmtpd.mta.shaping.keys import Facts
 from pysmtpd.mta.shaping.shaper import Shaper
+from pysmtpd.mta.slots import Slots
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Credentials
 
 TICK = 1.0
 """Seconds between two looks at deadlines, while there are connections."""
 
+PRESSED_TICK = 0.25
+"""The same while hosts of which nothing bad is known wait for a place."""
+
 SWEEP = 600.0
 """Seconds between two sweeps of what is no longer used."""
-
-RACE_TIME = 600.0
-"""Seconds for which it is remembered by which family a host was reached sooner."""
-
-LAST = 5
-"""One of so many connections of a source address is kept for hosts that have none: a few slow hosts must not have them all."""
 
 
 class Binding(NamedTuple):
     """A limit that binds.
 
-    @ivar kind: route, host, source or shaped: an idle connection may make room; else empty, or delay.
+    @ivar kind: route, host, source, all or shaped: an idle connection may make room; lane: for want of a share; else empty, or delay.
     @ivar text: in the words of the configuration.
     @ivar until: monotonic seconds; 0: until something ends.
     @ivar charge: what has no room.
@@ -80,7 +81,10 @@ class Board:
     @ivar met: told of each session with a host, once for each domain.
     @ivar connected: told of each connection that is ready for transactions.
     @ivar steps: gives who wants to hear of each command; None: nobody does.
-    @ivar starved: pools that may not open a connection now.
+    @ivar displaced: told of tasks whose host has to do without a connection, for it is slow.
+    @ivar slots: connections as places; C{pacer} tells who is slow.
+    @ivar starved: pools that may not open a connection now, for another reason than want of a place.
+    @ivar impatient: pools where somebody waits for a connection that is in use.
     """
 
     def __init__(
@@ -98,10 +102,15 @@ class Board:
         moved: Callable[[Task, Connection, Reply, bool], None],
         lacksSource: Callable[[str, str], None],
         fault: Callable[[str, Failure], None],
+        displaced: Callable[[Sequence[Task]], None],
         met: Callable[[Encounter], None] = lambda encounter: None,
         connected: Callable[[], None] = lambda: None,
         steps: Callable[[], Steps | None] = lambda: None,
+        most: int = 0,
     ) -> None:
+        """
+        @param most: connections in all; 0: no bound.
+        """
         self.clock = platform.clock
         self.network = platform.network
         self.secret = platform.secret
@@ -116,20 +125,20 @@ class Board:
         self.moved = moved
         self.lacksSource = lacksSource
         self.fault = fault
+        self.displaced = displaced
         self.load = Load()
+        self.slots = Slots(platform.clock, most, lambda: config().mta.maxConnPerSource)
+        self.pacer = Pacer(platform.clock, self.slots)
         self.met = met
         self.connected = connected
         self.steps = steps
         self.stopping = False
-        self.pools: dict[ConnectionKey, Pool] = {}
-        self.hosts: dict[str, Host] = {}
-        self.routes: dict[RouteKey, Route] = {}
+        self.hosts = Hosts(lambda key, route: Pool(key, route, self))
+        self.race = Race(platform.clock, self.hosts)
         self.connections: dict[Connection, None] = {}
         self.starved: dict[ConnectionKey, Pool] = {}
-        self._perSource: dict[str, int] = {}
+        self.impatient: dict[Pool, None] = {}
         self._lastFrom: dict[str, float] = {}
-        # By the name of a host: its family that lost the race, and until when that is remembered.
-        self._slower: dict[str, tuple[str, float]] = {}
         # Pools that wait for one of these to have room.
         self._blocked: dict[Charge, dict[Pool, None]] = {}
         self._freed: dict[Pool, None] = {}
@@ -142,67 +151,6 @@ class Board:
 
     def newSession(self) -> SessionId:
         return SessionId(self._random.getrandbits(63))
-
-    # --- places
-
-    def pool(self, target: Target) -> Pool:
-        key = target.key
-        pool = self.pools.get(key)
-        if pool is None:
-            host = self.hosts.get(key.address)
-            if host is None:
-                host = self.hosts[key.address] = Host(key.address)
-            host.names = target.host
-            route = self.routes.get(key.route)
-            if route is None:
-                route = self.routes[key.route] = Route(key.route, host)
-            pool = self.pools[key] = Pool(key, route, self)
-        return pool
-
-    def problem(self, target: Target, now: float) -> str:
-        """Why C{target} is of no use now; empty: it may be."""
-        if target.barred:
-            return target.barred
-        pool = self.pools.get(target.key)
-        return pool.problem(target.policy, now) if pool is not None else ""
-
-    def slower(self, host: str, now: float) -> str:
-        """The family by which a host that has both is not asked first (RFC 8305)."""
-        family, until = self._slower.get(host, ("", 0.0))
-        return family if until > now else "inet4"
-
-    def lostRace(self, target: Target, now: float) -> None:
-        """The host was reached sooner by its other family."""
-        self._slower[target.host] = (target.family, now + RACE_TIME)
-
-    def alsoTry(self, task: Task) -> None:
-        """The address that was chosen takes its time: let one of the host's other family be tried as well."""
-        target = task.others[0]
-        task.home, task.others = task.target, ()
-        task.target, task.policy = target, target.policy
-        self.pool(target).submit(task)
-
-    def comeHome(self, pool: Pool, keys: Sequence[ConnectionKey]) -> None:
-        """C{pool} has a connection after all: what waits for others, and was meant for it, may come back."""
-        for key in keys:
-            other = self.pools.get(key)
-            if other is None or other.proven:
-                continue
-            for task in other.takeBack(pool.key):
-                home = task.home
-                assert home is not None
-                task.target, task.policy, task.home = home, home.policy, None
-                pool.submit(task)
-
-    def isPolicy(self, target: Target, now: float) -> bool:
-        """Is C{target} of no use for what its TLS has to be, and for nothing else?"""
-        pool = self.pools.get(target.key)
-        return bool(target.barred) or (pool is not None and pool.isPolicy(target.policy, now))
-
-    def takesNoMail(self, target: Target, now: float) -> bool:
-        """Has the host said so (521, RFC 7504)?"""
-        pool = self.pools.get(target.key)
-        return pool is not None and pool.penalty.takesNoMail and pool.penalty.until > now
 
     def credentials(self, name: str) -> Ready[Credentials | None]:
         """
@@ -221,22 +169,34 @@ class Board:
     # --- connections
 
     def mayOpen(self, pool: Pool, task: Task, now: float) -> bool:
-        """Do the limits allow one more, for C{task}? If only an idle connection of another key is in the way, it has to go.
+        """Do the limits allow one more, for C{task}? If only an idle connection of another key is in the way, it has to go. If not, the
+        pool is told to grow when they may.
 
         Asked for every starved pool at every tick, so it must not look at all the others.
         """
         binding = self.binding(pool, task, now)
         if binding is None:
             return True
-        if binding.charge is not None:
-            if not binding.until:
-                self.block(pool, binding.charge)
-            return False
+        if binding.charge is not None and not binding.until:
+            self.block(pool, binding.charge)
+        elif self._makesRoom(pool, binding):
+            return self.mayOpen(pool, task, now)
+        if binding.kind in _PLACES:
+            self.slots.wait(pool, pool.route.host.lane(now))
+            self._wind()
+        else:
+            self.starve(pool)
+        return False
+
+    def _makesRoom(self, pool: Pool, binding: Binding) -> bool:
+        """Let an idle connection go, if that is of use."""
         route = pool.route
         if binding.kind in ("host", "route"):
             resting = self._resting.get(route.host.address, {})
         elif binding.kind == "source":
             resting = self._resting.get(_fromSource(pool.key.source), {})
+        elif binding.kind == "all":
+            resting = self._resting.get(_ALL, {})
         elif binding.place:
             resting = self._resting.get(binding.place, {})
         else:
@@ -244,7 +204,7 @@ class Board:
         for connection in resting:
             if connection.pool is not pool and (connection.pool.route is route or binding.kind != "route"):
                 connection.pool.quit(connection)
-                return self.mayOpen(pool, task, now)
+                return True
         return False
 
     def binding(self, pool: Pool, task: Task, now: float) -> Binding | None:
@@ -256,9 +216,9 @@ class Board:
             return Binding("route", f"max-conn-per-route {limits.maxConnPerRoute}")
         if host.connections >= limits.maxConnPerHost:
             return Binding("host", f"max-conn-per-host {limits.maxConnPerHost}")
-        most = limits.maxConnPerSource - (limits.maxConnPerSource // LAST if pool.connections else 0)
-        if self._perSource.get(source, 0) >= most:
-            return Binding("source", f"max-conn-per-source {limits.maxConnPerSource}")
+        place = self.slots.full(source, host.lane(now), not pool.connections, limits.maxConnPerSource)
+        if place is not None:
+            return Binding(place.kind, place.text)
         charges = task.charges
         full = self.load.full(config, charges)
         if full is not None:
@@ -316,17 +276,20 @@ class Board:
 
     def rests(self, connection: Connection) -> None:
         """It is idle from now on."""
+        self.slots.rests(connection.pool.key.source, connection.lane)
         for place in _places(connection):
             self._resting.setdefault(place, {})[connection] = None
 
     def wakes(self, connection: Connection) -> None:
         """It is not idle any more, if it was."""
+        if connection not in self._resting.get(_ALL, ()):
+            return
+        self.slots.wakes(connection.pool.key.source, connection.lane)
         for place in _places(connection):
-            resting = self._resting.get(place)
-            if resting is not None and connection in resting:
-                del resting[connection]
-                if not resting:
-                    del self._resting[place]
+            resting = self._resting[place]
+            del resting[connection]
+            if not resting:
+                del self._resting[place]
 
     def opened(self, pool: Pool, connection: Connection, task: Task, now: float) -> None:
         route = pool.route
@@ -337,7 +300,7 @@ class Board:
         self._lastFrom[pool.key.source] = now
         route.connections += 1
         route.host.connections += 1
-        self._perSource[pool.key.source] = self._perSource.get(pool.key.source, 0) + 1
+        self.pacer.opens(connection, now)
         self.connections[connection] = None
         if route.cautiousUntil > now:
             route.nextConnect = now + CAUTION_DELAY
@@ -356,7 +319,7 @@ class Board:
         route.closed = self.clock.seconds()
         route.connections -= 1
         route.host.connections -= 1
-        self._perSource[pool.key.source] -= 1
+        self.slots.add(pool.key.source, connection.lane, -1)
 
     def forget(self, connection: Connection) -> None:
         """It is gone."""
@@ -373,7 +336,7 @@ class Board:
 
     def _wind(self) -> None:
         if self._timer is None:
-            self._timer = self.clock.callLater(TICK, self._tick)
+            self._timer = self.clock.callLater(PRESSED_TICK if self.slots.isPressed else TICK, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -381,30 +344,39 @@ class Board:
         for connection in list(self.connections):
             if connection.deadline <= now:
                 connection.expired()
+        self.pacer.look(list(self.connections), now)
         starved, self.starved = self.starved, {}
         for pool in starved.values():
             pool.grow(now)
-        for pool in list(self.pools.values()):
+        self.slots.serve()
+        impatient, self.impatient = self.impatient, {}
+        for pool in impatient:
             if pool.waiting and now - pool.waiting[0].since > IMPATIENCE:
                 pool.grow(now, isImpatient=True)
+            elif pool.waiting:
+                self.impatient[pool] = None
         if now - self._swept > SWEEP:
             self._sweep(now)
-        if self.connections or self.starved:
+        if self.connections or self.starved or self.slots.isWaited:
             self._wind()
 
     def _sweep(self, now: float) -> None:
         self._swept = now
         self.load.forget(now, SWEEP)
-        self._slower = {host: lost for host, lost in self._slower.items() if lost[1] > now}
-        self.pools = {key: pool for key, pool in self.pools.items() if not pool.isIdle(now)}
-        self.routes = {pool.route.key: pool.route for pool in self.pools.values()}
-        self.hosts = {route.host.address: route.host for route in self.routes.values()}
+        self.race.forget(now)
+        self.hosts.forget(now)
 
     def end(self) -> None:
         """Nothing is to come: stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+_ALL = ""
+"""Told from the address of a host, and from what is told from that."""
+
+_PLACES = ("source", "all", "lane")
 
 
 def _factsOf(pool: Pool, task: Task) -> Facts:
@@ -424,7 +396,7 @@ def _limited(key: str) -> str:
 
 def _places(connection: Connection) -> Sequence[str]:
     key = connection.pool.key
-    places = (key.address, _fromSource(key.source))
+    places = (key.address, _fromSource(key.source), _ALL)
     return (*places, *map(_limited, connection.counted)) if connection.counted else places
 
 

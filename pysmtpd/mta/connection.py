@@ -29,6 +29,7 @@ from pysmtpd.mta.bounds import Charge, strictest
 from pysmtpd.mta.connector import Connector
 from pysmtpd.mta.encounters import Encounters
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.lanes import Lane
 from pysmtpd.mta.secured import Secured
 from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Task
@@ -60,6 +61,7 @@ _STARTTLS = {
 }
 _USUAL_LIMITS = MtaLimits()
 _NEVER = float("inf")
+_GAVE_WAY = Reply(451, "Gave way: the host is slow, and slow hosts have their share of connections", "4.4.5")
 
 
 @implementer(IHandshakeListener)
@@ -70,6 +72,9 @@ class Connection(Protocol):
     @ivar facts: what was established; None until transactions may start.
     @ivar transaction: what is under way, or None.
     @ivar moved: what another host may take, once this connection has ended.
+    @ivar lane: in which its place counts. The last one, where it has no place: then it has nothing to give way with.
+    @ivar opened: monotonic seconds when it was begun; C{since} when the peer last did something, infinite: it does not have to;
+        C{slowAt} when what is under way has taken too long.
     @ivar deadline: monotonic seconds after which it has L{expired}.
     @ivar isConnected: the peer has answered.
     @ivar encounters: who was told of this session.
@@ -97,6 +102,11 @@ class Connection(Protocol):
         self.limits: MtaLimits = _USUAL_LIMITS
         self.charges: Sequence[Charge] = ()
         self.deadline = _NEVER
+        self.lane = Lane.MUTE
+        self.opened = 0.0
+        self.since = _NEVER
+        self.slowAt = _NEVER
+        self._connector: Connector | None = None
         self._began = 0.0
         self._isGreeted = False
         self._plain = plain
@@ -114,13 +124,16 @@ class Connection(Protocol):
 
     def begin(self, credentials: Credentials | None) -> None:
         """Connect."""
+        if self._gone:
+            return
         key = self.target.key
         secured = key.protocol == "smtps"
         starttls = StartTls.NEVER if secured or self._plain else _STARTTLS[self.target.policy.level]
         board = self.pool.board
         nonce = board.secret(18).hex() if credentials is not None else ""
         self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
-        Connector(self).connect(board.network)
+        self._connector = Connector(self)
+        self._connector.connect(board.network)
 
     def refused(self, why: str) -> None:
         """There is no connection."""
@@ -142,6 +155,13 @@ class Connection(Protocol):
             ConnectionFailed(self.target.key.address, self.target.host, f"from {self.target.key.source}: {why}")
         )
         self.pool.unbound(self, why)
+
+    def withoutDescriptor(self) -> None:
+        """This process has no more to spare."""
+        self.pool.board.forget(self)
+        if not self._gone:
+            self._gone = True
+            self.pool.withoutDescriptor(self)
 
     def connectionMade(self) -> None:
         transport = cast(Any, self.transport)
@@ -238,6 +258,16 @@ class Connection(Protocol):
         return self._core.extensions if self._core is not None else NO_EXTENSIONS
 
     @property
+    def hasSpoken(self) -> bool:
+        """Has the peer said anything?"""
+        return self._isGreeted
+
+    @property
+    def isRevocable(self) -> bool:
+        """Has the peer nothing that could become a message?"""
+        return self.transaction is None or (self._core is not None and self._core.isRevocable)
+
+    @property
     def certificateError(self) -> str:
         """Why the peer's certificate is not valid; empty: it is, or there is none."""
         return self._secured.certificateError if self._secured is not None else ""
@@ -286,6 +316,25 @@ class Connection(Protocol):
             core.quit()
             self._flush()
             self._rest()
+
+    def giveWay(self) -> None:
+        """The host has nothing that could become a message, and its place is wanted: end it. The task has been taken away."""
+        core = self._core
+        if core is not None and core.stage is Stage.IDLE:
+            self.leave()
+            return
+        self._gone = True
+        if core is not None:
+            core.abort(_GAVE_WAY)
+        report, key = self.pool.board.report, self.target.key
+        if self.isConnected:
+            report.happened(ConnectionClosed(self.session, str(_GAVE_WAY), self.transactions))
+            cast(Any, self.transport).abortConnection()
+        else:
+            report.happened(ConnectionFailed(key.address, self.target.host, str(_GAVE_WAY)))
+            self.pool.board.forget(self)
+            if self._connector is not None:
+                self._connector.stop()
 
     def expired(self) -> None:
         """The deadline has passed."""
@@ -340,12 +389,15 @@ class Connection(Protocol):
     def _rest(self) -> None:
         """Something happened: wait anew."""
         stage = cast(ClientCore, self._core).stage
-        if stage is not Stage.IDLE:
-            deadline = self._clock.seconds() + TIMEOUTS[stage]
-            transaction = self.transaction
-            if transaction is not None and transaction.until < deadline:
-                deadline = transaction.until
-            self.deadline = deadline
+        if stage is Stage.IDLE:
+            self.since = self.slowAt = _NEVER
+            return
+        self.since = now = self._clock.seconds()
+        deadline = now + TIMEOUTS[stage]
+        transaction = self.transaction
+        if transaction is not None and transaction.until < deadline:
+            deadline = transaction.until
+        self.deadline = deadline
 
     def _act(self, events: Sequence[ClientEvent]) -> None:
         for event in events:

@@ -18,12 +18,16 @@ from pysmtpd.model.relayurl import parseRelay
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import limitsFor
 from pysmtpd.mta.keys import BadDomain, RelayKey, relayKey
+from pysmtpd.mta.lanes import Places
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.relay import FRESH, LEAST_FRESH, Relay
 
 MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
+
+TIDY = 60.0
+"""Seconds between two looks at what is not needed any more."""
 
 TABLE_TIME = 10.0
 """Seconds that a table has for an answer."""
@@ -34,8 +38,8 @@ Place = tuple[Relay, Action]
 class Directory:
     """
     @ivar relays: all that are remembered.
-    @ivar known: where a domain's mail goes by an action, if no table is asked for it.
     @param released: told when a message of a relay is done while envelopes are held.
+    @param places: count envelopes by lanes.
     @param fault: told of faults of ours.
     """
 
@@ -46,6 +50,7 @@ class Directory:
         policies: IPolicies,
         tables: Callable[[], Mapping[str, ITable]],
         released: Callable[[Relay], None],
+        places: Places,
         fault: Callable[[str, Failure], None],
     ) -> None:
         self.relays: dict[RelayKey, Relay] = {}
@@ -54,17 +59,40 @@ class Directory:
         self._policies = policies
         self._tables = tables
         self._released = released
+        self._places = places
         self._fault = fault
-        self.known: dict[tuple[str, str], Place] = {}
+        # By action and domain; only where no table is asked.
+        self._known: dict[str, dict[str, Relay]] = {}
+        self._tidied = 0.0
         self._generation: Config | None = None
         self._filter: Filter | None = None
 
     def adopt(self, config: Config) -> None:
-        """Work by this generation; costs nothing when it is the same."""
+        """Work by this generation; costs next to nothing when it is the same."""
         if config is not self._generation:
             self._generation = config
             self._filter = Filter(config, self._platform.localAddresses())
-            self.known.clear()
+            self._known.clear()
+        now = self._platform.clock.seconds()
+        if now - self._tidied > TIDY:
+            self._tidied = now
+            self._tidy(now)
+
+    def _tidy(self, now: float) -> None:
+        """Relays without anything to do let go what can be found again, and in the end of themselves."""
+        gone = 0
+        for relay in self.relays.values():
+            if relay.isIdle:
+                relay.rest(now)
+                gone += relay.isForgettable
+        if gone:
+            self.relays = {key: relay for key, relay in self.relays.items() if not relay.isForgettable}
+            self._known.clear()
+
+    def known(self, destination: Destination) -> Relay | None:
+        """Where its mail goes, if that is known and no table is asked for it."""
+        relays = self._known.get(destination.action)
+        return relays.get(destination.recipient.domain) if relays is not None else None
 
     def place(
         self, destination: Destination, asked: dict[tuple[str, str], Ready[Place | Reply]]
@@ -73,22 +101,25 @@ class Directory:
 
         @param asked: what tables have told for this message; they are asked once for all of its recipients.
         """
-        known = (destination.action, destination.recipient.domain)
-        place = self.known.get(known)
-        if place is not None:
-            return place
         config = self._generation
         assert config is not None
         action = config.actions.get(destination.action)
         if action is None:
             return Reply(451, f"Action {destination.action} is no longer configured", "4.3.5")
+        known = self._known.get(destination.action)
+        if known is not None:
+            relay = known.get(destination.recipient.domain)
+            if relay is not None:
+                return relay, action
         if action.hostTable is None and action.domainTable is None:
             found = self._place(config, action, destination.recipient, ())
             if isinstance(found, Reply):
                 return found
-            if len(self.known) >= MAX_KNOWN:
-                self.known.clear()
-            self.known[known] = found
+            if known is None:
+                known = self._known[destination.action] = {}
+            elif len(known) >= MAX_KNOWN:
+                known.clear()
+            known[destination.recipient.domain] = found[0]
             return found
         question = (destination.action, "" if action.hostTable else destination.recipient.domain.lower())
         answer = asked.get(question)
@@ -137,8 +168,8 @@ class Directory:
         if relay is None:
             if len(self.relays) >= MAX_KNOWN:
                 self.relays = {key: one for key, one in self.relays.items() if not one.isIdle}
-                self.known.clear()
-            relay = self.relays[key] = Relay(key, self._released)
+                self._known.clear()
+            relay = self.relays[key] = Relay(key, self._released, self._places)
         return relay, action
 
     def of(self, domain: str) -> list[Relay]:
@@ -151,7 +182,7 @@ class Directory:
 
     def resolve(self, relay: Relay, then: Callable[[Resolution], None]) -> None:
         """Find a relay's hosts. One question in flight is asked once, whoever waits."""
-        relay.waiting.append(then)
+        relay.waiting += (then,)
         if len(relay.waiting) > 1:
             return
 
@@ -162,7 +193,7 @@ class Directory:
                 # It is asked for again at the next attempt; until then people can see it.
                 resolution.until = now
             relay.resolution = resolution
-            waiting, relay.waiting = relay.waiting, []
+            waiting, relay.waiting = relay.waiting, ()
             for one in waiting:
                 one(resolution)
 

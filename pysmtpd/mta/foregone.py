@@ -55,14 +55,12 @@ class Foregone:
         """Where all of it goes, if that is known, and what is known of it holds for this message."""
         if not isUsual(delivery.message):
             return None
-        known = self._directory.known
         relay: Relay | None = None
         for envelope in delivery.envelopes:
-            destination = envelope.destination
-            place = known.get((destination.action, destination.recipient.domain))
-            if place is None or (relay is not None and relay is not place[0]):
+            known = self._directory.known(envelope.destination)
+            if known is None or (relay is not None and relay is not known):
                 return None
-            relay = place[0]
+            relay = known
         return relay
 
     def _outcome(self, relay: Relay, down: Down, deliveries: Sequence[Delivery]) -> Outcome:

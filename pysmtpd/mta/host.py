@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pysmtpd.mta.keys import RouteKey
+from pysmtpd.mta import pace
+from pysmtpd.mta.lanes import Lane
 
 PENALTY_UNIT = 15.0
 """Seconds; the n-th failure in a row keeps a place out for n squared of them."""
@@ -56,7 +57,7 @@ class Host:
     @ivar rcptMax: recipients that it was seen to take in one transaction, as long as C{rcptMaxUntil}; 0: no bound is known.
     """
 
-    __slots__ = ("address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
+    __slots__ = ("_lane", "_slowUntil", "address", "connections", "names", "opened", "rcptMax", "rcptMaxUntil")
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -65,6 +66,23 @@ class Host:
         self.opened = NEVER
         self.rcptMax = 0
         self.rcptMaxUntil = 0.0
+        self._lane = Lane.NEW
+        self._slowUntil = 0.0
+
+    def lane(self, now: float) -> Lane:
+        """What is known of its pace."""
+        if self._lane > Lane.NEW and self._slowUntil <= now:
+            self._lane = Lane.NEW
+        return self._lane
+
+    def keeps(self, lane: Lane, now: float) -> None:
+        """This is its pace."""
+        self._lane = lane
+        self._slowUntil = now + pace.REMEMBERED
+
+    def forgive(self) -> None:
+        """Forget that it was slow."""
+        self._lane = min(self._lane, Lane.NEW)
 
     def tookOnly(self, recipients: int, now: float) -> None:
         """It said of those behind them that they are too many."""
@@ -82,15 +100,25 @@ class Host:
 class Route:
     """Source address x host address.
 
-    @ivar penalty: for failures to connect; what comes later is between us and one port.
+    @ivar source: local address; empty: the system chooses.
     @ivar cautiousUntil: there are delays between connections until then; C{said} is the reply that asked for it.
     @ivar opened: monotonic seconds when the last connection was opened, and when one was C{closed}.
     """
 
-    __slots__ = ("cautiousUntil", "closed", "connections", "delivered", "host", "key", "nextConnect", "opened", "said")
+    __slots__ = (
+        "cautiousUntil",
+        "closed",
+        "connections",
+        "delivered",
+        "host",
+        "nextConnect",
+        "opened",
+        "said",
+        "source",
+    )
 
-    def __init__(self, key: RouteKey, host: Host) -> None:
-        self.key = key
+    def __init__(self, source: str, host: Host) -> None:
+        self.source = source
         self.host = host
         self.connections = 0
         self.delivered = 0

@@ -20,7 +20,7 @@ class _Stat:
         self.status = ""
         self.delivered = 0
         # Those whose hosts could not be reached, in order of their coming.
-        self.deferred: dict[EnvelopeId, None] = {}
+        self.deferred: dict[EnvelopeId, None] | None = None
 
 
 class HostStats:
@@ -42,7 +42,7 @@ class HostStats:
         stat.delivered += 1
         if not stat.deferred:
             return ()
-        deferred, stat.deferred = list(stat.deferred), {}
+        deferred, stat.deferred = list(stat.deferred), None
         return deferred
 
     def unreached(self, domain: str, status: str, envelopes: Sequence[EnvelopeId], now: float, most: int) -> None:
@@ -53,10 +53,13 @@ class HostStats:
         stat = self._stat(domain, now)
         stat.status = status
         stat.at = now
+        deferred = stat.deferred
+        if deferred is None:
+            deferred = stat.deferred = {}
         for envelope in envelopes:
-            if len(stat.deferred) >= most:
+            if len(deferred) >= most:
                 return
-            stat.deferred[envelope] = None
+            deferred[envelope] = None
 
     def _stat(self, domain: str, now: float) -> _Stat:
         stat = self._stats.get(domain)
@@ -83,7 +86,7 @@ class HostStats:
                 "at": stat.at,
                 "status": stat.status,
                 "delivered": stat.delivered,
-                "deferred": len(stat.deferred),
+                "deferred": len(stat.deferred or ()),
             }
             for domain, stat in self._stats.items()
         ]

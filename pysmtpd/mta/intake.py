@@ -19,14 +19,11 @@ from pysmtpd.mta.board import Board
 from pysmtpd.mta.directory import Directory, Place
 from pysmtpd.mta.keys import finalSender
 from pysmtpd.mta.ledger import Ledger
-from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.routing import Routing
 from pysmtpd.mta.shaping.entry import nextHop
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.task import Part
-
-MAX_ENVELOPES = 4000
-"""Envelopes that are taken at one time. The scheduler has 5,000 in flight: the rest is for local delivery, whatever remote hosts do."""
+from pysmtpd.mta.turnstile import Turnstile
 
 
 class Intake:
@@ -40,6 +37,7 @@ class Intake:
         shaper: Shaper,
         board: Board,
         ledger: Ledger,
+        turnstile: Turnstile,
         routing: Routing,
     ) -> None:
         self._platform = platform
@@ -49,6 +47,7 @@ class Intake:
         self._shaper = shaper
         self._board = board
         self._ledger = ledger
+        self._turnstile = turnstile
         self._routing = routing
         self._placings: dict[int, tuple[Delivery, IOutcomes]] = {}
         self._lastPlacing = 0
@@ -56,7 +55,7 @@ class Intake:
     @property
     def room(self) -> int:
         """How many more envelopes there may be."""
-        return max(0, MAX_ENVELOPES - self._ledger.envelopes)
+        return max(0, self._turnstile.most - self._ledger.envelopes)
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
         """See L{pysmtpd.interfaces.delivery.IAgent.deliver}."""
@@ -117,7 +116,6 @@ class Intake:
                 parts[name] = Part(message, relay, action, [envelope], outcomes, sender)
             else:
                 part.envelopes.append(envelope)
-        room = max(1, config.mta.taskHiwat)
         now = self._clock.seconds()
         taken: list[Part] = []
         for part in parts.values():
@@ -130,20 +128,15 @@ class Intake:
                 self._ledger.hold(outcomes, part.envelopes, suspension.key)
             elif down is not None:
                 self._ledger.fail(part, Result.TEMPORARY, down.reply, down.retryAt)
-            elif relay.backlog >= room or not self._hasShare(relay, len(part.envelopes)):
+            elif self._turnstile.refuses(relay, len(part.envelopes), self.room):
                 relay.held += len(part.envelopes)
                 self._ledger.hold(outcomes, part.envelopes, relay.name)
             else:
                 relay.begin()
-                relay.envelopes += len(part.envelopes)
+                relay.count(len(part.envelopes))
                 taken.append(part)
         if taken:
             self._routing.route(config, taken)
-
-    def _hasShare(self, relay: Relay, envelopes: int) -> bool:
-        """May a relay have so many more under way? Not more than what is left for all others, so that something always is: those
-        whose hosts are slow must not keep everyone else waiting. A relay with nothing under way may always begin."""
-        return not relay.backlog or relay.envelopes + envelopes <= MAX_ENVELOPES - self._ledger.envelopes
 
     def abandon(self) -> None:
         """Give back what waits for tables."""

@@ -79,17 +79,6 @@ class RelayKey(NamedTuple):
         return self.domain or self.hosts[0].host.lower()
 
 
-class RouteKey(NamedTuple):
-    """A path that mail can take.
-
-    @ivar source: local address; empty: the system chooses.
-    @ivar address: of the host; a path for a UNIX socket.
-    """
-
-    source: str
-    address: str
-
-
 class ConnectionKey(NamedTuple):
     """What a connection is used for. TLS policy and the name in SNI are not in it: a connection records what it established, and
     L{pysmtpd.mta.security.satisfies} is asked before each use. So domains that call one host by different names share too.
@@ -107,10 +96,6 @@ class ConnectionKey(NamedTuple):
     helo: str
     credential: str
     tls: ClientKind = USUAL
-
-    @property
-    def route(self) -> RouteKey:
-        return RouteKey(self.source, self.address)
 
 
 def serviceOf(host: str, port: int) -> str:
@@ -193,7 +178,7 @@ class TransactionKey(NamedTuple):
     """Recipients of one message that are equal in this, and have a connection key in common, share a transaction.
 
     RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient. What the
-    host has to show depends on the host; see L{pysmtpd.mta.task.group}.
+    host has to show depends on the host; see L{pysmtpd.mta.grouping.group}.
     """
 
     sender: str

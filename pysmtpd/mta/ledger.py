@@ -15,11 +15,11 @@ from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.hoststats import HostStats
-from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.shaping.entry import countRest
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.task import Part, Refused, Task
 from pysmtpd.mta.timings import Timings
+from pysmtpd.mta.turnstile import Turnstile
 
 _UNREACHED = "4.4.1"
 
@@ -37,6 +37,7 @@ class Ledger:
         config: Callable[[], Config],
         shaper: Shaper,
         timings: Timings,
+        turnstile: Turnstile,
         release: IRelease,
         fault: Callable[[str, Failure], None],
     ) -> None:
@@ -49,6 +50,7 @@ class Ledger:
         self._fault = fault
         self.envelopes = 0
         self.hostStats = HostStats()
+        self._turnstile = turnstile
         self.settled: Callable[[], None] | None = None
 
     def tell(self, outcomes: IOutcomes, results: list[Outcome]) -> None:
@@ -78,6 +80,8 @@ class Ledger:
         for part in parts:
             self.fail(part, result, reply, retryAt, remote)
             part.end()
+        if self._turnstile.isWaited:
+            self._turnstile.serve()
 
     def fail(self, part: Part, result: Result, reply: Reply, retryAt: float, remote: Refused | None = None) -> None:
         """The same for one that had not begun.
@@ -106,6 +110,8 @@ class Ledger:
         for part in parts:
             self.hold(part.outcomes, part.envelopes, part.relay.name)
             part.end()
+        if self._turnstile.isWaited:
+            self._turnstile.serve()
 
     def decided(
         self,
@@ -127,6 +133,9 @@ class Ledger:
             if code < 500:
                 part.relay.lastError = str(reply) if code >= 400 else ""
             domain = envelope.destination.recipient.domain.lower()
+            if domain == part.relay.key.domain:
+                # One text for all who remember it.
+                domain = part.relay.key.domain
             again += self.hostStats.told(domain, str(reply), code < 400, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
             results.append(
@@ -136,13 +145,7 @@ class Ledger:
         self.tell(parts[0].outcomes, results)
         for part in parts:
             part.end()
+        if self._turnstile.isWaited:
+            self._turnstile.serve()
         if again:
             self._releases.retry(again)
-
-    def relayEnded(self, relay: Relay) -> None:
-        """There is room again for some that are held."""
-        limits = self._config().mta
-        if relay.held and relay.backlog <= limits.taskLowat:
-            count = max(1, limits.taskRelease)
-            relay.held = max(0, relay.held - count)
-            self._releases.release(relay.name, count)

@@ -39,7 +39,7 @@ class NoHost:
         errors = []
         for target in targets:
             refused = part.refused.get((target.key.address, target.key.port))
-            error = str(refused.reply) if refused is not None else self._board.problem(target, now)
+            error = str(refused.reply) if refused is not None else self._board.hosts.problem(target, now)
             errors.append(f"{target.label}: {error}")
         return "; ".join(errors)
 
@@ -65,10 +65,10 @@ class NoHost:
         if skipped:
             text = f"No source address is of use: {'; '.join(skipped)}"[:_MAX_ERRORS]
             part.relay.lastError = text
-            if lacksRequireTls([(target, self._board.problem(target, now)) for target in targets]):
+            if lacksRequireTls([(target, self._board.hosts.problem(target, now)) for target in targets]):
                 self._ledger.refuse([part], Result.PERMANENT, Reply(550, text, "5.7.30"))
                 return
-        if targets and all(self._board.takesNoMail(target, now) for target in targets):
+        if targets and all(self._board.hosts.takesNoMail(target, now) for target in targets):
             text = f"No host takes mail: {self.problems(part, targets, now)}"
             self._ledger.refuse([part], Result.PERMANENT, Reply(521, text[:_MAX_ERRORS], "5.3.2"))
             return
@@ -79,11 +79,14 @@ class NoHost:
         until = now + 3600.0
         for level in part.levels(resolution):
             for target in level:
-                errors.append((target, self._board.problem(target, now)))
+                errors.append((target, self._board.hosts.problem(target, now)))
                 if target.isKeptByMtaSts(errors[-1][1]):
                     self._policies.again(target.wishes.domain)
                 until = min(
-                    until, now + BARRED_TIME if target.barred else self._board.pool(target).until(target.policy)
+                    until,
+                    now + BARRED_TIME
+                    if target.barred
+                    else self._board.hosts.pool(target).standing.until(target.policy),
                 )
         text = "; ".join(target.explain(problem) for target, problem in errors) or "no host"
         if resolution.isComplete and lacksRequireTls(errors):

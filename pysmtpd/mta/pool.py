@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
 
 from twisted.python.failure import Failure
 
@@ -14,10 +15,12 @@ from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import Penalty, Route
+from pysmtpd.mta.host import Route
 from pysmtpd.mta.keys import ConnectionKey, Target
+from pysmtpd.mta.lanes import Lane
 from pysmtpd.mta.security import Level, Policy, satisfies
 from pysmtpd.mta.shaping.backoff import complains
+from pysmtpd.mta.standing import GOOD, Standing
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.smtp.client_events import Credentials, Stage
 
@@ -27,22 +30,20 @@ if TYPE_CHECKING:
 IMPATIENCE = 1.0
 """Seconds that a transaction waits for a busy connection before another one is opened for it."""
 
-PLAIN_TIME = 3600.0
-"""Seconds for which a host whose TLS failed is used in plain text by those who only would like TLS."""
-
-CROWDED_TIME = 60.0
-"""Seconds for which a host that refused one connection more is not asked for it again."""
+FORGOTTEN = 3600.0
+"""Seconds after its last connection for which a host is remembered, and at least as long after what is held against it."""
 
 STAGGER = 0.25
 """Seconds after which a second address is tried beside the first (RFC 8305 5)."""
+
+AT_FIRST = 5
+"""Connections to a host that has not taken a message yet."""
 
 BROKEN = 3
 """Connections in a row that a host ends before a transaction does: then it is left alone for a while."""
 
 TAKES_NO_MAIL = 521
 """RFC 7504."""
-
-_UNBOUND = 1 << 30
 
 
 def _isLost(reply: Reply) -> bool:
@@ -54,29 +55,30 @@ def _isLost(reply: Reply) -> bool:
 _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
 
 
+# Of all pools that are at rest. They cannot be changed: whoever puts something in makes a list, or a mapping, first.
+_NO_TASKS = cast("list[Task]", ())
+_NO_IDLE = cast("list[Connection]", ())
+_NO_CONNECTIONS = cast("dict[Connection, None]", MappingProxyType({}))
+
+
 class Pool:
     """
-    @ivar waiting: in order of arrival. A list, because an empty deque takes 760 octets, and most pools have nobody waiting.
+    @ivar waiting: in order of arrival.
     @ivar proven: some connection was established since the last failure; before that only one is tried at a time.
     """
 
     __slots__ = (
-        "_cap",
-        "_capUntil",
         "_isLate",
-        "_lostInRow",
         "_mixed",
-        "_plainUntil",
         "_policy",
-        "_policyPenalties",
         "_tried",
         "board",
         "connections",
         "idle",
         "key",
-        "penalty",
         "proven",
         "route",
+        "standing",
         "waiting",
     )
 
@@ -84,72 +86,55 @@ class Pool:
         self.key = key
         self.route = route
         self.board = board
-        self.waiting: list[Task] = []
-        self.connections: dict[Connection, None] = {}
-        self.idle: list[Connection] = []
-        self.penalty = Penalty()
+        self.waiting = _NO_TASKS
+        self.connections = _NO_CONNECTIONS
+        self.idle = _NO_IDLE
+        self.standing = GOOD
         self.proven = False
-        self._policyPenalties: dict[Policy, Penalty] = {}
         self._policy: Policy | None = None
         self._mixed = False
-        self._plainUntil = 0.0
-        self._cap = 0
-        self._capUntil = 0.0
-        self._lostInRow = 0
         self._isLate = False
         # Others that were tried beside this one.
-        self._tried: dict[ConnectionKey, None] = {}
+        self._tried: tuple[ConnectionKey, ...] = ()
 
-    # --- is it any use?
+    def _rest(self) -> None:
+        """Perhaps nothing is under way: most pools are like this, so they hold nothing."""
+        if not (self.connections or self.waiting):
+            self.waiting = _NO_TASKS
+            self.connections = _NO_CONNECTIONS
+            self.idle = _NO_IDLE
 
-    def problem(self, policy: Policy, now: float) -> str:
-        """Why nothing should be sent here now; empty: it may be."""
-        if self.penalty.until > now:
-            return self.penalty.error
-        penalty = self._policyPenalties.get(policy)
-        return penalty.error if penalty is not None and penalty.until > now else ""
-
-    def until(self, policy: Policy) -> float:
-        """When C{problem} ends, in monotonic seconds."""
-        penalty = self._policyPenalties.get(policy)
-        return max(self.penalty.until, penalty.until if penalty is not None else 0.0)
-
-    def broken(self, now: float) -> Penalty | None:
-        """The worst of what keeps all, or some, from being sent here; None: nothing does."""
-        found = [one for one in (self.penalty, *self._policyPenalties.values()) if one.until > now]
-        return max(found, key=lambda one: one.until, default=None)
-
-    def isPolicy(self, policy: Policy, now: float) -> bool:
-        """Does only what TLS has to be keep those under C{policy} from here?"""
-        penalty = self._policyPenalties.get(policy)
-        return self.penalty.until <= now and penalty is not None and penalty.until > now
-
-    def isCrowded(self, now: float) -> bool:
-        """Has the host refused one connection more?"""
-        return bool(self._cap) and now < self._capUntil
+    # --- what is known of it
 
     def forgive(self) -> bool:
         """Something should be sent here after all.
 
         @return: there was something to forgive.
         """
-        had = bool(self.penalty.failures or self._policyPenalties or self._cap or self._plainUntil or self.route.said)
-        self.penalty.worked()
-        self._policyPenalties.clear()
-        self._cap = 0
-        self._plainUntil = 0.0
+        had = bool(self.route.said) or (self.standing is not GOOD and self.standing.forgive())
+        self.standing = GOOD
         self.route.forgive()
+        self.route.host.forgive()
         return had
 
     def isIdle(self, now: float) -> bool:
         """It may be forgotten."""
-        latest = max([self.penalty.until, self._plainUntil, *(one.until for one in self._policyPenalties.values())])
-        return not (self.connections or self.waiting) and latest + PLAIN_TIME < now
+        if self.connections or self.waiting or not self.standing.isOver(now):
+            return False
+        return max(self.route.opened, self.route.closed) + FORGOTTEN < now
+
+    def _own(self) -> Standing:
+        """Something is to be written down."""
+        if self.standing is GOOD:
+            self.standing = Standing()
+        return self.standing
 
     # --- work
 
     def submit(self, task: Task) -> None:
         """Start it, or let it wait."""
+        if self.connections is _NO_CONNECTIONS:
+            self.waiting, self.connections, self.idle = [], {}, []
         if self._policy is None:
             self._policy = task.policy
         elif task.policy != self._policy:
@@ -172,8 +157,8 @@ class Pool:
     def _alsoTry(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             self.waiting.remove(task)
-            self._tried[task.others[0].key] = None
-            self.board.alsoTry(task)
+            self._tried += (task.others[0].key,)
+            self.board.race.alsoTry(task)
 
     def _late(self, connection: Connection) -> None:
         """So long, and no connection yet: it goes on, but not alone (RFC 8305)."""
@@ -184,7 +169,9 @@ class Pool:
     def takeBack(self, key: ConnectionKey) -> Sequence[Task]:
         """What waits here, and was meant for another pool."""
         back = [task for task in self.waiting if task.home is not None and task.home.key == key]
-        self.waiting = [task for task in self.waiting if task not in back]
+        if back:
+            self.waiting = [task for task in self.waiting if task not in back]
+            self._rest()
         return back
 
     def _hasRoom(self, task: Task) -> bool:
@@ -242,7 +229,15 @@ class Pool:
     def freed(self, connection: Connection) -> None:
         """It is idle again."""
         limits = connection.limits
-        if connection.transactions >= connection.maxMails or connection.failures >= limits.maxFailuresPerSession:
+        if (
+            connection.transactions >= connection.maxMails
+            or connection.failures >= limits.maxFailuresPerSession
+            or (
+                connection.lane >= Lane.SLOW
+                and connection.transactions
+                and not self.board.slots.mayStay(connection, self.board.clock.seconds())
+            )
+        ):
             self.quit(connection)
             return
         if limits.sessionTransactionDelay and connection.transactions:
@@ -275,7 +270,9 @@ class Pool:
         delivered = sum(reply.code < 400 for reply in replies)
         if delivered:
             self.route.delivered += delivered
-            self._lostInRow = 0
+            if self.standing.lostInRow:
+                self.standing.lostInRow = 0
+        self.board.pacer.decided(connection, task)
         self.board.decided(connection, task, envelopes, replies)
 
     def heard(self, connection: Connection, reply: Reply, isOfContent: bool = False) -> None:
@@ -296,9 +293,11 @@ class Pool:
         while self.waiting:
             task = self._neediest()
             if not self._wantsMore(task, now, isImpatient):
+                if self.proven:
+                    # They wait for connections that are in use.
+                    self.board.impatient[self] = None
                 return
             if not self.board.mayOpen(self, task, now):
-                self.board.starve(self)
                 return
             isImpatient = False
             self._open(task, now)
@@ -330,20 +329,19 @@ class Pool:
         total = len(self.connections)
         if not self.proven:
             return total == 0
+        if total >= AT_FIRST and self.route.host.lane(now) is Lane.NEW:
+            return False
         suitable = self._suitable(task)
-        if total >= self._maximum(now):
+        if total >= self.standing.most(now):
             if self.idle and not suitable:
                 # Idle connections that serve nobody who waits make room.
                 self.quit(self.idle.pop())
             return False
         return isImpatient or not suitable or len(self.waiting) > suitable
 
-    def _maximum(self, now: float) -> int:
-        return self._cap if self._cap and now < self._capUntil else _UNBOUND
-
     def _open(self, task: Task, now: float) -> None:
         target = Target(self.key, task.target.host, task.policy)
-        plain = target.policy.level is Level.OPPORTUNISTIC and now < self._plainUntil
+        plain = target.policy.level is Level.OPPORTUNISTIC and self.standing.isPlain(now)
         connection = Connection(self, target, plain, self.board.newSession())
         if task.others and not self.proven:
             self.board.clock.callLater(STAGGER, self._late, connection)
@@ -381,19 +379,21 @@ class Pool:
     def established(self, connection: Connection) -> None:
         self.board.discharge(connection)
         now = self.board.clock.seconds()
+        if self.standing is not GOOD:
+            self.standing.worked(connection.target.policy)
+        if not self.board.pacer.mayBegin(connection, now):
+            return
         if not self.proven:
             for task in self.waiting:
                 if task.home is not None:
-                    self.board.lostRace(task.home, now)
+                    self.board.race.lost(task.home, now)
                     break
         self.proven = True
         self._isLate = False
-        self.penalty.worked()
-        self._policyPenalties.pop(connection.target.policy, None)
         self.freed(connection)
         if self._tried:
-            tried, self._tried = list(self._tried), {}
-            self.board.comeHome(self, tried)
+            tried, self._tried = self._tried, ()
+            self.board.race.comeHome(self, tuple(dict.fromkeys(tried)))
         self.grow(now)
 
     def quit(self, connection: Connection) -> None:
@@ -405,6 +405,19 @@ class Pool:
         if self.waiting:
             self.grow(self.board.clock.seconds())
 
+    def giveWay(self, connection: Connection) -> None:
+        """The host is slow, and so are others: its place is free at once. It costs nobody a try."""
+        if connection.transaction is not None:
+            self.waiting.insert(0, connection.transaction.takeBack())
+        self._drop(connection)
+        connection.giveWay()
+        if self.connections:
+            return
+        self.proven = False
+        tasks, self.waiting = self.waiting, []
+        self._rest()
+        self.board.displaced(tasks)
+
     def _drop(self, connection: Connection) -> bool:
         if connection not in self.connections:
             return False
@@ -414,6 +427,7 @@ class Pool:
             self._mixed = False
             self._policy = self.waiting[0].policy if self.waiting else None
             self._mixed = any(task.policy != self._policy for task in self.waiting)
+            self._rest()
         self.board.closed(self, connection)
         return True
 
@@ -422,9 +436,14 @@ class Pool:
         if not self._drop(connection):
             return
         self.board.lacksSource(self.key.source, why)
-        tasks = list(self.waiting)
-        self.waiting.clear()
+        tasks, self.waiting = self.waiting, []
+        self._rest()
         self.board.homeless(tasks)
+
+    def withoutDescriptor(self, connection: Connection) -> None:
+        """We have no more to spare: that says nothing about the host."""
+        if self._drop(connection):
+            self.board.starve(self)
 
     def lost(self, connection: Connection, stage: Stage, reply: Reply, moved: Task | None = None) -> None:
         """It has ended, not by our wish; its task has been given back.
@@ -451,16 +470,16 @@ class Pool:
             pass
         elif connection.facts is not None:
             if moved is not None:
-                self._lostInRow += 1
-                if self._lostInRow >= BROKEN and not self.connections:
+                standing = self._own()
+                standing.lostInRow += 1
+                if standing.lostInRow >= BROKEN and not self.connections:
                     self._failed(connection, Stage.GREETING, reply, now)
         elif level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and _isLost(reply))):
-            self._plainUntil = now + PLAIN_TIME
+            self._own().tlsFailed(now)
         elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)
         elif self.proven and self.connections:
-            self._cap = max(1, len(self.connections))
-            self._capUntil = now + CROWDED_TIME
+            self._own().tookOnly(len(self.connections), now)
         else:
             self._failed(connection, stage, reply, now)
         if moved is not None:
@@ -474,8 +493,9 @@ class Pool:
         isPolicy = policy.asksForMore and stage is not Stage.GREETING
         if not (isPolicy and self.connections):
             self.proven = False
-        penalty = self._policyPenalties.setdefault(policy, Penalty()) if isPolicy else self.penalty
+        penalty = self._own().failed(policy if isPolicy else None)
         penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
         self.waiting = [task for task in self.waiting if isPolicy and task.policy != policy]
+        self._rest()
         self.board.homeless(tasks)

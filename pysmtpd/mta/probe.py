@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -72,6 +71,10 @@ class Visit:
         """Our address could not be had."""
         self._end(Stage.GREETING, why)
 
+    def withoutDescriptor(self, connection: Connection) -> None:
+        """We have none to spare."""
+        self._end(Stage.GREETING, "too many open files")
+
     def quit(self, connection: Connection) -> None:
         """The deadline of an idle connection; it has said QUIT before."""
 
@@ -96,7 +99,7 @@ class Visit:
                 "stage": "" if not error else stage.value if connection.isConnected else "connect",
                 "error": error,
                 "greeting": connection.greeting,
-                "extensions": _offered(connection),
+                "extensions": str(connection.extensions).split(),
                 "tls": connection.tls,
                 "certificate": connection.certificateError if connection.tls else "",
                 "policy": str(policy),
@@ -162,8 +165,3 @@ class Probe:
         late = self._board.clock.callLater(SEARCH_TIME, found.callback, None)
         Search(key, "", self._config.mta.family, self._filter, self._resolver, self._policies, answered).start()
         return found
-
-
-def _offered(connection: Connection) -> Mapping[str, object]:
-    """What the host offers, as far as it was heard."""
-    return {name: value for name, value in asdict(connection.extensions).items() if value not in (False, 0, None, ())}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge
 from pysmtpd.mta.keys import RelayKey, Target
+from pysmtpd.mta.lanes import Lane, Places
 from pysmtpd.mta.mx import Resolution
 
 FRESH = 60.0
@@ -16,6 +17,11 @@ FRESH = 60.0
 
 LEAST_FRESH = 5.0
 """Seconds for which it is used in any case: a TTL of nothing must not bring a question for each message."""
+
+IDLE = 1
+"""Looks, one a minute, at which a relay was idle, after which it is forgotten; C{IDLE_WITH_ERROR} if its hosts had errors."""
+
+IDLE_WITH_ERROR = 240
 
 FOLLOW = 35.0
 """Seconds that all others wait for the first one to try hosts again that were down: by then its connection has timed out."""
@@ -38,60 +44,101 @@ class Relay:
     @ivar name: for people; also the key of its hold queue.
     @ivar backlog: messages that were taken and have no outcome yet.
     @ivar envelopes: those of them.
+    @ivar lane: what is known of the pace of the hosts that take its mail.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
+    @ivar idle: how often it was looked at since it had something to do.
     @ivar lastError: why mail was last deferred; empty: some was delivered since.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
     __slots__ = (
         "_charges",
+        "_name",
+        "_places",
         "backlog",
         "down",
         "envelopes",
         "held",
+        "idle",
         "key",
+        "lane",
         "lastError",
         "limit",
-        "name",
         "release",
         "resolution",
         "waiting",
     )
 
-    def __init__(self, key: RelayKey, release: Callable[[Relay], None]) -> None:
+    def __init__(self, key: RelayKey, release: Callable[[Relay], None], places: Places) -> None:
+        """
+        @param release: told when one of its messages has come to an end while some are held.
+        @param places: counts envelopes by lanes.
+        """
         self.key = key
-        self.name = str(key)
+        self._name = ""
         self.backlog = 0
         self.envelopes = 0
+        self.lane = Lane.NEW
+        self._places = places
         self.held = 0
         self.resolution: Resolution | None = None
-        self.waiting: list[Callable[[Resolution], None]] = []
+        self.waiting: tuple[Callable[[Resolution], None], ...] = ()
+        self.idle = 0
         self.lastError = ""
         self.limit = ""
         self.down: Down | None = None
         self.release = release
-        self._charges: dict[str, tuple[Charge, ...]] = {}
+        self._charges: dict[str, tuple[Charge, ...]] | None = None
+
+    @property
+    def name(self) -> str:
+        if not self._name:
+            self._name = str(self.key)
+        return self._name
 
     def charges(self, source: str) -> tuple[Charge, ...]:
         """What a connection from this address in use for it counts against."""
-        charges = self._charges.get(source)
+        known = self._charges
+        if known is None:
+            known = self._charges = {}
+        charges = known.get(source)
         if charges is None:
             domain = self.key.limitName
-            charges = self._charges[source] = (
+            charges = known[source] = (
                 Charge("connector", f"{self.name} from {source}", domain),
                 Charge("relay", self.name, domain),
                 Charge("domain", domain, domain),
             )
         return charges
 
+    def count(self, envelopes: int) -> None:
+        """So many more, or fewer, are under way."""
+        self.envelopes += envelopes
+        self._places.add(self.lane, envelopes)
+
+    def keeps(self, lane: Lane) -> None:
+        """This is the pace of its hosts."""
+        if lane is not self.lane:
+            self._places.move(self.lane, lane, self.envelopes)
+            self.lane = lane
+
     def begin(self) -> None:
         self.backlog += 1
+        self.idle = 0
 
     def end(self) -> None:
         self.backlog -= 1
         if self.held:
             self.release(self)
+
+    def rest(self, now: float) -> None:
+        """It has nothing to do: let go what can be found again."""
+        self.idle += 1
+        self._charges = None
+        self._name = ""
+        if self.fresh(now) is None:
+            self.resolution = self.down = None
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
@@ -116,3 +163,8 @@ class Relay:
     @property
     def isIdle(self) -> bool:
         return not (self.backlog or self.held or self.waiting)
+
+    @property
+    def isForgettable(self) -> bool:
+        """Has it had nothing to do for long? Longer, if there is something to tell of it."""
+        return self.idle > (IDLE_WITH_ERROR if self.lastError else IDLE)

@@ -24,6 +24,7 @@ from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.shown import MAX_SHOWN, Shown
 from pysmtpd.mta.sources import Sources
 from pysmtpd.mta.task import Part
+from pysmtpd.mta.turnstile import Turnstile
 
 
 @implementer(IRoutes)
@@ -41,6 +42,7 @@ class Routes:
         sources: Sources,
         shaper: Shaper,
         board: Board,
+        turnstile: Turnstile,
         hostStats: HostStats,
         gathering: Callable[[], Sequence[Part]],
         isPaused: Callable[[], bool],
@@ -58,6 +60,7 @@ class Routes:
         self._sources = sources
         self._shaper = shaper
         self._board = board
+        self._turnstile = turnstile
         self._hostStats = hostStats
         self._gathering = gathering
         self._isPaused = isPaused
@@ -65,7 +68,7 @@ class Routes:
     def forgive(self, name: str = "") -> int:
         """See L{IRoutes.forgive}."""
         count = 0
-        for pool in self._board.pools.values():
+        for pool in self._board.hosts.pools:
             if (not name or name in (pool.key.address, pool.route.host.names)) and pool.forgive():
                 count += 1
                 if name:
@@ -88,7 +91,7 @@ class Routes:
         rows = list(self._policies.show(domain))
         for relay in self._directory.of(domain):
             for target in relay.targets(MAX_SHOWN):
-                problem = target.barred or self._board.problem(target, now)
+                problem = target.barred or self._board.hosts.problem(target, now)
                 rows.append({"what": "host", "host": target.label, "asks": target.verdict, "problem": problem})
         return rows
 
@@ -132,7 +135,8 @@ class Routes:
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
         isPaused = self._isPaused()
-        return Shown(self._platform, self._board, relays, self._gathering(), self._sources.show(), isPaused)
+        gathering, sources = self._gathering(), self._sources.show()
+        return Shown(self._platform, self._board, relays, self._turnstile, gathering, sources, isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

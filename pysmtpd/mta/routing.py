@@ -16,18 +16,24 @@ from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import Directory
 from pysmtpd.mta.gather import Gathering
+from pysmtpd.mta.grouping import group
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.lanes import Lane
 from pysmtpd.mta.ledger import Ledger
 from pysmtpd.mta.mx import Resolution
 from pysmtpd.mta.nohost import NoHost
 from pysmtpd.mta.shaping.entry import Waiting, enter
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.sources import Sources, Turn
-from pysmtpd.mta.task import Part, Refused, Task, group
+from pysmtpd.mta.task import Part, Refused, Task
+from pysmtpd.mta.turnstile import Turnstile
 
 MAX_HOSTS = 20
 """Hosts that are tried in one attempt. Who publishes a thousand dead addresses would keep a message for ever: when the last of them has
 failed the first is worth another try. The penalties of those that were tried lead the next attempt to others."""
+
+SLOWNESS = 20
+"""Transactions that have to wait for a quick host before some go to a slow one that is as good."""
 
 _MAX_ERRORS = 900
 _OTHER = {"inet4": "inet6", "inet6": "inet4"}
@@ -45,6 +51,7 @@ class Routing:
         shaper: Shaper,
         board: Board,
         ledger: Ledger,
+        turnstile: Turnstile,
         noHost: NoHost,
     ) -> None:
         self._platform = platform
@@ -55,6 +62,7 @@ class Routing:
         self._shaper = shaper
         self._board = board
         self._ledger = ledger
+        self._turnstile = turnstile
         self._noHost = noHost
         self._gatherings: dict[Gathering, None] = {}
 
@@ -151,10 +159,14 @@ class Routing:
             entered = enter(self._shaper, parts, target, now, self._wait)
             if not entered:
                 continue
+            for part in entered:
+                if part.relay.lane is Lane.NEW:
+                    # Others may know more.
+                    part.relay.keeps(self._board.hosts.lane(target, now))
             task = Task(key, entered, target, now)
             if len(targets) > 1:
                 task.others = [other for other in targets if other.host == target.host and _differ(other, target)]
-            self._board.pool(target).submit(task)
+            self._board.hosts.pool(target).submit(task)
 
     def _wait(self, waiting: Waiting) -> None:
         """A limit binds these: they wait alone, and it costs them no try."""
@@ -164,11 +176,11 @@ class Routing:
         if waiting.isWhole:
             part.end()
         else:
-            part.relay.envelopes -= len(waiting.envelopes)
+            part.relay.count(-len(waiting.envelopes))
 
     def _choose(self, part: Part, levels: Sequence[Sequence[Target]], now: float) -> Sequence[Target]:
         """The usable hosts of the first level that has any: a level counts only when those before it are down."""
-        problem = self._board.problem
+        problem = self._board.hosts.problem
         refused = part.refused
         for level in levels:
             up = [target for target in level if not problem(target, now)]
@@ -183,15 +195,19 @@ class Routing:
         addresses of both families, those of the better one."""
         if len(targets) == 1:
             return targets[0]
-        pools = self._board.pools
+        find = self._board.hosts.find
         families = dict.fromkeys((target.host, target.family) for target in targets)
-        slower = self._board.slower
+        slower = self._board.race.slower
         targets = [
             target
             for target in targets
             if (target.host, _OTHER.get(target.family)) not in families or slower(target.host, now) != target.family
         ]
-        loads = [pools[target.key].load if target.key in pools else 0 for target in targets]
+        loads = [pool.load if (pool := find(target.key)) is not None else 0 for target in targets]
+        lanes = [self._board.hosts.lane(target, now) for target in targets]
+        if max(lanes) > Lane.NEW:
+            # One that is slow counts as if it had much to do.
+            loads = [load + SLOWNESS * (lane > Lane.NEW) for load, lane in zip(loads, lanes, strict=True)]
         least = min(loads)
         return self._platform.random.choice([each for each, load in zip(targets, loads, strict=True) if load == least])
 
@@ -217,9 +233,30 @@ class Routing:
                 if part.moves < MAX_HOSTS:
                     left.append(part)
                 else:
-                    last = f"{task.target.label}: {self._board.problem(task.target, now)}"
+                    last = f"{task.target.label}: {self._board.hosts.problem(task.target, now)}"
                     text = f"None of {part.moves} hosts could be reached; {last}"[:_MAX_ERRORS]
                     self._ledger.refuse([part], Result.TEMPORARY, Reply(451, text, "4.4.1"))
+            if left:
+                self.route(self._config(), left)
+
+    def displaced(self, tasks: Sequence[Task]) -> None:
+        """Their host is slow, and has to wait for a connection: another may be quicker. What its lane has no room for waits in the
+        scheduler."""
+        now = self._clock.seconds()
+        for task in tasks:
+            lane = self._board.hosts.lane(task.target, now)
+            left: list[Part] = []
+            for part in task.parts:
+                relay = part.relay
+                relay.keeps(lane)
+                if self._board.stopping:
+                    self._ledger.giveBack([part])
+                elif self._turnstile.isOver(lane):
+                    relay.held += len(part.envelopes)
+                    self._turnstile.putOut(relay)
+                    self._ledger.giveBack([part])
+                else:
+                    left.append(part)
             if left:
                 self.route(self._config(), left)
 

@@ -9,12 +9,14 @@ from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.model.ids import EnvelopeId, formatMessageId, formatSessionId
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.host import Host
+from pysmtpd.mta.hosts import Known
 from pysmtpd.mta.keys import Target
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.standing import UNBOUND
 from pysmtpd.mta.states import RelayState, routeState
 from pysmtpd.mta.task import Part, Task
+from pysmtpd.mta.turnstile import Turnstile
 from pysmtpd.smtp.client_events import Stage
 
 MAX_SHOWN = 50
@@ -68,6 +70,7 @@ class Shown:
         platform: IPlatform,
         board: Board,
         relays: Sequence[Relay],
+        turnstile: Turnstile,
         gathering: Sequence[Part],
         lacking: Sequence[str],
         isPaused: bool,
@@ -80,13 +83,14 @@ class Shown:
         self._wallTime = platform.wallTime()
         self._board = board
         self._relays = relays
+        self._turnstile = turnstile
         self._gathering = gathering
         self._usual = board.config().serverName
         self._lacking = list(lacking)
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
-        for pool in board.pools.values():
+        for pool in board.hosts.pools:
             for task in pool.waiting:
                 for part in task.parts:
                     self._waiting.setdefault(part.relay, (pool, task))
@@ -99,13 +103,10 @@ class Shown:
         return [self._relay(relay) for relay in self._relays]
 
     def routes(self) -> Sequence[Row]:
-        return [self._route(pool) for pool in self._board.pools.values()]
+        return [self._route(pool) for pool in self._board.hosts.pools]
 
     def hosts(self) -> Sequence[Row]:
-        pools: dict[str, list[Pool]] = {}
-        for pool in self._board.pools.values():
-            pools.setdefault(pool.key.address, []).append(pool)
-        return [self._host(host, pools.get(host.address, [])) for host in self._board.hosts.values()]
+        return [self._host(host) for host in self._board.hosts]
 
     def connections(self) -> Sequence[Row]:
         return [self._connection(connection) for connection in self._board.connections]
@@ -155,6 +156,9 @@ class Shown:
         down = self._down(relay)
         if down is not None:
             return down
+        if relay.held and self._turnstile.isWaiting(relay):
+            word = relay.lane.word
+            return Constraint("concurrency", f"envelopes under way, of which those for {word} hosts have their share")
         if relay.held:
             return Constraint("concurrency", "task-hiwat: as much is under way as there may be")
         if relay.backlog:
@@ -167,24 +171,24 @@ class Shown:
     def _down(self, relay: Relay) -> Constraint | None:
         """Each of its hosts is of no use now: why, and until when; None: one may be of use, or they are not known."""
         targets = relay.targets(MAX_SHOWN)
-        problems = [(target, self._board.problem(target, self._now)) for target in targets]
+        problems = [(target, self._board.hosts.problem(target, self._now)) for target in targets]
         if not targets or not all(problem for _, problem in problems):
             return None
-        isPolicy = all(self._board.isPolicy(target, self._now) for target in targets)
+        isPolicy = all(self._board.hosts.isPolicy(target, self._now) for target in targets)
         until = min(self._until(target) for target in targets)
         text = "; ".join(target.explain(problem) for target, problem in problems)
         return Constraint("TLS policy" if isPolicy else "back-off", text, self._wall(until))
 
     def _until(self, target: Target) -> float:
-        pool = self._board.pools.get(target.key)
-        return pool.until(target.policy) if pool is not None and not target.barred else 0.0
+        pool = self._board.hosts.find(target.key)
+        return pool.standing.until(target.policy) if pool is not None and not target.barred else 0.0
 
     # --- routes
 
     def _route(self, pool: Pool) -> Row:
         key, route = pool.key, pool.route
         busy = sum(connection.task is not None for connection in pool.connections)
-        broken = pool.broken(self._now)
+        broken = pool.standing.broken(self._now)
         return {
             "protocol": key.protocol,
             "source": key.source,
@@ -200,9 +204,9 @@ class Shown:
             "idle": len(pool.idle),
             "waiting": len(pool.waiting),
             "delivered": route.delivered,
-            "failures": pool.penalty.failures,
-            "penalty": max(0.0, pool.penalty.until - self._now),
-            "error": broken.error if broken is not None else pool.penalty.error,
+            "failures": pool.standing.penalty.failures,
+            "penalty": max(0.0, pool.standing.penalty.until - self._now),
+            "error": broken.error if broken is not None else pool.standing.penalty.error,
             "next_try": self._wall(broken.until) if broken is not None else 0.0,
         }
 
@@ -211,9 +215,9 @@ class Shown:
             return Constraint("suspended", "the mta is paused")
         if pool.waiting:
             return self._waitingConstraint(pool, pool.waiting[0])
-        broken = pool.broken(self._now)
+        broken = pool.standing.broken(self._now)
         if broken is not None:
-            kind = "back-off" if broken is pool.penalty else "TLS policy"
+            kind = "back-off" if broken is pool.standing.penalty else "TLS policy"
             return Constraint(kind, broken.error, self._wall(broken.until))
         return FREE if busy else NOTHING
 
@@ -228,7 +232,7 @@ class Shown:
                 if pool.connections
                 else "a connection is about to be opened"
             )
-            if pool.isCrowded(self._now):
+            if pool.standing.most(self._now) < UNBOUND:
                 text += ", and the host takes no more"
             return Constraint("concurrency", text)
         if binding.kind == "shaped" and binding.until:
@@ -241,8 +245,9 @@ class Shown:
 
     # --- hosts
 
-    def _host(self, host: Host, pools: Sequence[Pool]) -> Row:
-        broken = [penalty for pool in pools if (penalty := pool.broken(self._now)) is not None]
+    def _host(self, host: Known) -> Row:
+        pools = host.pools
+        broken = [penalty for pool in pools if (penalty := pool.standing.broken(self._now)) is not None]
         worst = max(broken, key=lambda penalty: penalty.until, default=None)
         cautious = [pool.route for pool in pools if pool.route.cautiousUntil > self._now]
         waiting = next((pool for pool in pools if pool.waiting), None)
@@ -250,7 +255,9 @@ class Shown:
         if waiting is not None:
             constraint = self._routeConstraint(waiting, busy)
         elif broken and len(broken) == len(pools):
-            isPolicy = all(penalty is not pool.penalty for pool in pools if (penalty := pool.broken(self._now)))
+            isPolicy = all(
+                penalty is not pool.standing.penalty for pool in pools if (penalty := pool.standing.broken(self._now))
+            )
             kind = "TLS policy" if isPolicy else "back-off"
             constraint = Constraint(kind, broken[0].error, self._wall(min(each.until for each in broken)))
         else:
@@ -258,11 +265,12 @@ class Shown:
         return {
             "address": host.address,
             "name": host.names,
+            "pace": host.lane(self._now).word,
             "state": "broken" if broken and len(broken) == len(pools) else "open" if host.connections else "closed",
             "constraint": constraint.row,
             "connections": host.connections,
-            "delivered": sum({pool.route.key: pool.route.delivered for pool in pools}.values()),
-            "failures": max((pool.penalty.failures for pool in pools), default=0),
+            "delivered": sum({pool.key.source: pool.route.delivered for pool in pools}.values()),
+            "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
             "next_try": self._wall(worst.until) if worst is not None else 0.0,
@@ -299,7 +307,7 @@ class Shown:
         found: dict[EnvelopeId, str] = {}
         for part in self._gathering:
             found.update((envelope.id, "waits for DNS") for envelope in part.envelopes)
-        for pool in self._board.pools.values():
+        for pool in self._board.hosts.pools:
             if pool.waiting:
                 kind, text, _ = self._waitingConstraint(pool, pool.waiting[0])
                 why = f"waits for a connection to {pool.route.host.names} [{pool.key.address}]: {kind}: {text}"

@@ -42,6 +42,7 @@ ROUTE_TURNS: Mapping[RouteState, Mapping[RouteState, str]] = {
         RouteState.SENDING: "established",
         RouteState.OPEN: "established, and the mail has gone elsewhere",
         RouteState.BROKEN: "failed",
+        RouteState.WAITING: "slow, and it gives way to others",
     },
     RouteState.HALF_OPEN: {
         RouteState.SENDING: "established",
@@ -68,7 +69,7 @@ ROUTE_TURNS: Mapping[RouteState, Mapping[RouteState, str]] = {
 
 def routeState(pool: Pool, now: float) -> RouteState:
     """How a pool is shown."""
-    if pool.broken(now) is not None:
+    if pool.standing.broken(now) is not None:
         return RouteState.BROKEN
     if not pool.connections:
         return RouteState.WAITING if pool.waiting else RouteState.CLOSED
@@ -76,7 +77,7 @@ def routeState(pool: Pool, now: float) -> RouteState:
         return RouteState.SENDING
     if any(connection.facts is not None for connection in pool.connections):
         return RouteState.OPEN
-    return RouteState.HALF_OPEN if pool.penalty.failures else RouteState.CONNECTING
+    return RouteState.HALF_OPEN if pool.standing.penalty.failures else RouteState.CONNECTING
 
 
 class RelayState(Enum):

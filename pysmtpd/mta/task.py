@@ -108,7 +108,7 @@ class Part:
 
     def end(self) -> None:
         """Each of its envelopes has its outcome."""
-        self.relay.envelopes -= len(self.envelopes)
+        self.relay.count(-len(self.envelopes))
         self.relay.end()
 
 
@@ -240,41 +240,3 @@ def _aLabels(path: str) -> str:
         return f"{local}{at}{domainOf(Path(local, domain))}" if at else path
     except BadDomain:
         return path
-
-
-class _Group:
-    """Parts that can share a transaction, and the targets that they have in common."""
-
-    __slots__ = ("key", "parts", "targets")
-
-    def __init__(self, key: TransactionKey, part: Part, targets: Sequence[Target]) -> None:
-        self.key = key
-        self.parts = [part]
-        self.targets = targets
-
-    def join(self, part: Part, targets: Sequence[Target]) -> bool:
-        mine: dict[ConnectionKey, Target] = {target.key: target for target in self.targets}
-        common = [mine[target.key] for target in targets if target.key in mine and _agree(target, mine[target.key])]
-        if common:
-            self.parts.append(part)
-            self.targets = common
-        return bool(common)
-
-
-def group(ready: Sequence[tuple[Part, Sequence[Target]]]) -> list[tuple[TransactionKey, list[Part], Sequence[Target]]]:
-    """Put the parts of one message into as few transactions as their hosts allow; order is kept.
-
-    @param ready: with each part the hosts that are equally good for it, never none.
-    """
-    groups: list[_Group] = []
-    for part, targets in ready:
-        key = TransactionKey(part.sender)
-        if not any(other.key == key and other.join(part, targets) for other in groups):
-            groups.append(_Group(key, part, targets))
-    return [(found.key, found.parts, found.targets) for found in groups]
-
-
-def _agree(one: Target, other: Target) -> bool:
-    """Do two parts ask for the same of the host? Its name counts only where it has to prove it."""
-    mine, its = one.policy, other.policy
-    return mine == its or (mine.level is its.level and not (mine.isAuthenticated or its.isAuthenticated))

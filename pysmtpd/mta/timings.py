@@ -49,12 +49,12 @@ class Timings:
             if len(self._routes) < MOST_ROUTES:
                 keys = self._routes[source, address] = _Keys(f"{source or 'local'}>{address}")
         stat.increment("mta.transaction")
-        stat.increment(keys.latency[bisect_left(BOUNDS, seconds)])
+        stat.increment(keys.latency(bisect_left(BOUNDS, seconds)))
         delivered = 0
         for reply in replies:
             kind = reply.code // 100
             delivered += kind == 2
-            stat.increment(keys.results[_RESULTS[kind]])
+            stat.increment(keys.result(_RESULTS[kind]))
         self._transactions += 1
         self._recipients += len(replies)
         self._delivered += delivered
@@ -64,10 +64,23 @@ class Timings:
 
 
 class _Keys:
-    """The keys of one route, made once."""
+    """The keys of one route, each made once."""
 
-    __slots__ = ("latency", "results")
+    __slots__ = ("_latency", "_results", "_route")
 
     def __init__(self, route: str) -> None:
-        self.latency = [f"mta.route.{route}.latency.{each}" for each in _CLASSES]
-        self.results = {each: f"mta.route.{route}.{each}" for each in dict.fromkeys(_RESULTS)}
+        self._route = route
+        self._latency: dict[int, str] = {}
+        self._results: dict[str, str] = {}
+
+    def latency(self, place: int) -> str:
+        key = self._latency.get(place)
+        if key is None:
+            key = self._latency[place] = f"mta.route.{self._route}.latency.{_CLASSES[place]}"
+        return key
+
+    def result(self, word: str) -> str:
+        key = self._results.get(word)
+        if key is None:
+            key = self._results[word] = f"mta.route.{self._route}.{word}"
+        return key

@@ -15,6 +15,7 @@ from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.events import CommandAnswered, Event
 from pysmtpd.model.ids import MessageId
 from pysmtpd.model.reply import Reply
+from pysmtpd.mta import pace
 from pysmtpd.mta.downgrade import SevenBitBody, Verdict, mustConvert
 from pysmtpd.mta.task import Part, Task, outgoing
 from pysmtpd.mta.timeouts import RECIPIENT_TIME, TRANSACTION_RATE, TRANSACTION_TIME
@@ -148,7 +149,9 @@ class Transaction:
         steps = board.steps()
         core.trace = None if steps is None else self._tracer(steps, self.task.message.id)
         length = TRANSACTION_TIME + RECIPIENT_TIME * len(self.envelopes) + mail.size / TRANSACTION_RATE
-        self.until = board.clock.seconds() + length
+        now = board.clock.seconds()
+        self.until = now + length
+        connection.slowAt = now + pace.TRANSACTION + mail.size / pace.RATE
         self._remaining = mail.size - len(chunk)
         if self._remaining <= 0:
             self._closeBody()
@@ -259,6 +262,11 @@ class Transaction:
         self._leave()
         connection.pool.freed(connection)
         connection.pool.board.moved(self.task, connection, reply, True)
+
+    def takeBack(self) -> Task:
+        """The connection has to do without it. Nobody has what could become a message."""
+        self._leave()
+        return self.task
 
     def giveBack(self) -> None:
         """It has not begun, as far as anybody can tell."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from pysmtpd.model.envelope import Envelope, EnvelopeState, Message, routed
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
@@ -14,12 +15,14 @@ MESSAGE_OCTETS = 2048
 ENVELOPE_OCTETS = 1024
 
 
-class _Fresh:
-    __slots__ = ("body", "cost", "envelopes", "message")
+_Found: TypeAlias = tuple[Message, tuple[Envelope, ...]]
 
-    def __init__(self, message: Message, envelopes: dict[EnvelopeId, Envelope], body: bytes | None, cost: int) -> None:
-        self.message = message
-        self.envelopes = envelopes
+
+class _Fresh:
+    __slots__ = ("body", "cost", "found")
+
+    def __init__(self, found: _Found, body: bytes | None, cost: int) -> None:
+        self.found = found
         self.body = body
         self.cost = cost
 
@@ -37,21 +40,21 @@ class FreshCache:
 
         @param body: its whole content in plain form, or None if it is not in memory.
         """
-        byId = {envelope.id: envelope for envelope in envelopes}
-        cost = MESSAGE_OCTETS + len(byId) * ENVELOPE_OCTETS + (len(body) if body is not None else 0)
+        found = (message, tuple(envelopes))
+        cost = MESSAGE_OCTETS + len(found[1]) * ENVELOPE_OCTETS + (len(body) if body is not None else 0)
         if cost > self._octets // 8:
             # One large message must not push out many small ones.
             return
         self.drop(message.id)
-        self._held[message.id] = _Fresh(message, byId, body, cost)
+        self._held[message.id] = _Fresh(found, body, cost)
         self._used += cost
         while self._used > self._octets:
             self.drop(next(iter(self._held)))
 
-    def get(self, message: MessageId) -> tuple[Message, tuple[Envelope, ...]] | None:
+    def get(self, message: MessageId) -> _Found | None:
         """The message with the envelopes that are left, or None if it is not here."""
         fresh = self._held.get(message)
-        return None if fresh is None else (fresh.message, tuple(fresh.envelopes.values()))
+        return None if fresh is None else fresh.found
 
     def body(self, message: MessageId) -> bytes | None:
         """Its plain content, or None if that is not here."""
@@ -60,25 +63,45 @@ class FreshCache:
 
     def update(self, states: Mapping[EnvelopeId, EnvelopeState]) -> None:
         """What is here gets new states."""
-        for envelope, state in states.items():
-            fresh = self._held.get(messageOf(envelope))
-            old = None if fresh is None else fresh.envelopes.get(envelope)
-            if fresh is not None and old is not None:
-                # Spelled out: replace() costs three times as much.
-                destination = old.destination if state.route is None else routed(old.destination, state)
-                fresh.envelopes[envelope] = Envelope(envelope, destination, old.created, old.expires, state)
+        held = self._held
+        several: dict[MessageId, None] = {}
+        for id, state in states.items():
+            fresh = held.get(messageOf(id))
+            if fresh is None:
+                continue
+            message, envelopes = fresh.found
+            if len(envelopes) > 1:
+                several[message.id] = None
+            elif envelopes[0].id == id:
+                fresh.found = (message, (_with(envelopes[0], state),))
+        for each in several:
+            # One by one it would be made anew as often as it has recipients.
+            message, envelopes = held[each].found
+            changed = [_with(one, states[one.id]) if one.id in states else one for one in envelopes]
+            held[each].found = (message, tuple(changed))
 
     def delete(self, envelopes: Iterable[EnvelopeId]) -> None:
         """Forget envelopes, and messages with their last one."""
-        for envelope in envelopes:
-            fresh = self._held.get(messageOf(envelope))
-            if fresh is not None:
-                fresh.envelopes.pop(envelope, None)
-                if not fresh.envelopes:
-                    self.drop(fresh.message.id)
+        gone: dict[MessageId, dict[EnvelopeId, None]] = {}
+        for id in envelopes:
+            if messageOf(id) in self._held:
+                gone.setdefault(messageOf(id), {})[id] = None
+        for each, ids in gone.items():
+            message, known = self._held[each].found
+            left = tuple([one for one in known if one.id not in ids])
+            if left:
+                self._held[each].found = (message, left)
+            else:
+                self.drop(each)
 
     def drop(self, message: MessageId) -> None:
         """Forget a message."""
         fresh = self._held.pop(message, None)
         if fresh is not None:
             self._used -= fresh.cost
+
+
+def _with(old: Envelope, state: EnvelopeState) -> Envelope:
+    # Spelled out: replace() costs three times as much.
+    destination = old.destination if state.route is None else routed(old.destination, state)
+    return Envelope(old.id, destination, old.created, old.expires, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -12,7 +12,6 @@ from pysmtpd.model.action import Action, Method
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.ids import EnvelopeId
-from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.schedule import CHANGED, VANISHED, Delivery
 
 _REMOTE = (Method.RELAY, Method.LMTP)
@@ -43,6 +42,8 @@ class ActionGate:
         self.capacity = agent.capacity
         self.pause = agent.pause
         self.resume = agent.resume
+        # What it knows of an action, it knows of one that the configuration has.
+        self.foregone = agent.foregone
 
     def deliver(self, delivery: Delivery, outcomes: IOutcomes) -> None:
         """See L{IAgent.deliver}."""
@@ -61,27 +62,6 @@ class ActionGate:
                 return
             delivery = delivery._replace(envelopes=rest)
         self._agent.deliver(delivery, outcomes)
-
-    def foregone(self, deliveries: Sequence[Delivery]) -> Sequence[tuple[Outcome, Sequence[Delivery]]]:
-        """See L{IAgent.foregone}."""
-        actions = self._config().actions
-        known: dict[tuple[str, Agent], str] = {}
-        some: list[Delivery] = []
-        for delivery in deliveries:
-            for envelope in delivery.envelopes:
-                destination = envelope.destination
-                if destination.command or destination.file:
-                    break
-                # All that it depends on.
-                kind = (destination.action, destination.agent)
-                key = known.get(kind)
-                if key is None:
-                    key = known[kind] = holdKey(actions, destination)
-                if key:
-                    break
-            else:
-                some.append(delivery)
-        return self._agent.foregone(some)
 
     def stop(self) -> Deferred[None]:
         """See L{IAgent.stop}."""

@@ -184,6 +184,12 @@ class ClientCore:
         if last:
             self.stage = Stage.END_OF_DATA
 
+    @property
+    def isRevocable(self) -> bool:
+        """Has the peer nothing of the content of the transaction under way?"""
+        isEager = self._bdat and self._content is not None and self.extensions.pipelining
+        return self.stage in (Stage.MAIL, Stage.RCPT, Stage.DATA) and not isEager
+
     def quit(self) -> None:
         """Say QUIT; only in stage IDLE."""
         self.stage = Stage.QUIT

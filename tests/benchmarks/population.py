@@ -6,9 +6,9 @@ says nothing. Limits are the defaults, unless C{--limits} has others. First the 
 message at the same moment as before. Times are virtual: they show what waits for what, not what it costs. C{--memory} counts
 octets that the mta holds for each known host at the end, which takes several times as long.
 
-Measured at 500 messages a second, 5 for each domain, times what the good third takes alone: 900 domains 48 with the default limits, 1.03
-with C{max-conn-per-source 800}; 3,000 domains 4.7 with 800, 1.02 with 4000, which used 3,726 connections. So the one thing that the good
-wait for is max-conn-per-source, all of which is soon held by the slow and by the dead that accept or drop. The bar is not met.
+Connections are bounded by what 1,024 descriptors allow. Measured at 500 messages a second, 5 for each domain, times what the good
+third takes alone: 900 domains 1.03, 3,000 domains 1.00, 10,000 domains 1.00 (half of its messages within 0.4 s, 99 of 100 within
+14 s: those that have to wait until the first contacts are made). Before hosts had lanes it was 48 with 900 domains.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ GOOD, SLOW, DEAD = range(3)
 MUTE_FOR = 1e7
 # Virtual seconds.
 PATIENCE = 6 * 3600.0
+# After which octets are counted: what can be found again has been let go by then.
+REST = 200.0
 
 
 @dataclass
@@ -97,7 +99,7 @@ def run(
         done.mostOpen = max(done.mostOpen, sum(remote.open for remote in world.remotes.values()))
 
     if withMemory:
-        tracemalloc.start()
+        tracemalloc.start(2)
     total = domains * messages
     step = 0.2
     sent = 0
@@ -122,13 +124,15 @@ def run(
 
 
 def _memory(world: World) -> tuple[int, float]:
-    """Hosts that the mta knows, and octets that its files have allocated and not freed."""
-    world.run(60.0)
+    """Hosts that the mta knows, and octets that its files, and those of the resolver, have had allocated and not freed."""
+    world.run(REST)
+    # What the test keeps is not the daemon's.
+    world.events.clear()
     gc.collect()
     hosts = len(world.service.mta.routes.showHosts())
     snapshot = tracemalloc.take_snapshot()
     tracemalloc.stop()
-    rooms = [tracemalloc.Filter(True, "*/pysmtpd/mta/*"), tracemalloc.Filter(True, "*/pysmtpd/dns/*")]
+    rooms = [tracemalloc.Filter(True, f"*/pysmtpd/{room}/*", all_frames=True) for room in ("mta", "dns")]
     statistics = snapshot.filter_traces(rooms).statistics("filename")
     for line in statistics[:6]:
         print(f"    {line.size:10} octets in {line.traceback[0].filename.rpartition('/pysmtpd/')[2]}")

@@ -40,7 +40,7 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(config.scheduler.maxBatch, 256)
         self.assertEqual((config.mda.maxSession, config.mda.maxSessionPerUser), (50, 7))
         mta = config.mta
-        self.assertEqual((mta.maxConnPerSource, mta.maxConnPerConnector), (100, 20))
+        self.assertEqual(mta.maxConnPerConnector, 20)
         self.assertEqual((mta.maxConnPerRelay, mta.maxConnPerDomain), (100, 100))
         self.assertEqual(
             (mta.connDelayHost, mta.connDelaySource, mta.connDelayConnector, mta.connDelayDomain), (0.0,) * 4
@@ -55,6 +55,7 @@ class DefaultTests(SynchronousTestCase):
         config = self.config
         self.assertEqual(config.smtp.maxMails, 1000)
         self.assertEqual((config.mta.maxConnPerHost, config.mta.maxConnPerRoute), (20, 20))
+        self.assertEqual(config.mta.maxConnPerSource, 1000)
         self.assertEqual(
             (config.mta.connDelayRoute, config.mta.connDelayRelay, config.mta.reconnDelayRoute), (0.0,) * 3
         )

@@ -105,10 +105,10 @@ class ProcessTestCase(SynchronousTestCase):
     def log(self) -> str:
         return (self.place / "log").read_text()
 
-    def waitFor(self, what: str, condition: Callable[[], object], daemon: subprocess.Popen[str]) -> None:
+    def waitFor(self, what: str, condition: Callable[[], object], daemon: subprocess.Popen[str] | None = None) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            if daemon.poll() is not None or time.monotonic() > deadline:
+            if (daemon is not None and daemon.poll() is not None) or time.monotonic() > deadline:
                 self.fail(f"waited for {what}; the daemon said:\n{self.log}")
             time.sleep(0.02)
 

@@ -78,7 +78,7 @@ class AtRestTests(StoryTestCase):
     def test_aReloadCannotChangeIt(self) -> None:
         world = self.begin(rules(f"queue encryption {KEY}"))
         world.disk.write(CONFIG_PATH, rules(f"queue encryption {KEY}\nqueue encryption backup {OTHER}").encode())
-        reloading = world.service.reload()
+        reloading = world.service.operator.reload()
         world.run(1)
         (said,) = self.failureResultOf(reloading, ReloadRefused).value.messages
         self.assertIn("how the queue is stored is changed; that needs a restart", said)

@@ -195,7 +195,7 @@ class PageTests(StoryTestCase):
         world.user("daemon")
         for command, printed in examples:
             options = parser().parse_args(command.split())
-            asked = world.service.explain(supposedOf(supposition.values(options)), asksDns=False)
+            asked = world.service.operator.explain(supposedOf(supposition.values(options)), asksDns=False)
             world.run(10)
             explained = self.successResultOf(asked)
             text = Tree(explanationValues(*explained)).text().replace("/etc/pysmtpd/", "")
@@ -307,7 +307,7 @@ class SameTests(StoryTestCase):
         before: list[tuple[float, Event]] = list(world.events)
         explained: list[Any] = []
         supposed = Supposed(sender, recipients, source, None, helo, user, False, "", str(port), size)
-        world.service.explain(supposed).addBoth(explained.append)
+        world.service.operator.explain(supposed).addBoth(explained.append)
         world.until(lambda: explained, 60, "it is explained")
         router.expand = expand
         explanation, _ = explained[0]

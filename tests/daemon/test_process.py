@@ -121,6 +121,19 @@ class LifeTests(ProcessTestCase):
         self.assertEqual(self.stopped(daemon), -signal.SIGTERM, self.log)
         self.assertIn("daemon stopped", self.log)
 
+    def test_inTheBackground(self) -> None:
+        """twistd leaves no standard output for the mail log; the daemon's own log says so."""
+        self.write()
+        log, pid = self.place / "twistd.log", self.place / "pid"
+        background = [*TWISTD[:-3], f"--pidfile={pid}", f"--logfile={log}", "pysmtpd"]
+        daemon = self.begin(background)
+        self.assertEqual(daemon.wait(PATIENCE), 0)
+        self.addCleanup(self.ctl, "stop")
+        self.waitFor("the control socket", lambda: self.ctl("show", "status").returncode == 0)
+        self.assertIn("The mail log goes to standard output, and that is nowhere", log.read_text())
+        self.assertEqual(self.ctl("stop").returncode, 0)
+        self.waitFor("the end", lambda: "Server Shut Down" in log.read_text())
+
     def test_whatCannotStart(self) -> None:
         """A second daemon on the same spool, or on the same port: one line that says why, and exit code 75."""
         self.write()

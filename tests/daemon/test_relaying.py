@@ -222,7 +222,7 @@ class ProbeTests(StoryTestCase):
         self.assertEqual((one["host"], one["result"], one["error"]), ("good.test", "ok", ""))
         self.assertTrue(one["tls"].startswith("TLSv1."))
         self.assertTrue(one["certificate"])
-        self.assertTrue(one["extensions"]["pipelining"])
+        self.assertIn("PIPELINING", one["extensions"])
         self.assertEqual((two["host"], two["result"]), ("dead.test", "failed"))
         self.assertIn("refused", two["error"])
         world.run(5)

@@ -87,7 +87,7 @@ class ControlPageTests(SynchronousTestCase):
             "stage": "",
             "error": "",
             "greeting": "mx.example.net ESMTP",
-            "extensions": {"pipelining": True, "starttls": True, "size": 36_700_160},
+            "extensions": ["PIPELINING", "STARTTLS", "SIZE=36700160"],
             "tls": "TLSv1.3:TLS_AES_256_GCM_SHA384:256 verified",
             "certificate": "",
             "policy": "opportunistic",

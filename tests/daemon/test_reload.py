@@ -251,7 +251,7 @@ class UpdateTests(ReloadTestCase):
         more = "table others file:/etc/pysmtpd/others\n" + BASE + 'match from any for domain <others> action "out"\n'
         world.disk.write(CONFIG_PATH, more.encode())
         answers: list[Any] = []
-        world.service.reload().addBoth(answers.append)
+        world.service.operator.reload().addBoth(answers.append)
         world.run(0.5)
         self.update(world, b"four.test\n")
         self.assertEqual(answers, [])

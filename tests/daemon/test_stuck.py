@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pysmtpd.model.events import DaemonStopped
-from pysmtpd.service import PATIENCE
 from pysmtpd.settings import GRACE
+from pysmtpd.stopping import PATIENCE
 from pysmtpd.testing.certificates import selfSigned
 from pysmtpd.testing.daemon import CONFIG_PATH
 from pysmtpd.testing.world import World
@@ -39,7 +39,7 @@ class StuckTests(StoryTestCase):
     def test_anUpdateOfATable(self) -> None:
         world = self.begin(TABLES, files=FILES)
         world.platform.workers.delays["table-domains"] = NEVER
-        world.service.updateTable("domains").addErrback(lambda _: None)
+        world.service.operator.updateTable("domains").addErrback(lambda _: None)
         world.run(1)
         took, reason = self.stop(world)
         self.assertEqual(reason, "stopped")
@@ -70,7 +70,7 @@ class StuckTests(StoryTestCase):
         world = self.begin(TABLES, files=FILES)
         world.platform.workers.delays["reload"] = NEVER
         world.disk.write(CONFIG_PATH, f"{TABLES}# more\n".encode())
-        world.service.hangUp()
+        world.service.operator.hangUp()
         world.run(1)
         self.assertLeft(world)
 

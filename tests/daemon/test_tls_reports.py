@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import datetime
+from email import message_from_bytes
+from email.policy import default
 from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
 
 from pysmtpd.model.events import DeliveryAttempted, TlsReportSent
 from pysmtpd.testing.certificates import selfSigned
@@ -18,6 +23,17 @@ DAY = 86400.0
 REPORTS = "reports.remote.test"
 ADDRESS = "203.0.113.201"
 RECORD = f"v=TLSRPTv1; rua=https://{REPORTS}/v1/tls"
+TEXTS = ("organization-name", "contact-info", "report-id")
+DETAILS = (
+    *("result-type", "sending-mta-ip", "receiving-mx-hostname", "receiving-mx-helo", "receiving-ip"),
+    *("additional-information", "failure-reason-code"),
+)
+# RFC 8460 4.3.
+RESULTS = (
+    *("starttls-not-supported", "certificate-host-mismatch", "certificate-expired", "certificate-not-trusted"),
+    *("validation-failure", "tlsa-invalid", "dnssec-invalid", "dane-required"),
+    *("sts-policy-fetch-error", "sts-policy-invalid", "sts-webpki-invalid"),
+)
 
 
 class ReportTests(Case):
@@ -43,7 +59,33 @@ class ReportTests(Case):
 
     def reported(self, world: World, seconds: float = 2 * DAY) -> dict[str, Any]:
         world.until(lambda: self.web.bodies, seconds, "a report")
-        report: dict[str, Any] = json.loads(gzip.decompress(self.web.bodies[0]))
+        return self.checked(self.web.bodies[0])
+
+    def checked(self, compressed: bytes) -> dict[str, Any]:
+        """A report, which has the fields of RFC 8460 4.4, and no others."""
+        report: dict[str, Any] = json.loads(gzip.decompress(compressed))
+        self.assertEqual(set(report), {*TEXTS, "date-range", "policies"})
+        self.assertTrue(all(report[name] and isinstance(report[name], str) for name in TEXTS))
+        self.assertEqual(set(report["date-range"]), {"start-datetime", "end-datetime"})
+        for moment in report["date-range"].values():
+            datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ")
+        for section in report["policies"]:
+            self.assertLessEqual(set(section), {"policy", "summary", "failure-details"})
+            policy, summary = section["policy"], section["summary"]
+            self.assertLessEqual({"policy-type", "policy-domain"}, set(policy))
+            self.assertLessEqual(set(policy), {"policy-type", "policy-domain", "policy-string", "mx-host"})
+            self.assertIn(policy["policy-type"], ("tlsa", "sts", "no-policy-found"))
+            for name in ("policy-string", "mx-host"):
+                self.assertTrue(all(isinstance(each, str) for each in policy.get(name, [])))
+            self.assertEqual(set(summary), {"total-successful-session-count", "total-failure-session-count"})
+            told = 0
+            for detail in section.get("failure-details", []):
+                self.assertLessEqual({"result-type", "failed-session-count"}, set(detail))
+                self.assertLessEqual(set(detail), {"failed-session-count", *DETAILS})
+                self.assertIn(detail["result-type"], RESULTS)
+                self.assertTrue(all(isinstance(detail[name], str) for name in DETAILS if name in detail))
+                told += detail["failed-session-count"]
+            self.assertEqual(told, summary["total-failure-session-count"])
         return report
 
     def test_onTheDayAfter(self) -> None:
@@ -109,6 +151,29 @@ class ReportTests(Case):
             world.run(3 * DAY)
             self.assertEqual(([], []), (self.web.requests, world.eventsOf(TlsReportSent)))
             self.assertEqual(1, len(self.mx.messages))
+
+    def test_byMailOnceSomebodySigns(self) -> None:
+        """It is ready, and nobody can sign yet; see L{test_nobodyWantsThem}. No report is made of what sends it: it wants no TLS."""
+        world = self.begun("v=TLSRPTv1; rua=mailto:tls%2Breports@remote.test?x=y")
+        self.send(world)
+        sent: list[tuple[str, bytes]] = []
+
+        def mail(to: str, made: bytes) -> Deferred[None]:
+            sent.append((to, made))
+            return succeed(None)
+
+        world.service.policies._reports._mail = mail
+        world.until(lambda: sent, 2 * DAY, "a report")
+        ((to, made),) = sent
+        message: Any = message_from_bytes(made, policy=default)
+        self.assertEqual(("tls+reports@remote.test", "tls+reports@remote.test"), (to, str(message["To"])))
+        self.assertEqual("No", message["TLS-Required"])
+        self.assertEqual([], message.defects)
+        _, attachment = message.iter_parts()
+        report = self.checked(attachment.get_payload(decode=True))
+        self.assertEqual("no-policy-found", report["policies"][0]["policy"]["policy-type"])
+        (event,) = world.eventsOf(TlsReportSent)
+        self.assertEqual(("mailto:tls%2Breports@remote.test?x=y", "Ok"), (event.uri, event.result))
 
     def test_triedAgain(self) -> None:
         world = self.begun()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.dns.cache import Cache
+from pysmtpd.dns.cache import USUAL, Cache
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.names import BadName, fromWire, reverseName, toWire
 
@@ -102,38 +102,45 @@ class HostsTests(SynchronousTestCase):
 class CacheTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.cache: Cache[str, int] = Cache(self.clock.seconds, 3)
+        self.cache = Cache(self.clock.seconds, 3)
+
+    def put(self, keys: str, size: int = 1, ttl: float = 10) -> None:
+        for key in keys:
+            self.cache.put(key.encode(), key.encode() * size, ttl)
+
+    def known(self, keys: str) -> str:
+        """Those of them that are still there."""
+        return "".join(key for key in keys if self.cache.get(key.encode()) is not None)
 
     def test_time(self) -> None:
-        self.cache.put("a", 1, 10)
+        self.put("a", 5)
         self.clock.advance(9.9)
-        self.assertEqual(self.cache.get("a"), 1)
+        self.assertEqual(self.cache.get(b"a"), b"aaaaa")
         self.clock.advance(0.1)
-        self.assertIsNone(self.cache.get("a"))
+        self.assertIsNone(self.cache.get(b"a"))
         self.assertEqual(len(self.cache), 0)
 
     def test_theOldestGoes(self) -> None:
-        for number, key in enumerate("abcd"):
-            self.cache.put(key, number, 10)
-        self.assertEqual([self.cache.get(key) for key in "abcd"], [None, 1, 2, 3])
+        self.put("abcd")
+        self.assertEqual(self.known("abcd"), "bcd")
 
     def test_whatIsHeavyTakesMoreRoom(self) -> None:
-        for key, weight in (("a", 1), ("b", 1), ("c", 2), ("c", 1), ("d", 1)):
-            self.cache.put(key, 1, 10, weight)
-        self.assertEqual([self.cache.get(key) for key in "abcd"], [None, 1, 1, 1])
-        self.cache.put("e", 1, 10, 9)
-        self.assertEqual([self.cache.get(key) for key in "bcde"], [None, None, None, 1])
+        self.put("ab")
+        self.put("c", USUAL)
+        self.put("cd")
+        self.assertEqual(self.known("abcd"), "bcd")
+        self.put("e", 9 * USUAL)
+        self.assertEqual(self.known("bcde"), "e")
         self.cache.clear()
-        for key in "abc":
-            self.cache.put(key, 1, 10)
+        self.put("abc")
         self.assertEqual(len(self.cache), 3)
 
     def test_putAgainIsNew(self) -> None:
-        for key in "abcad":
-            self.cache.put(key, 1, 10)
-        self.assertEqual([self.cache.get(key) for key in "abcd"], [1, None, 1, 1])
+        self.put("abcad")
+        self.assertEqual(self.known("abcd"), "acd")
 
     def test_withoutTimeItIsForgotten(self) -> None:
-        self.cache.put("a", 1, 10)
-        self.cache.put("a", 2, 0)
-        self.assertIsNone(self.cache.get("a"))
+        self.put("a")
+        self.put("a", ttl=0)
+        self.assertIsNone(self.cache.get(b"a"))
+        self.assertEqual(len(self.cache), 0)

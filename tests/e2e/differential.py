@@ -24,6 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pysmtpd.control.wire import Client
 from tests.e2e import namespace, oracle
 from tests.e2e.scenarios import SCENARIOS, Case, Scenario
 from tests.e2e.support import PATIENCE, certificate, environment, waitFor
@@ -57,6 +58,7 @@ class Verdict:
     @ivar difference: the id of the listed one that is expected; empty: none.
     @ivar older: why an OpenSMTPD before 7 differs.
     @ivar theirs: the command at which OpenSMTPD ended, and its reply.
+    @ivar explained: what our C{explain} says of the same session.
     """
 
     scenario: str
@@ -65,6 +67,12 @@ class Verdict:
     older: str
     theirs: str
     ours: str
+    explained: str = ""
+
+    @property
+    def isExplained(self) -> bool:
+        """C{explain} tells what the session was told. It believes whoever says that he has logged in."""
+        return self.explained == self.ours or self.ours.startswith("AUTH 5")
 
     @property
     def isExpected(self) -> bool:
@@ -135,8 +143,11 @@ def _play(place: Path, smtpd: str, name: str, scenario: Scenario) -> Iterator[Ve
             file.write_text((_ANONYMOUS if first == THEIRS else "") + _filled(scenario.configuration, place, first))
             file.chmod(0o600)
             stack.enter_context(_daemon(place / f"{name}-{first}.log", first + 1, True, *command, str(file)))
+        operator = Client(str(place / "ours" / name / "control.sock"))
+        stack.callback(operator.close)
         for case in scenario.cases:
-            yield Verdict(name, case.text, case.difference, case.older, _ask(case, THEIRS), _ask(case, OURS))
+            said = (_ask(case, THEIRS), _ask(case, OURS), _explained(operator, case))
+            yield Verdict(name, case.text, case.difference, case.older, *said)
 
 
 def _filled(text: str, place: Path, first: int) -> str:
@@ -184,6 +195,27 @@ def _ask(case: Case, first: int) -> str:
         return f"{verb} {reply}"
 
 
+def _explained(operator: Client, case: Case) -> str:
+    """The same as words of C{explain}."""
+    supposed = {
+        "sender": case.sender[1:-1],
+        "recipients": [case.recipient[1:-1]],
+        "peer": case.peer,
+        "rdns": None,
+        "helo": case.helo,
+        "user": case.user,
+        "tls": case.isTls,
+        "tag": "",
+        "listener": f"127.0.0.1:{OURS + case.port}",
+        "size": 0,
+    }
+    told = operator.whole("Explain", supposed=supposed)
+    for command in told["commands"]:
+        if command["reply"][:1] in ("4", "5"):
+            return f"{command['command'].split()[0]} {command['reply']}"
+    return f"RCPT {told['recipients'][0]['reply']}"
+
+
 @contextmanager
 def _daemon(log: Path, port: int, greets: bool, *command: str) -> Iterator[None]:
     """From when it takes connections on; a daemon that ended before we wanted that is an error."""
@@ -225,16 +257,19 @@ def main() -> None:
     began = time.monotonic()
     verdicts = compare(*sys.argv[1:])
     unlisted = [verdict for verdict in verdicts if not verdict.isSame and not verdict.isExpected]
+    unexplained = [verdict for verdict in verdicts if not verdict.isExplained]
     vanished = [verdict for verdict in verdicts if verdict.isSame and verdict.difference]
     for verdict in verdicts:
         if not verdict.isSame:
             print(f"{verdict.scenario}: {verdict.case}\n    theirs: {verdict.theirs}\n    ours:   {verdict.ours}")
             print(f"    {verdict.difference or verdict.older or ('same' if verdict.isSame else 'IS NOT LISTED')}")
+    for verdict in unexplained:
+        print(f"{verdict.scenario}: {verdict.case}\n    ours:    {verdict.ours}\n    EXPLAIN: {verdict.explained}")
     for verdict in vanished:
         print(f"{verdict.scenario}: {verdict.case}\n    both: {verdict.theirs}\n    IS LISTED AS {verdict.difference}")
     same = sum(verdict.isSame for verdict in verdicts)
     print(f"{len(verdicts)} cases in {time.monotonic() - began:.0f} s: {same} the same, {len(unlisted)} not listed")
-    sys.exit(bool(unlisted or vanished))
+    sys.exit(bool(unlisted or vanished or unexplained))
 
 
 if __name__ == "__main__":

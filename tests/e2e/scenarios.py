@@ -666,4 +666,365 @@ ann@example.org helo=- difference=helo-names
 <ann@localhost>
 """,
     ),
+    "negations": scenario(
+        TLS
+        + """
+table users { ann = "@HASH@", "ben@example.org" = "@HASH@" }
+table friends file:@PLACE@/friends
+table nets { 203.0.113.0/28, 192.0.2.1 }
+listen on 127.0.0.1 port @PORT@ tag plain
+listen on 127.0.0.1 port @PORT2@ smtps pki mx.example.org auth-optional <users> tag secure
+action "out" relay
+match ! from local for domain "foreign.test" action "out"
+match ! from src <nets> for domain "nets.test" action "out"
+match ! from auth for domain "anonymous.test" action "out"
+match ! from auth { "ann" } for domain "notann.test" action "out"
+match ! from mail-from <friends> for domain "senders.test" action "out"
+match ! from rdns { "friend.example.com" } for domain "notfriend.test" action "out"
+match from any ! rcpt-to { "x@d.test", "@e.test" } mail-from "rcpts@client.test" for any action "out"
+match from any ! for rcpt-to regex { "^x@f" } mail-from "regex@client.test" action "out"
+match from any ! for local mail-from "local@client.test" action "out"
+match from any ! helo { "client.test", "*.good.test" } for domain "helo.test" action "out"
+match from any ! tag { "plain", "other" } for domain "tag.test" action "out"
+match from any ! auth { "ann" } for domain "auth.test" action "out"
+match from any ! mail-from { "@client.test", "<>" } for domain "mailfrom.test" action "out"
+match from any ! mail-from "@client.test" ! helo "client.test" for domain "both.test" action "out"
+match ! from any for domain "never.test" action "out"
+match from socket for any action "out"
+""",
+        """
+x@foreign.test
+x@foreign.test peer=127.0.0.1
+x@nets.test
+x@nets.test peer=203.0.113.99
+x@nets.test peer=192.0.2.1
+x@nets.test peer=127.0.0.1
+x@anonymous.test
+x@anonymous.test tls=2
+x@anonymous.test tls=2 user=ann
+x@notann.test tls=2 user=ann
+x@notann.test tls=2 user=ben@example.org
+x@notann.test
+x@senders.test
+x@senders.test from=ann@friends.test
+x@senders.test from=ANN@friends.test
+x@senders.test from=ann+tag@friends.test
+x@senders.test from=any@all.test
+x@senders.test from=
+x@notfriend.test difference=rdns-negation
+x@notfriend.test peer=203.0.113.10
+x@notfriend.test peer=203.0.113.11
+x@d.test from=rcpts@client.test
+y@d.test from=rcpts@client.test
+y@e.test from=rcpts@client.test
+x+tag@d.test from=rcpts@client.test
+x@f.test from=regex@client.test
+y@f.test from=regex@client.test
+x@localhost from=local@client.test
+x@mx.example.org from=local@client.test
+x@other.test from=local@client.test
+x@helo.test
+x@helo.test helo=a.good.test
+x@helo.test helo=good.test
+x@tag.test
+x@tag.test tls=2
+x@auth.test
+x@auth.test tls=2 user=ann
+x@auth.test tls=2 user=ben@example.org
+x@mailfrom.test
+x@mailfrom.test from=x@other.test
+x@both.test
+x@both.test helo=other.test
+x@both.test from=x@other.test
+x@both.test from=x@other.test helo=other.test
+x@never.test
+x@never.test peer=127.0.0.1
+""",
+        {"friends": "ann@friends.test\n@all.test\n"},
+    ),
+    "regular expressions in files": scenario(
+        TLS
+        + """
+table users { ann = "@HASH@", "ben@example.org" = "@HASH@" }
+table patterns file:@PLACE@/patterns
+listen on 127.0.0.1 port @PORT@ tag first
+listen on 127.0.0.1 port @PORT2@ smtps pki mx.example.org auth-optional <users> tag second
+action "out" relay
+match from any for domain regex <patterns> action "out"
+match from any auth regex { "@example\\.org$" } for domain "auth.test" action "out"
+match from auth regex { "^a.n$" } for domain "fromauth.test" action "out"
+match from rdns regex { "^friend\\." } for domain "rdns.test" action "out"
+match from src regex { "^(192|198)\\." } for domain "src.test" action "out"
+match from mail-from regex { "^list-[a-z]+-bounces@" } for domain "list.test" action "out"
+match from any ! helo regex { "[0-9]{1,3}[.-][0-9]{1,3}" } for domain "static.test" action "out"
+match from any ! for rcpt-to regex { "\\+" } mail-from "plus@client.test" action "out"
+match from any tag regex "ond$" for domain "tag.test" action "out"
+match from any ! tag regex "ond$" for domain "nottag.test" action "out"
+""".replace("\\\\", "\\"),
+        """
+x@one.file.test
+x@two.file.test
+x@12.file.test
+x@ab12.file.test
+x@file.test
+x@ONE.FILE.TEST
+x@alt.a.test
+x@alt.b.test
+x@alt.c.test
+x@class-Z.test
+x@auth.test
+x@auth.test tls=2 user=ann
+x@auth.test tls=2 user=ben@example.org
+x@fromauth.test tls=2 user=ann
+x@fromauth.test tls=2 user=ben@example.org
+x@fromauth.test
+x@rdns.test peer=203.0.113.10
+x@rdns.test peer=203.0.113.11
+x@rdns.test
+x@src.test peer=192.0.2.9
+x@src.test
+x@list.test from=list-users-bounces@client.test
+x@list.test from=list-users1-bounces@client.test
+x@static.test
+x@static.test helo=203-0-113-7.pool.test
+x@plus.test from=plus@client.test
+x+y@plus.test from=plus@client.test
+x@tag.test
+x@tag.test tls=2
+x@nottag.test
+x@nottag.test tls=2
+""",
+        {
+            "patterns": "# domains\n^(one|two)\\.file\\.test$\n"
+            "^[0-9]+\\.file\\.test$\n^alt\\.(a|b)\\.test$\n^class-[[:upper:][:lower:]]\\.test$\n"
+        },
+    ),
+    "aliases of every kind": scenario(
+        LISTEN
+        + """
+table aliases file:@PLACE@/aliases
+action "local" maildir alias <aliases>
+action "as" maildir user store alias <aliases>
+action "out" relay
+match from any for domain "example.org" action "local"
+match from any for domain "as.example.org" action "as"
+match from any for domain "rejected.test" reject
+match from local for any action "out"
+""",
+        """
+commented@example.org
+two-includes@example.org
+include-command@example.org
+include-address@example.org
+include-rejected@example.org
+include-unknown@example.org
+include-error@example.org
+include-empty@example.org
+include-directory@example.org difference=table-errors
+command-and-user@example.org
+command-shell@example.org difference=command-words
+command-quoted@example.org
+command-empty@example.org difference=command-words
+file-and-user@example.org
+file-directory@example.org difference=table-values
+null@example.org
+error-temporary@example.org
+error-colon@example.org
+error-and-user@example.org
+user-and-error@example.org
+rejected@example.org
+same-twice@example.org
+case@example.org
+tagged@example.org
+tagged+a@example.org
+to-tagged@example.org
+to-address@example.org
+to-tagged-address@example.org
+to-other-domain@example.org
+spaces@example.org
+quotes@example.org difference=alias-quotes
+long-chain@example.org
+circle@example.org
+circle-and-user@example.org
+root-alias@example.org
+command-and-user@as.example.org
+ann@as.example.org
+tagged+a@as.example.org
+""",
+        {
+            "aliases": """# aliases(5)
+commented: ann # ben
+two-includes: :include:@PLACE@/members, :include:@PLACE@/more
+include-command: :include:@PLACE@/commands
+include-address: :include:@PLACE@/addresses
+include-rejected: :include:@PLACE@/bad
+include-unknown: :include:@PLACE@/unknown
+include-error: :include:@PLACE@/errors
+include-empty: :include:@PLACE@/empty
+include-directory: :include:@PLACE@
+command-and-user: "|/bin/cat -u", ann
+command-shell: "|/bin/cat > /dev/null"
+command-quoted: "|/bin/echo \\"a b\\" 'c d'"
+command-empty: "|"
+file-and-user: /var/mail/shared, ann
+file-directory: /var/mail/
+null: /dev/null
+error-temporary: error:450 Come again
+error-colon: :error:550 No more
+error-and-user: error:550 No more, ann
+user-and-error: ann, error:550 No more
+rejected: x@rejected.test
+same-twice: ann, ann, ANN
+case: Ann, BEN
+tagged: ann
+tagged+a: ben
+to-tagged: ann+lists
+to-address: ann@example.org
+to-tagged-address: ann+lists@example.org
+to-other-domain: ann@as.example.org
+spaces:    ann   ,   ben
+quotes: "ann", "ben"
+long-chain: l1
+l1: l2
+l2: l3
+l3: l4
+l4: l5
+l5: l6
+l6: l7
+l7: ann
+circle: circle2
+circle2: circle
+circle-and-user: circle-and-user2, ann
+circle-and-user2: circle-and-user, ben
+root-alias: carl
+""",
+            "members": "ann\n# nobody\n\nben, carl\n",
+            "more": "dora\nann\n",
+            "commands": '|/bin/cat\n"|/bin/cat -u"\n',
+            "addresses": "someone@example.com\nann@example.org\n",
+            "bad": "x@rejected.test\n",
+            "unknown": "no-such-user\n",
+            "errors": "error:550 From a file\n",
+            "empty": "# nothing\n",
+        },
+    ),
+    "virtual addresses of every kind": scenario(
+        """
+smtp sub-addr-delim "+"
+"""
+        + LISTEN
+        + """
+table virtuals file:@PLACE@/virtuals
+action "virtual" maildir virtual <virtuals>
+action "out" relay
+match from any for domain { example.org, example.net, example.com } action "virtual"
+match from any for domain "rejected.test" reject
+match from local for any action "out"
+""",
+        """
+user@example.org
+user+tag@example.org
+tag+known@example.org
+tag+other@example.org
+tag@example.org
+bare@example.org
+bare@example.net
+bare+tag@example.net
+bare+own@example.net
+any@example.com
+any+tag@example.com
+command@example.org
+file@example.org
+include@example.org
+include-nothing@example.org difference=table-errors
+error@example.org
+mixed@example.org
+to-virtual@example.org
+to-user@example.org
+to-circle@example.org
+to-itself@example.org
+to-foreign@example.org
+to-rejected@example.org
+to-unknown@example.org
+to-domain@example.org
+to-domain-circle@example.org
+USER@EXAMPLE.ORG
+ann@example.org
+nothing@example.org
+postmaster@example.org
+""",
+        {
+            "virtuals": """user@example.org ann
+tag+known@example.org ben
+tag@example.org carl
+bare ann
+bare+own ben
+@example.com dora
+command@example.org "|/bin/cat"
+file@example.org /var/mail/shared
+include@example.org :include:@PLACE@/members
+include-nothing@example.org :include:@PLACE@/no-such-file
+error@example.org error:553 Not this one
+mixed@example.org ann, someone@example.info, |/bin/cat
+to-virtual@example.org user@example.org
+to-user@example.org bare
+to-circle@example.org circle2@example.org
+circle2@example.org to-circle@example.org
+to-itself@example.org to-itself@example.org, ann
+to-foreign@example.org someone@example.info
+to-rejected@example.org x@rejected.test
+to-unknown@example.org nobody-here
+to-domain@example.org any@example.com
+to-domain-circle@example.org to-domain-circle@example.net
+to-domain-circle@example.net to-domain-circle@example.org
+""",
+            "members": "ann\nben\n",
+        },
+    ),
+    "forwards of every kind": scenario(
+        LISTEN
+        + """
+table many { later = "ann, ben", never = "ann, eve" }
+action "only" forward-only alias <many>
+action "expand" expand-only alias { list = "ann, ben", pipe = "|/bin/cat", plain = "store" }
+action "virtual" forward-only virtual { "v@virtual.example.org" = "someone@example.com", "w@virtual.example.org" = "store" }
+action "local" maildir
+action "out" relay
+match from any for domain "example.org" action "local"
+match from any for domain "forward.example.org" action "only"
+match from any for domain "expand.example.org" action "expand"
+match from any for domain "virtual.example.org" action "virtual"
+match from any for domain "rejected.test" reject
+match from local for any action "out"
+""",
+        """
+ann@example.org
+ben@example.org
+carl@example.org
+dora@example.org
+store@example.org
+ann+tag@example.org
+ann@forward.example.org
+ben@forward.example.org
+carl@forward.example.org
+dora@forward.example.org
+store@forward.example.org
+later@forward.example.org
+never@forward.example.org
+list@expand.example.org
+pipe@expand.example.org
+plain@expand.example.org
+store@expand.example.org
+v@virtual.example.org
+w@virtual.example.org
+x@virtual.example.org
+""",
+        {
+            "home/ann/.forward": "someone@example.com, other@example.info\n",
+            "home/ben/.forward": "# none\n\n",
+            "home/carl/.forward": "x@rejected.test\n",
+            "home/dora/.forward": "\\\\dora, /var/mail/shared\n",
+            "home/store/.forward": "error:550 No mail for store\n",
+        },
+    ),
 }

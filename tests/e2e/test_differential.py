@@ -34,7 +34,8 @@ class RecipientTests(SynchronousTestCase):
         )
         self.assertEqual([each for each in verdicts if not each.isExpected], [])
         self.assertEqual([each for each in same if each.difference], [], "listed, and no longer there")
-        self.assertGreaterEqual(len(verdicts), 200)
+        self.assertEqual([each for each in verdicts if not each.isExplained], [], "explain says something else")
+        self.assertGreaterEqual(len(verdicts), 400)
         for digit in "245":
             self.assertTrue([each for each in same if each.ours.split()[1].startswith(digit)], digit)
         self.assertGreater(len([each for each in same if " 250" in each.ours]), 0.3 * len(verdicts))

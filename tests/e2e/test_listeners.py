@@ -307,7 +307,8 @@ class SystemdTests(SynchronousTestCase):
 class RootTests(SynchronousTestCase):
     """What only a daemon that root has started can do."""
 
-    USER = "pysmtpdtest"
+    # Another run on this machine has its own.
+    USER = f"pysmtpd{os.getpid()}"
 
     def setUp(self) -> None:
         needsRoot("it makes a user and asks PAM")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, cast
@@ -14,6 +15,7 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
+    UserError,
 )
 from twisted.internet.error import (
     TimeoutError as ConnectTimeout,
@@ -51,6 +53,7 @@ from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery, Kind, Lease
 from pysmtpd.mta.agent import MtaAgent
 from pysmtpd.mta.board import Steps
+from pysmtpd.mta.policy import IPolicies
 from pysmtpd.tls.client import ClientContexts
 
 CONTENT = b"Subject: hello\r\n\r\n.dots\r\n"
@@ -104,6 +107,7 @@ class Link:
         self.commands: list[str] = []
         self.producer: Any = None
         self.isSecure = False
+        self.mails: list[list[str]] = []
         server.conversations.append(self.commands)
         server.connections.append(self)
         server.open += 1
@@ -140,7 +144,8 @@ class Link:
     abortConnection = loseConnection
 
     def startTLS(self, creator: Any) -> None:
-        if self._server.tls == "fails":
+        refuses = getattr(creator, "refuses", lambda server: False)
+        if self._server.tls == "fails" or refuses(self._server):
             self.lose(SSL.Error([("SSL routines", "", "handshake failure")]))
         else:
             self.isSecure = True
@@ -222,6 +227,7 @@ class Link:
         reply = self._server.replies.get("DOT", "250 2.0.0 queued")
         if reply.startswith("2"):
             self._server.mails.append((self._recipients, content))
+            self.mails.append(self._recipients)
         count = len(self._recipients)
         self._recipients = []
         return "\n".join([reply] * count) if self.commands[0].startswith("LHLO") else reply
@@ -249,6 +255,19 @@ class Link:
         return {"QUIT": "221 2.0.0 bye", "STARTTLS": "220 go"}.get(verb, "250 2.0.0 ok")
 
 
+class Connector:
+    """A connection that is being made."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self.call: Any = None
+
+    def disconnect(self) -> None:
+        if self.call.active():
+            self.call.cancel()
+            self._factory.clientConnectionFailed(self, Failure(UserError()))
+
+
 class Network:
     """Servers by address and port; nothing else answers."""
 
@@ -258,24 +277,34 @@ class Network:
         self.tried: list[tuple[str, int]] = []
         self.bound: list[str] = []
         self.lacking: tuple[str, ...] = ()
+        self.isUsedUp = False
         self.silent: dict[str, bool] = {}
         self.delays: dict[str, float] = {}
 
-    def connectTCP(self, host: str, port: int, factory: Any, timeout: float, bindAddress: Any = None) -> None:
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float, bindAddress: Any = None) -> Connector:
+        connector = Connector(factory)
         self.tried.append((host, port))
         if bindAddress is not None:
             self.bound.append(bindAddress[0])
             if bindAddress[0] in self.lacking:
                 error = ConnectBindError(99, "Cannot assign requested address")
-                self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
-                return
+                connector.call = self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
+                return connector
+        if self.isUsedUp:
+            error = ConnectBindError(errno.EMFILE, "Too many open files")
+            connector.call = self._clock.callLater(0, factory.clientConnectionFailed, None, Failure(error))
+            return connector
         if host in self.silent:
-            self._clock.callLater(timeout, factory.clientConnectionFailed, None, Failure(ConnectTimeout()))
-            return
-        self._clock.callLater(self.delays.get(host, 0.001), self._connect, (host, port), factory)
+            failure = Failure(ConnectTimeout())
+            connector.call = self._clock.callLater(timeout, factory.clientConnectionFailed, None, failure)
+            return connector
+        connector.call = self._clock.callLater(self.delays.get(host, 0.001), self._connect, (host, port), factory)
+        return connector
 
-    def connectUNIX(self, path: str, factory: Any, timeout: float) -> None:
-        self._clock.callLater(0.001, self._connect, (path, 0), factory)
+    def connectUNIX(self, path: str, factory: Any, timeout: float) -> Connector:
+        connector = Connector(factory)
+        connector.call = self._clock.callLater(0.001, self._connect, (path, 0), factory)
+        return connector
 
     def _connect(self, place: tuple[str, int], factory: Any) -> None:
         server = self.servers.get(place)
@@ -498,15 +527,20 @@ class World:
         tables: Mapping[str, ITable] | None = None,
         steps: Callable[[], Steps | None] = lambda: None,
         clock: Clock | None = None,
+        policies: IPolicies | None = None,
+        tls: Any = None,
         **config: Any,
     ) -> None:
+        """
+        @param tls: an L{IClientTls}.
+        """
         self.clock = clock or Clock()
         self.network = Network(self.clock)
         self.dns = Dns()
         self.bodies = Bodies()
         self.ears = Ears()
         self.config = Config("test", "me.test", actions=actions, mta=limits or MtaLimits(), **config)
-        self.tls = Tls()
+        self.tls = tls or Tls()
         self.agent = MtaAgent(
             cast(Any, Platform(self.clock, self.network)),
             self.dns,
@@ -517,6 +551,7 @@ class World:
             self.ears,
             self.ears,
             self.tls,
+            policies=policies,
             steps=steps,
         )
         self._next = iter(range(1, 1 << 30))
@@ -526,7 +561,9 @@ class World:
         self.network.servers[address, port] = server
         return server
 
-    def delivery(self, *recipients: str, content: bytes = CONTENT, **transaction: Any) -> Delivery:
+    def delivery(
+        self, *recipients: str, content: bytes = CONTENT, isTlsOptional: bool = False, **transaction: Any
+    ) -> Delivery:
         id = MessageId(next(self._next))
         self.bodies.contents[id] = content
         facts = SessionFacts(SessionId(0), "socket", "me.test", "local")
@@ -537,6 +574,7 @@ class World:
             BodyRef(id, len(content)),
             1.0,
             eightBit=not content.isascii(),
+            isTlsOptional=isTlsOptional,
         )
         envelopes = tuple(
             Envelope(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -13,9 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from pysmtpd.model.config import Action, Config, Method, MtaLimits, RelayHost, TableRef
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.mta.bounds import Charge, Load, strictest
+from pysmtpd.mta.grouping import group
 from pysmtpd.mta.keys import ConnectionKey, Target
 from pysmtpd.mta.security import Level, Policy
-from pysmtpd.mta.task import Part, Task, group
+from pysmtpd.mta.task import Part, Task
 from tests.mta.fakes import Server, Table, World
 
 QUIET = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -69,13 +71,44 @@ class GroupTests(SynchronousTestCase):
                     self.assertIn(each.host, [f"mx{host}.test" for host in hosts])
                     self.assertIs(each.policy.level, level, "nobody's mail goes by another's policy")
 
-    @given(st.integers(1, 6), st.lists(st.tuples(LEVELS, st.integers(0, 1)), min_size=1, max_size=8))
-    @QUIET
-    def test_minimal(self, host: int, kinds: list[tuple[Level, int]]) -> None:
-        """Behind one host there are as many transactions as there are different senders and demands."""
-        parts = self.parts(World(), len(kinds), [kind[1] for kind in kinds])
-        ready = [(part, [target(host, level)]) for part, (level, _) in zip(parts, kinds, strict=True)]
-        self.assertEqual(len(group(ready)), len(set(kinds)))
+    @given(
+        st.lists(
+            st.tuples(
+                st.lists(st.integers(1, 5), min_size=1, max_size=3, unique=True),
+                st.sampled_from([Level.OPPORTUNISTIC, Level.VERIFIED]),
+                st.integers(0, 1),
+            ),
+            min_size=1,
+            max_size=7,
+        )
+    )
+    @settings(parent=QUIET, max_examples=200)
+    def test_minimal(self, kinds: list[tuple[list[int], Level, int]]) -> None:
+        """No other way to share hosts needs fewer transactions: all ways are tried."""
+        parts = self.parts(World(), len(kinds), [sender for _, _, sender in kinds])
+        ready = [
+            (part, [target(host, level) for host in hosts])
+            for part, (hosts, level, _) in zip(parts, kinds, strict=True)
+        ]
+        places = [{(sender, level, host) for host in hosts} for hosts, level, sender in kinds]
+        every = sorted({place for each in places for place in each}, key=str)
+        fewest = next(
+            count
+            for count in range(1, len(kinds) + 1)
+            if any(all(each & set(chosen) for each in places) for chosen in combinations(every, count))
+        )
+        self.assertEqual(len(group(ready)), fewest)
+
+    def test_manyThatOverlap(self) -> None:
+        """A thousand domains, no two with the same hosts, are divided in no time; hosts are used again where they can be."""
+        parts = self.parts(World(), 1000, [0])
+        ready = [
+            (part, [target(1 + number % 200, Level.OPPORTUNISTIC), target(1 + number % 250, Level.OPPORTUNISTIC)])
+            for number, part in enumerate(parts)
+        ]
+        groups = group(ready)
+        self.assertEqual(sum(len(members) for _, members, _ in groups), 1000)
+        self.assertLessEqual(len(groups), 200)
 
 
 class SplitTests(SynchronousTestCase):

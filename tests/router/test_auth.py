@@ -21,6 +21,9 @@ from tests.table.test_backends import SlowTable
 HASHES = {
     "$1$": "$1$o/O28wdv$H1UqH2n5bqKQN8qfO.yot/",
     "$2b$": "$2b$04$zZ.5/1QHtCzbAboPddSkTuchnhNw2y5JXTcbQJgLmmAaCHKpsKtAK",
+    "$2y$": "$2y$04$Lvgreqciki750MP4HHp/x.MklLq3Bl1q.23BOvYccBuygKv9HE1Ka",
+    "$2a$": "$2a$04$8WBBC2oAsCMuomcFc2BpP.55M5wQ/wiC2hipZSD9lTinYioRPIDPK",
+    "$gy$": "$gy$j9T$ggl9pLNwDgj34qyXxQhO1.$Ihd5IM6EwpkugGOhEjrwV3iFPvz5e04pZE.dUc.6Mq4",
     "$5$": "$5$rounds=1000$2jRbMiCvXW4d3knL$sAhwcGhP6LCyTua7zIAREEGzbEZ6t2EOvWUR1fUcok/",
     "$6$": "$6$rounds=1000$nPHKfP86vjE6dlWx$uTDminLYz4c3xQZQUlTL8xTpcEY49E6b3.aJW9Gq756/oBUlRPxDn8T5vXkxeEgJ.H5bp9RXRqmmWqoouGy1y.",
     "$y$": "$y$j75$9WDay/5mg7E8PKoEA9yyE0$.vhua7pJUuE7J4hAEu9RpRCLB/SrqFGvEa2U3GoIM3/",

@@ -168,6 +168,14 @@ class AliasTests(SynchronousTestCase):
             self.assertEqual(decision.destinations, ())
             self.assertIn(bad.split()[-1].removeprefix(":include:"), decision.reason)
 
+    def test_quotesGroup(self) -> None:
+        """They are no part of a name."""
+        world = aliases(r"""staff = '"ann", "ben"', cid = '\ann, "x@far.example"' """)
+        self.assertEqual(
+            world.goes("staff@example.org"), ["local ann staff@example.org", "local ben staff@example.org"]
+        )
+        self.assertEqual(world.goes("cid@example.org"), ["local ann cid@example.org", "out x@far.example"])
+
     def test_whatIsRefusedNamesTheWayToIt(self) -> None:
         """Each step with the line that says so: the rule alone does not tell who named it."""
         world = aliases('staff = "ann, list", list = ben')

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from pysmtpd.interfaces.delivery import IAgent, IBounce, IOutcomes
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import Durability, IBody, IQueue, NoSuchItem, QueueError, SetAside, Walked
+from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.model.address import Path
 from pysmtpd.model.envelope import Agent, BodyRef, Destination, Envelope, EnvelopeState, Message
@@ -120,13 +121,13 @@ class FakeQueue:
             return fail(NoSuchItem())
         return self.answer("open", FakeBody(self.content))
 
-    def load(self, message: MessageId) -> Deferred[tuple[Message, tuple[Envelope, ...]]]:
+    def load(self, message: MessageId) -> Ready[tuple[Message, tuple[Envelope, ...]]]:
         self.loads += 1
         if message not in self.messages:
             return fail(NoSuchItem())
         if "load" in self.failing:
             return fail(QueueError(NO_ROOM, "cannot read"))
-        return succeed((self.messages[message], tuple(self.envelopes[message].values())))
+        return self.messages[message], tuple(self.envelopes[message].values())
 
     def update(self, states: Mapping[EnvelopeId, EnvelopeState]) -> Deferred[None]:
         self.calls.append(("update", dict(states)))

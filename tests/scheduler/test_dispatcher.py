@@ -46,7 +46,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ONE = envelopeId(MessageId(1), 0)
 
 
-class DispatcherTests(SynchronousTestCase):
+class DispatcherCase(SynchronousTestCase):
+    """
+    @ivar warnAfter: ages in seconds at which a sender is told that mail is late.
+    """
+
+    warnAfter: Sequence[float] = ()
+
     def setUp(self) -> None:
         self.platform = FakePlatform()
         self.clock = self.platform.clock
@@ -62,6 +68,7 @@ class DispatcherTests(SynchronousTestCase):
             {Kind.MTA: self.mta, Kind.MDA: self.mda},
             self.bounce,
             self.report,
+            warnAfter=lambda: self.warnAfter,
         )
         self.dispatcher.start()
 
@@ -76,6 +83,8 @@ class DispatcherTests(SynchronousTestCase):
         for _ in range(4):
             self.clock.advance(0)
 
+
+class DispatcherTests(DispatcherCase):
     def known(self) -> int:
         counts = self.successResultOf(self.scheduler.counts())
         return sum(counts.values())

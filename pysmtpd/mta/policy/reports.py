@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -18,22 +19,23 @@ from pysmtpd.model.netaddr import canonicalIp
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.policy.file import KeptFile
 from pysmtpd.mta.policy.https import NotFetched
-from pysmtpd.mta.policy.tlsrpt import DAY, Counts, Detail, Policy, Tally, judge, parseRecord, report
+from pysmtpd.mta.policy.tlsrpt import DAY, Counts, Detail, Policy, Tally, judge, parseRecord, report, reportMessage
 from pysmtpd.mta.security import Level
 
 INTERVAL = 3600.0
 """Seconds between two looks whether there is something to send."""
 
-GIVE_UP = 2 * DAY
-"""Seconds after the end of a day when what could not be sent of it is forgotten (RFC 8460 5.6)."""
+GIVE_UP = DAY + INTERVAL
+"""Seconds after the end of a day when what could not be sent of it is forgotten (RFC 8460 5.6: a day after the first attempt)."""
 
 SAVE_DELAY = 60.0
 
 Post = Callable[[str, bytes], Deferred[None]]
+Mail = Callable[[str, bytes], Deferred[None]]
 
 
 class TlsReports:
-    """Counts sessions, and tells their sums on the day after. Only C{https:} is served: mail would have to be signed."""
+    """Counts sessions, and tells their sums on the day after: by C{https:}, and by C{mailto:} where mail can be signed."""
 
     def __init__(
         self,
@@ -43,17 +45,20 @@ class TlsReports:
         path: str,
         organisation: Callable[[], str],
         told: IReport,
+        mail: Mail | None = None,
     ) -> None:
         """
         @param post: takes a URI and a compressed report; fails with L{NotFetched}.
         @param path: absolute; of the file that sums outlive a restart in.
         @param organisation: our name.
+        @param mail: takes an address and a message, which it signs (RFC 8460 3); fails with L{NotFetched}. None: nobody can sign.
         """
         self._platform = platform
         self._resolver = resolver
         self._post = post
         self._organisation = organisation
         self._told = told
+        self._mail = mail
         self._tally = Tally()
         self._file = KeptFile(platform, path, self._tally.dump, self._trouble, SAVE_DELAY)
         self._call: IDelayedCall | None = None
@@ -120,23 +125,31 @@ class TlsReports:
                 self._tally.drop(day, domain)
                 self._file.changed()
 
-    async def _serve(self, day: int, domain: str, policies: dict[Policy, Counts]) -> bool:
+    async def _serve(self, day: int, domain: str, policies: Sequence[Counts]) -> bool:
         """Is this done with?"""
         answer = await self._resolver.text(f"_smtp._tls.{domain}")
         if answer.status is Lookup.FAILED:
             return False
         uris = parseRecord(answer.texts) if answer.status is Lookup.FOUND else ()
-        wanted = [uri for uri in uris if uri.startswith("https://")]
+        wanted = [uri for uri in uris if uri.startswith("https://") or self._mail is not None]
         if not wanted:
             return True
         organisation = self._organisation()
         id = f"{day}.{self._platform.secret(8).hex()}@{organisation}"
         content = json.dumps(report(organisation, id, day, domain, policies), separators=(",", ":")).encode()
         compressed = gzip.compress(content, mtime=0)
-        sessions = sum(counts.succeeded + counts.failed for counts in policies.values())
+        sessions = sum(counts.succeeded + counts.failed for counts in policies)
         isTaken = False
         for uri in wanted:
-            why = await self._post(uri, compressed).addCallbacks(lambda _: "", _why)
+            if uri.startswith("https://") or self._mail is None:
+                sending = self._post(uri, compressed)
+            else:
+                to = unquote(uri.removeprefix("mailto:").partition("?")[0])
+                boundary = self._platform.secret(16).hex()
+                now = self._platform.wallTime()
+                made = reportMessage(organisation, to, id, day, domain, now, boundary, compressed)
+                sending = self._mail(to, made)
+            why = await sending.addCallbacks(lambda _: "", _why)
             isTaken = isTaken or not why
             self._told.happened(TlsReportSent(domain, uri, sessions, why or "Ok"))
         return isTaken

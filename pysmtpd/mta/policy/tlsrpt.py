@@ -6,7 +6,8 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from email.utils import formatdate, parsedate
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, cast
 
 from pysmtpd.model.tlsa import deciding
 from pysmtpd.mta.encounter import Encounter
@@ -64,16 +65,29 @@ class Detail(NamedTuple):
 
 
 class Counts:
-    """
-    @ivar details: failures, as far as they are told apart.
-    """
+    """Of one domain under one policy. There is one for each domain that mail goes to, so it is small."""
 
-    __slots__ = ("details", "failed", "succeeded")
+    __slots__ = ("_told", "failed", "policy", "succeeded")
 
-    def __init__(self, succeeded: int = 0, failed: int = 0) -> None:
+    def __init__(self, policy: Policy, succeeded: int = 0, failed: int = 0) -> None:
+        self.policy = policy
         self.succeeded = succeeded
         self.failed = failed
-        self.details: dict[Detail, int] = {}
+        # Details, each with its number.
+        self._told: tuple[Detail | int, ...] = ()
+
+    @property
+    def details(self) -> dict[Detail, int]:
+        """Failures, as far as they are told apart."""
+        return dict(
+            zip(cast("tuple[Detail, ...]", self._told[::2]), cast("tuple[int, ...]", self._told[1::2]), strict=True)
+        )
+
+    def tell(self, detail: Detail, times: int) -> None:
+        """So many more of these."""
+        details = self.details
+        details[detail] = details.get(detail, 0) + times
+        self._told = tuple(chain.from_iterable(details.items()))
 
 
 def judge(encounter: Encounter) -> Iterator[tuple[Policy, Detail]]:
@@ -161,7 +175,7 @@ class Tally:
     """Sums by day and domain, bounded. A day is of UTC (4.1), and named by its first second."""
 
     def __init__(self) -> None:
-        self.days: dict[int, dict[str, dict[Policy, Counts]]] = {}
+        self.days: dict[int, dict[str, tuple[Counts, ...]]] = {}
         self._toldApart = 0
 
     def count(self, now: float, domain: str, policy: Policy, detail: Detail, times: int = 1) -> bool:
@@ -169,31 +183,29 @@ class Tally:
         @return: there was room for it.
         """
         domains = self.days.setdefault(int(now // DAY) * DAY, {})
-        policies = domains.get(domain)
-        if policies is None:
-            if len(domains) >= MOST_DOMAINS:
-                return False
-            policies = domains[domain] = {}
-        counts = policies.get(policy)
+        policies = domains.get(domain, ())
+        counts = next((counts for counts in policies if counts.policy == policy), None)
         if counts is None:
-            if len(policies) >= MOST_POLICIES:
+            if len(policies) >= MOST_POLICIES or (not policies and len(domains) >= MOST_DOMAINS):
                 return False
-            counts = policies[policy] = Counts()
+            counts = Counts(policy)
+            domains[domain] = (*policies, counts)
         if not detail.result:
             counts.succeeded += times
             return True
         counts.failed += times
-        if detail in counts.details:
-            counts.details[detail] += times
-        elif len(counts.details) < MOST_DETAILS and self._toldApart < MOST_IN_ALL:
-            counts.details[detail] = times
+        details = counts.details
+        if detail in details:
+            counts.tell(detail, times)
+        elif len(details) < MOST_DETAILS and self._toldApart < MOST_IN_ALL:
+            counts.tell(detail, times)
             self._toldApart += 1
         return True
 
     def drop(self, day: int, domain: str) -> None:
         """It was reported, or nobody wants to know."""
         domains = self.days.get(day, {})
-        self._toldApart -= sum(len(counts.details) for counts in domains.pop(domain, {}).values())
+        self._toldApart -= sum(len(counts.details) for counts in domains.pop(domain, ()))
         if not domains:
             self.days.pop(day, None)
 
@@ -203,14 +215,14 @@ class Tally:
             [
                 day,
                 domain,
-                policy,
+                counts.policy,
                 counts.succeeded,
                 counts.failed,
                 [[*detail, n] for detail, n in counts.details.items()],
             ]
             for day, domains in self.days.items()
             for domain, policies in domains.items()
-            for policy, counts in policies.items()
+            for counts in policies
         ]
 
     def load(self, rows: Any) -> None:
@@ -226,7 +238,8 @@ class Tally:
                 told += int(times)
             self.count(int(day), str(domain), policy, Detail(""), int(succeeded))
             if int(failed) > told:
-                self.days[int(day)][str(domain)][policy].failed += int(failed) - told
+                (counts,) = [one for one in self.days[int(day)][str(domain)] if one.policy == policy]
+                counts.failed += int(failed) - told
 
 
 def parseRecord(texts: Sequence[str]) -> tuple[str, ...]:
@@ -242,7 +255,7 @@ def parseRecord(texts: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def report(organisation: str, id: str, day: int, domain: str, policies: dict[Policy, Counts]) -> dict[str, Any]:
+def report(organisation: str, id: str, day: int, domain: str, policies: Sequence[Counts]) -> dict[str, Any]:
     """The report of one domain and day (4.4), to be written as JSON.
 
     @param organisation: our name; its postmaster can be asked.
@@ -252,7 +265,7 @@ def report(organisation: str, id: str, day: int, domain: str, policies: dict[Pol
         "date-range": {"start-datetime": _moment(day), "end-datetime": _moment(day + DAY - 1)},
         "contact-info": f"postmaster@{organisation}",
         "report-id": id,
-        "policies": [_section(domain, policy, counts) for policy, counts in policies.items()],
+        "policies": [_section(domain, counts) for counts in policies],
     }
 
 
@@ -261,7 +274,8 @@ def _moment(seconds: int) -> str:
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
 
 
-def _section(domain: str, policy: Policy, counts: Counts) -> dict[str, Any]:
+def _section(domain: str, counts: Counts) -> dict[str, Any]:
+    policy = counts.policy
     said: dict[str, Any] = {"policy-type": policy.kind, "policy-domain": domain}
     if policy.lines:
         said["policy-string"] = list(policy.lines)

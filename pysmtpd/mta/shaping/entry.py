@@ -28,9 +28,10 @@ class Waiting(NamedTuple):
 def factsOf(part: Part, target: Target) -> Facts:
     transaction = part.message.transaction
     session = transaction.session
+    host = target.host
     return Facts(
         nextHop(part.relay),
-        target.host.lower(),
+        host if host.islower() else host.lower(),
         target.key.source,
         str(transaction.sender).lower(),
         session.user.lower(),

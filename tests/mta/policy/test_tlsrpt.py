@@ -112,7 +112,7 @@ class TallyTests(SynchronousTestCase):
         for detail in (Detail(""), failure, Detail(""), failure):
             tally.count(DAY * 3 + 5.0, "example.org", NO_POLICY, detail)
         tally.count(DAY * 4.0, "example.org", NO_POLICY, Detail(""))
-        counts = tally.days[DAY * 3]["example.org"][NO_POLICY]
+        (counts,) = tally.days[DAY * 3]["example.org"]
         self.assertEqual((2, 2, {failure: 2}), (counts.succeeded, counts.failed, counts.details))
         tally.drop(DAY * 3, "example.org")
         self.assertEqual([DAY * 4], list(tally.days))
@@ -127,7 +127,7 @@ class TallyTests(SynchronousTestCase):
         domains = tally.days[0]
         self.assertEqual(["d0.test", "d1.test", "d2.test"], list(domains))
         self.assertEqual(2, len(domains["d0.test"]))
-        counts = domains["d1.test"][NO_POLICY]
+        (counts,) = domains["d1.test"]
         self.assertEqual((9, 2), (counts.failed, len(counts.details)))
 
     def test_boundedInAll(self) -> None:
@@ -135,10 +135,10 @@ class TallyTests(SynchronousTestCase):
         with mock.patch.object(tlsrpt, "MOST_IN_ALL", 3):
             for number in range(9):
                 tally.count(0.0, f"d{number}.test", NO_POLICY, Detail("validation-failure"))
-            self.assertEqual(3, sum(len(counts[NO_POLICY].details) for counts in tally.days[0].values()))
+            self.assertEqual(3, sum(len(counts.details) for (counts,) in tally.days[0].values()))
             tally.drop(0, "d0.test")
             tally.count(0.0, "new.test", NO_POLICY, Detail("validation-failure"))
-            self.assertEqual(1, len(tally.days[0]["new.test"][NO_POLICY].details))
+            self.assertEqual(1, len(tally.days[0]["new.test"][0].details))
 
     def test_aFileKeepsIt(self) -> None:
         tally, other = Tally(), Tally()
@@ -172,9 +172,9 @@ class RecordTests(SynchronousTestCase):
 
 class ReportTests(SynchronousTestCase):
     def test_form(self) -> None:
-        counts = Counts(7, 2)
-        counts.details[Detail("certificate-expired", "192.0.2.9", HOST, "192.0.2.1")] = 2
-        policies = {Policy("sts", tlsrpt.policyLines(ENFORCE), ENFORCE.mx): counts, NO_POLICY: Counts(1)}
+        counts = Counts(Policy("sts", tlsrpt.policyLines(ENFORCE), ENFORCE.mx), 7, 2)
+        counts.tell(Detail("certificate-expired", "192.0.2.9", HOST, "192.0.2.1"), 2)
+        policies = (counts, Counts(NO_POLICY, 1))
         self.assertEqual(
             {
                 "organization-name": "me.test",
