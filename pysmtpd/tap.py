@@ -14,7 +14,17 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from pysmtpd.backends import NoSuchBackend
-from pysmtpd.checking import asksSystem, checkSyntax, checkSystem, examine, notes, readTables, survey, tell
+from pysmtpd.checking import (
+    aboutRules,
+    asksSystem,
+    checkSyntax,
+    checkSystem,
+    examine,
+    notes,
+    onlyMachine,
+    readTables,
+    tell,
+)
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors, Finding
@@ -198,11 +208,12 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     if not reading.problems.found(Finding.LANGUAGE, Finding.CHECK):
         tables = readTables(reading, platform)
     if problems := reading.problems.found():
-        tell(problems, reading.problems.warnings)
+        about = aboutRules(platform, reading.config(), tables)[1] if onlyMachine(problems) else ()
+        tell(problems, (*reading.problems.warnings, *about))
     config = reading.config()
     _warn(_build(platform, config, Settings(spool, readFile=readOctets, queueKey=UNUSED)))
-    analysis = survey(platform, config, tables)
-    for warning in analysis.warnings:
+    verdict, about = aboutRules(platform, config, tables)
+    for warning in about:
         print(f"warning: {warning}", file=sys.stderr)
     for note in notes(config):
         print(f"note: {note}", file=sys.stderr)
@@ -210,7 +221,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
         sys.stdout.write(printed(config))
     else:
         print(f"{options['file']}: configuration OK")
-        print(f"open relay: {analysis.relaying}")
+        print(f"open relay: {verdict}")
     sys.exit(0)
 
 

@@ -44,7 +44,7 @@ def addRule(draft: Draft, directive: Directive) -> None:
     """
     tree = directive.tree
     draft.ruleCount += 1
-    before = len(draft.problems)
+    before = draft.trouble
     conditions: dict[str, Condition] = {}
     for node in tree.children:
         if not isinstance(node, Token):
@@ -57,7 +57,7 @@ def addRule(draft: Draft, directive: Directive) -> None:
     conditions.setdefault("from", Condition(Predicate.FROM_LOCAL))
     conditions.setdefault("for", Condition(Predicate.FOR_LOCAL, TableRef("<localnames>")))
     action = _action(draft, directive) if tree.data == "match_action" else None
-    if len(draft.problems) == before:
+    if draft.trouble == before:
         ordered = tuple(sorted(conditions.values(), key=lambda condition: _ORDER[condition.predicate]))
         draft.rules.append(Rule(ordered, action, ruleText(ordered, action, draft.tables), directive.where(tree)))
 
