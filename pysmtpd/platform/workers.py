@@ -22,9 +22,9 @@ _Work: TypeAlias = "tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]"
 
 IDLE_SECONDS = 30.0
 
-# Seconds that C{close} waits for a lane; for those of the queue, whose work is durable, it waits longer.
+# Seconds that C{close} waits for a lane. For those of the queue, whose work is durable, it waits longer, beyond what the daemon has waited.
 PATIENCE = 2.0
-DURABLE_PATIENCE = 60.0
+DURABLE_PATIENCE = 10.0
 _DURABLE = "queue."
 
 

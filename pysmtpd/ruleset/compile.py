@@ -89,13 +89,19 @@ _compiled: dict[int, Compiled] = {}
 
 
 def compileRules(config: Config) -> Compiled:
-    """The compiled rules of a generation; made at its first use. The latest few generations are kept."""
+    """The compiled rules of a generation; made at its first use, or taken from one that shares its rules. The latest few are kept."""
     found = _compiled.get(id(config))
     if found is None or found.config is not config:
+        same = [one for one in _compiled.values() if _isSame(one.config, config)]
         while len(_compiled) >= _KEPT:
             del _compiled[next(iter(_compiled))]
-        found = _compiled[id(config)] = _compile(config)
+        found = _compiled[id(config)] = same[0]._replace(config=config) if same else _compile(config)
     return found
+
+
+def _isSame(one: Config, other: Config) -> bool:
+    """Is all that is compiled the very same? So it is where a table was read again."""
+    return one.rules is other.rules and one.actions is other.actions
 
 
 def _compile(config: Config) -> Compiled:

@@ -29,7 +29,7 @@ _MATCHED = (Service.DOMAIN, Service.MAILADDR, Service.NETADDR, Service.STRING)
 _DOMAIN, _MAILADDR, _NETADDR, _ = _MATCHED
 
 # Places for each key. Twice as many keys may come until all are marked anew.
-_SPARSE = 16
+_SPARSE = 12
 _LEAST = 4_096
 _MOST_MARKS = 65_535
 # Keys of one slice: some milliseconds of work.

@@ -11,6 +11,7 @@ from pysmtpd.model.config import Condition, Predicate, TableRef
 from pysmtpd.model.envelope import Agent
 from pysmtpd.model.facts import Transaction
 from pysmtpd.model.question import AskMatch, Service
+from pysmtpd.ruleset.compile import compileRules
 from tests.ruleset.driver import TLS, World, transaction
 
 LOCAL: dict[str, Any] = {"peer": "192.0.2.25", "isLocal": True}
@@ -217,6 +218,15 @@ match from any for domain "*" action one
         )
         world.decide("x@example.org", transaction(tag="x", helo="z"))
         self.assertEqual(len(world.asked), 3)
+
+    def test_aGenerationThatSharesItsRules(self) -> None:
+        """It is not compiled again; what it is asked about itself, it answers for itself."""
+        config = World(self.TEXT).config
+        shared, other = replace(config, serverName="other.example"), World(self.TEXT).config
+        self.assertIs(compileRules(shared).rules, compileRules(config).rules)
+        self.assertIs(compileRules(shared).config, shared)
+        self.assertIs(compileRules(config).config, config)
+        self.assertIsNot(compileRules(other).rules, compileRules(config).rules)
 
     def test_tableError(self) -> None:
         """A rule that cannot be judged is neither matched nor passed over."""
