@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pysmtpd.generations import Generations
-from pysmtpd.interfaces import IForwardReader, IPlatform, asDeferred
+from pysmtpd.interfaces import IForwardReader, IPlatform, ITable, TableError, asDeferred
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision, Where
@@ -28,12 +28,15 @@ from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
 from pysmtpd.ruleset.analysis import Relaying, Tables, postmasters, relaying, shadowed
 from pysmtpd.table.content import Content
+from pysmtpd.table.seen import entriesOf, see
+from pysmtpd.table.static import StaticTable
+from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.generations import CertificateGenerations
 
 # The lane.
 LANE = "reload"
-
-__all__ = ["Analysis", "Analyst", "Relaying", "analyse", "unroutable"]
+# What rules and expansions ask for. What patterns match cannot be told from looking at them.
+_SEEN = (Service.DOMAIN, Service.NETADDR, Service.MAILADDR, Service.STRING, Service.ALIAS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +49,62 @@ class Analysis:
     warnings: tuple[str, ...]
 
 
-def analyse(config: Config) -> Analysis:
-    """Rules that can never match, and whether strangers can relay. Of tables only those in the file itself are looked into.
+class Sights:
+    """What the tables of a configuration hold now, as far as the rules ask for it and it can be seen.
 
-    All of it is values, so a lane may do it.
+    @ivar outside: those that may change while the configuration does not.
     """
-    contents = _contents(config)
 
-    def match(table: str, service: Service, key: str) -> bool | None:
-        content = contents.get(table)
-        return None if content is None or service is Service.REGEX else content.match(service, key)
+    def __init__(self, contents: Mapping[tuple[str, Service], Content], outside: tuple[str, ...]) -> None:
+        self._contents = contents
+        self.outside = outside
 
-    def lookup(table: str, service: Service, key: str) -> Answer:
-        content = contents.get(table)
-        return TempFail("it is not in the configuration itself") if content is None else content.lookup(service, key)
+    def tables(self) -> Tables:
+        return Tables(self._match, self._lookup, self._holds, self._entries)
 
-    tables = Tables(match, lookup, lambda table: table in contents)
-    verdict = relaying(config, tables)
+    def _match(self, table: str, service: Service, key: str) -> bool | None:
+        content = self._contents.get((table, service))
+        return content.match(service, key) if content is not None else None
+
+    def _lookup(self, table: str, service: Service, key: str) -> Answer:
+        content = self._contents.get((table, service))
+        if content is None:
+            return TempFail("it cannot be seen")
+        try:
+            return content.lookup(service, key)
+        except TableError as error:
+            return TempFail(str(error))
+
+    def _holds(self, table: str, service: Service, key: str) -> bool:
+        content = self._contents.get((table, service))
+        return content is not None and content.get(key) is not None
+
+    def _entries(self, table: str, service: Service) -> Iterable[tuple[str, str]] | None:
+        content = self._contents.get((table, service))
+        return entriesOf(content) if content is not None else None
+
+
+async def look(platform: IPlatform, config: Config, tables: Mapping[str, ITable]) -> Sights:
+    """At the tables of a generation."""
+    contents: dict[tuple[str, Service], Content] = {}
+    outside: dict[str, None] = {}
+    for name, services in servicesOf(config).items():
+        # Whatever has an order of its own is not to depend on how a set is kept.
+        for service in sorted((one for one in services if one in _SEEN), key=str):
+            try:
+                contents[name, service] = await see(platform, tables[name], service)
+            except TableError:
+                # What it would say is not known: so is what depends on it.
+                continue
+            if not isinstance(tables[name], StaticTable):
+                outside[name] = None
+    return Sights(contents, tuple(outside))
+
+
+def analyse(config: Config, sights: Sights) -> Analysis:
+    """Rules that can never match, and whether strangers can relay. All of it is values, so a lane may do it."""
+    tables = sights.tables()
+    verdict = replace(relaying(config, tables), asOf=sights.outside)
     warnings = [f"{where}: {why}" for where, why in shadowed(config, tables)]
     if verdict.verdict == "open":
         place = f"{verdict.where}: " if verdict.where is not None else ""
@@ -70,29 +112,22 @@ def analyse(config: Config) -> Analysis:
     return Analysis(verdict, tuple(warnings))
 
 
-def _contents(config: Config) -> Mapping[str, Content]:
-    """What stands in the configuration itself, by the names of the tables."""
-    return {name: Content(spec.entries) for name, spec in config.tables.items() if spec.backend.name == "static"}
-
-
-def unroutable(config: Config, findUser: Callable[[str], UserInfo | None]) -> tuple[str, ...]:
+def unroutable(config: Config, sights: Sights, findUser: Callable[[str], UserInfo | None]) -> tuple[str, ...]:
     """Warnings about domains of ours without a postmaster, as far as that can be told without a daemon.
 
     @param findUser: the system's users.
     """
-    contents = _contents(config)
+    tables = sights.tables()
     lost = []
-    for path, transaction, where in postmasters(config):
-        decision = _decided(decide(config, path, transaction), contents, findUser)
+    for path, transaction, where in postmasters(config, tables):
+        decision = _decided(decide(config, path, transaction), tables, findUser)
         if decision is not None and decision.refusal is not None and decision.refusal.isPermanent:
             lost.append(_withoutPostmaster(where, path, decision))
     return tuple(lost)
 
 
 def _decided(
-    deciding: Generator[Ask, Answer, Decision],
-    contents: Mapping[str, Content],
-    findUser: Callable[[str], UserInfo | None],
+    deciding: Generator[Ask, Answer, Decision], tables: Tables, findUser: Callable[[str], UserInfo | None]
 ) -> Decision | None:
     """The decision; None: it depends on what cannot be told here."""
     answer: Answer = None
@@ -103,10 +138,10 @@ def _decided(
             decision: Decision = end.value
             return decision
         match ask:
-            case AskMatch(table, service, key) if table in contents and service is not Service.REGEX:
-                answer = contents[table].match(service, key)
-            case AskLookup(table, service, key) if table in contents:
-                answer = contents[table].lookup(service, key)
+            case AskMatch(table, service, key) if (known := tables.match(table, service, key)) is not None:
+                answer = known
+            case AskLookup(table, service, key):
+                answer = tables.lookup(table, service, key)
             case AskUser(name):
                 answer = findUser(name)
             case AskForward():
@@ -146,11 +181,12 @@ class Analyst:
 
     async def look(self, config: Config) -> None:
         """At a generation that is in use. Of an older one than the newest nothing is kept."""
-        analysis = await self._platform.workers.run(LANE, analyse, config)
+        sights = await look(self._platform, config, self._generations.tables(config))
+        analysis = await self._platform.workers.run(LANE, analyse, config, sights)
         # This one tells nobody what it finds.
         router = Router(self._platform, decide, self._generations.tables, forwards=self._forwards)
         lost: list[str] = []
-        for path, transaction, where in postmasters(config):
+        for path, transaction, where in postmasters(config, sights.tables()):
             decision = await asDeferred(router.expand(config, path, transaction))
             if decision.refusal is not None and decision.refusal.isPermanent:
                 lost.append(_withoutPostmaster(where, path, decision))

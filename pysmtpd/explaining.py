@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
@@ -60,13 +59,17 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str], reactor: Any) -> None:
-    """Explain, and end the process."""
+def main(arguments: Sequence[str], reactor: Any, isRoot: bool, say: Callable[[str], object]) -> None:
+    """Explain, and end the process.
+
+    @param isRoot: root runs this; it does not any more when it reads what others have written.
+    @param say: prints a text.
+    """
     options = parser().parse_args(arguments)
     codes: list[int] = []
-    notes = [_NOT_ROOT] if os.geteuid() else []
+    notes = () if isRoot else (_NOT_ROOT,)
     try:
-        daemon = _prepare(options, reactor)
+        daemon = _prepare(options, reactor, isRoot)
         supposed = supposedOf(supposition.values(options))
     except (ConfigErrors, NoSuchBackend) as error:
         _fail(str(error), EX_CONFIG)
@@ -76,10 +79,10 @@ def main(arguments: Sequence[str], reactor: Any) -> None:
         _fail(str(error), EX_PRIVILEGE)
 
     def run(_: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(_run(daemon, supposed, options, notes, codes))
+        return Deferred.fromCoroutine(_run(daemon, supposed, options, notes, say, codes))
 
     try:
-        react(run, ())
+        react(run, (), _reactor=reactor)
     except SystemExit as ended:
         sys.exit(codes[0] if codes else ended.code)
 
@@ -89,7 +92,7 @@ def _fail(text: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _prepare(options: argparse.Namespace, reactor: Any) -> Daemon:
+def _prepare(options: argparse.Namespace, reactor: Any, isRoot: bool) -> Daemon:
     """A daemon of which nothing is started, so nothing is opened.
 
     Root becomes whom the daemon would be, and has a helper as the daemon has: whose .forward is read, and who may have written a table, is
@@ -100,7 +103,6 @@ def _prepare(options: argparse.Namespace, reactor: Any) -> Daemon:
     @raise PrivilegeError: there is nobody to become.
     """
     defines = dict(definition.partition("=")[::2] for definition in options.defines)
-    isRoot = os.geteuid() == 0
     helper = Helper(reactor) if isRoot else None
     platform = RealPlatform(reactor, isPrivileged=isRoot)
     config = loadConfig(options.file, platform, defines)
@@ -113,7 +115,12 @@ def _prepare(options: argparse.Namespace, reactor: Any) -> Daemon:
 
 
 async def _run(
-    daemon: Daemon, supposed: Supposed, options: argparse.Namespace, notes: Sequence[str], codes: list[int]
+    daemon: Daemon,
+    supposed: Supposed,
+    options: argparse.Namespace,
+    notes: Sequence[str],
+    say: Callable[[str], object],
+    codes: list[int],
 ) -> None:
     tables, _, errors = await readTables(daemon.tables)
     for name, why in errors.items():
@@ -127,10 +134,5 @@ async def _run(
         return
     explained = explanationValues(explanation, routes)
     explained["notes"] += notes
-    try:
-        text = json.dumps(explained, ensure_ascii=False) if options.json else Tree(explained, options.verbose).text()
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Whoever reads has read enough; nothing is to be flushed at the end, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    say(json.dumps(explained, ensure_ascii=False) if options.json else Tree(explained, options.verbose).text())
     codes.append(EX_OK if all(each["accepted"] for each in explained["recipients"]) else EX_REFUSED)

@@ -202,6 +202,23 @@ def unchangeable(old: Config, new: Config) -> list[tuple[Where, str]]:
     return found
 
 
+def beyondHelper(start: Config, new: Config, hasHelper: bool) -> list[tuple[Where, str]]:
+    """What would have needed a root helper, or one with other terms, with the place of each.
+
+    @param start: the configuration that the daemon was started with: the helper's terms are made of it.
+    """
+    found: list[tuple[Where, str]] = []
+    knowsPasswords = hasHelper and any(spec.asksSystem for spec in start.listeners)
+    for spec in new.listeners:
+        if spec.asksSystem and not knowsPasswords:
+            found.append((spec.where, "auth without a table asks the system for its users' passwords"))
+    knowsIds = not hasHelper or any(action.userbase is not None for action in start.actions.values())
+    for action in new.actions.values():
+        if action.userbase is not None and not knowsIds:
+            found.append((action.where, "a userbase is used for the first time"))
+    return found
+
+
 def changes(old: Config, new: Config) -> list[str]:
     """What is different, in a few words each, for people."""
     told: list[str] = []

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from pysmtpd.analysing import LANE, Analyst
 from pysmtpd.backends import NoSuchBackend
 from pysmtpd.config.problem import ConfigErrors
-from pysmtpd.generations import Generation, Generations, changes, makeTables, readTables, unchangeable
+from pysmtpd.generations import Generation, Generations, beyondHelper, changes, makeTables, readTables, unchangeable
 from pysmtpd.interfaces import IPlatform, ITable, ReloadDone, ReloadRefused, TableUpdate
 from pysmtpd.listen.listeners import CannotAdopt, Listeners
 from pysmtpd.model.config import Config
@@ -65,6 +65,7 @@ class Reloader:
         self._hasHelper = hasHelper
         self._makeCertificates = makeCertificates
         self._generations = generations
+        self._start = generations.newest.config
         self._analyst = analyst
         self._keeper = keeper
         self._certificates = certificates
@@ -106,7 +107,7 @@ class Reloader:
         run = self._platform.workers.run
         try:
             config = await run(LANE, load)
-            fixed = unchangeable(before.config, config)
+            fixed = unchangeable(before.config, config) + beyondHelper(self._start, config, self._hasHelper)
             if fixed:
                 raise ReloadRefused([_placed(where, f"{what}; that needs a restart") for where, what in fixed])
             tables = makeTables(self._platform, config, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from getpass import getpass
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from pysmtpd.backends import NoSuchBackend
-from pysmtpd.checking import aboutRules, asksSystem, checkSyntax, checkSystem, examine, notes, onlyMachine, tell
+from pysmtpd.checking import asksSystem, checkSyntax, checkSystem, examine, notes, onlyMachine, readTables, survey, tell
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
@@ -22,7 +22,7 @@ from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.explaining import main as explain
-from pysmtpd.interfaces import IPlatform
+from pysmtpd.interfaces import IPlatform, ITable
 from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config
 from pysmtpd.model.queuekey import STDIN, UNUSED, keyOctets
@@ -30,6 +30,7 @@ from pysmtpd.options import Options
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
 from pysmtpd.platform.turns import quicken
+from pysmtpd.platform.workers import InPlace
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
@@ -102,7 +103,7 @@ def _make(options: Options, reactor: Any) -> IService:
         network = ActivatedNetwork(network or reactor, reactor, handed)
     manager = os.environ.pop("NOTIFY_SOCKET", "")
     quicken(reactor)
-    platform = RealPlatform(reactor, network, isRoot)
+    platform = RealPlatform(reactor, network, isRoot, InPlace() if options["check"] else None)
     read = (options["file"], platform, options.defines)
     reading = readConfig(*read)
     files = reading.problems.files
@@ -192,14 +193,17 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     """
     if options["syntax"]:
         checkSyntax(reading)
-    seen = examine(reading)
+    examine(reading)
+    tables: Mapping[str, ITable] = {}
+    if onlyMachine(reading.problems.found()):
+        tables = readTables(reading, platform)
     if problems := reading.problems.found():
-        about = aboutRules(seen)[1] if onlyMachine(problems) else ()
+        about = survey(platform, reading.config(), tables).warnings if tables else ()
         tell(problems, (*reading.problems.warnings, *about))
     config = reading.config()
     _warn(_build(platform, config, Settings(spool, readFile=readOctets, queueKey=UNUSED)))
-    verdict, about = aboutRules(seen)
-    for warning in about:
+    analysis = survey(platform, config, tables)
+    for warning in analysis.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for note in notes(config):
         print(f"note: {note}", file=sys.stderr)
@@ -207,7 +211,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
         sys.stdout.write(printed(config))
     else:
         print(f"{options['file']}: configuration OK")
-        print(f"open relay: {verdict}")
+        print(f"open relay: {analysis.relaying}")
     sys.exit(0)
 
 
@@ -257,6 +261,15 @@ def _leaveRoot(
     return lambda: separate(helper, user, addresses, files, asksSystem(config), hasIds)
 
 
+def _say(text: str) -> None:
+    """Print it, to whoever reads on."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nothing is to be flushed at the end, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 # The exit code, if the daemon could not start.
 _failed: list[int] = []
 
@@ -273,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["explain"]:
         from twisted.internet import reactor
 
-        explain(arguments[1:], reactor)
+        explain(arguments[1:], reactor, os.geteuid() == 0, _say)
         return
     if arguments[:1] == ["convert"]:
         convertFile(arguments[1:])

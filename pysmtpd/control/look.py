@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,10 @@ class Look:
     @cached_property
     def underWay(self) -> Mapping[EnvelopeId, str]:
         return self._routes.underWay()
+
+    @cached_property
+    def actions(self) -> Collection[str]:
+        return self._operator.config.actions.keys()
 
     @cached_property
     def paused(self) -> Sequence[str]:

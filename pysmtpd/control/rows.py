@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from pysmtpd.model.envelope import Agent, Envelope, Message, formatVia
@@ -21,6 +21,9 @@ _WHY = {
 }
 
 
+_TO_COME = (Condition.READY, Condition.WAITING, Condition.QUEUED)
+
+
 class Look(Protocol):
     """What is asked at most once for an answer, and only where it counts."""
 
@@ -31,6 +34,10 @@ class Look(Protocol):
     @property
     def paused(self) -> Sequence[str]:
         """Parts of the daemon."""
+
+    @property
+    def actions(self) -> Collection[str]:
+        """That the newest configuration has."""
 
 
 def _why(envelope: Envelope, status: Status | None, look: Look) -> str:
@@ -45,8 +52,10 @@ def _why(envelope: Envelope, status: Status | None, look: Look) -> str:
         why = f"ready, but the {agent} is paused"
     if status.condition is Condition.WAITING and not envelope.state.tries:
         why = "waits for its first try"
+    action = envelope.destination.action
+    if status.condition in _TO_COME and action not in look.actions:
+        why = f'{why}; the configuration has no action "{action}" any more, so it is held then'
     if status.condition is Condition.HELD:
-        action = envelope.destination.action
         if status.holdKey.startswith(VANISHED):
             why = f'held: the configuration has no action "{action}"; a reload that brings it back, or rematch, lets it go'
         elif status.holdKey.startswith(CHANGED):

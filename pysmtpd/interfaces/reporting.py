@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from zope.interface import Interface
 
@@ -14,6 +14,9 @@ class IReport(Interface):
 
     def happened(event: Event) -> None:
         """Never raises, never blocks."""
+
+    def allHappened(events: Sequence[Event]) -> None:
+        """The same for many that happened at one moment, in their order; each listener hears all of them before the next one does."""
 
 
 class IReportBus(IReport, Interface):

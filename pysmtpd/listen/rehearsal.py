@@ -292,6 +292,10 @@ class _Ear:
         if isinstance(event, CommandFailed):
             self.reason = event.reason
 
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
+
 
 @implementer(ICertificates)
 class _NoCertificates:

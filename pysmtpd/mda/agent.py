@@ -34,6 +34,7 @@ from pysmtpd.mda.plan import ConfigurationFault, Letter, method, needsHome, plan
 from pysmtpd.model.config import Action, Config, Method
 from pysmtpd.model.envelope import Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId
+from pysmtpd.model.limits import MdaLimits
 from pysmtpd.model.outcome import Outcome, Result
 from pysmtpd.model.reply import Reply
 from pysmtpd.model.schedule import Delivery
@@ -67,13 +68,15 @@ class _PerUser:
     """What is under way for one user, and what waits.
 
     @ivar running: the weight of what is under way.
+    @ivar taken: envelopes under way or waiting.
     @ivar held: envelopes that the scheduler was asked to hold, at most; it may have fewer by now.
     """
 
-    __slots__ = ("held", "isReady", "running", "waiting")
+    __slots__ = ("held", "isReady", "running", "taken", "waiting")
 
     def __init__(self) -> None:
         self.running = 0
+        self.taken = 0
         self.waiting: deque[_Job] = deque()
         self.held = 0
         self.isReady = False
@@ -83,8 +86,9 @@ class _PerUser:
 class MdaAgent:
     """Local delivery.
 
-    At most C{taskHiwat} envelopes of a user are taken; more are held in the scheduler under C{mda:USER}, and come back C{taskRelease} at a
-    time when fewer than C{taskLowat} are left.
+    At most C{taskHiwat} envelopes of a user are taken, and not more than are left for all others, so that something always is, however many
+    users have commands that take their time. More are held in the scheduler under C{mda:USER}, and come back C{taskRelease} at a time
+    when fewer than C{taskLowat} are left.
     """
 
     _log = Logger()
@@ -124,11 +128,12 @@ class MdaAgent:
         for envelope in delivery.envelopes:
             user = envelope.destination.user
             own = self._users.setdefault(user, _PerUser())
-            if own.running + len(own.waiting) >= limits.taskHiwat:
+            if own.taken and own.taken >= min(limits.taskHiwat, self._room(limits)):
                 own.held += 1
                 outcomes.hold((envelope.id,), f"mda:{user}")
                 continue
             self._taken += 1
+            own.taken += 1
             own.waiting.append(_Job(delivery.message, envelope, outcomes, _weight(config, envelope)))
             if not own.isReady:
                 own.isReady = True
@@ -143,8 +148,10 @@ class MdaAgent:
         """See L{IAgent.capacity}."""
         if self._paused or self._stopped is not None:
             return 0
-        limits = self._config().mda
-        return max(0, 2 * limits.taskHiwat - self._taken)
+        return max(0, self._room(self._config().mda))
+
+    def _room(self, limits: MdaLimits) -> int:
+        return 2 * limits.taskHiwat - self._taken
 
     def pause(self) -> None:
         """See L{IAgent.pause}."""
@@ -209,12 +216,14 @@ class MdaAgent:
 
     def _ended(self, user: str, own: _PerUser, weight: int) -> None:
         own.running -= weight
+        own.taken -= 1
         self._running -= weight
         self._fill()
         limits = self._config().mda
-        left = own.running + len(own.waiting)
-        if own.held and left < max(1, limits.taskLowat):
-            count = max(1, limits.taskRelease)
+        left, room = own.taken, self._room(limits)
+        # Where others have taken nearly all, not so many that most would be held again.
+        if own.held and left < max(1, min(limits.taskLowat, room // 2)):
+            count = max(1, min(limits.taskRelease, room))
             own.held = max(0, own.held - count)
             self._release.release(f"mda:{user}", count)
         if not left and not own.held:

@@ -96,3 +96,8 @@ class ListenerSpec:
     xclientLogin: bool = False
     submission: bool = False
     filters: tuple[str, ...] = ()
+
+    @property
+    def asksSystem(self) -> bool:
+        """Are passwords of the system's users checked?"""
+        return self.auth is not AuthMode.NONE and self.authTable is None

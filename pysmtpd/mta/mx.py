@@ -70,13 +70,27 @@ class Resolution:
     @ivar until: monotonic seconds when the first of the answers that it is made of is over.
     """
 
-    __slots__ = ("failure", "isComplete", "levels", "until")
+    __slots__ = ("_waiting", "failure", "isComplete", "levels", "until")
 
     def __init__(self) -> None:
         self.levels: list[list[Target]] = []
         self.failure: tuple[Result, Reply] | None = None
         self.isComplete = False
         self.until = FOREVER
+        self._waiting: list[Callable[[], None]] | None = None
+
+    def whenComplete(self, then: Callable[[], None]) -> None:
+        """Say it once all levels are filled, which they are not yet."""
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(then)
+
+    def complete(self) -> None:
+        """They are."""
+        self.isComplete = True
+        waiting, self._waiting = self._waiting or (), None
+        for then in waiting:
+            then()
 
 
 class Search:
@@ -295,11 +309,14 @@ class Search:
 
     def _settle(self, index: int) -> None:
         self._pending[index] -= 1
-        self._result.isComplete = not any(pending > 0 for pending in self._pending)
+        isComplete = not any(pending > 0 for pending in self._pending)
         if self._done is None:
             if index >= self._cut:
                 self._result.levels[index].clear()
+            if isComplete:
+                self._result.complete()
             return
+        self._result.isComplete = isComplete
         for level, pending in enumerate(self._pending):
             if pending > 0:
                 return

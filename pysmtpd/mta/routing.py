@@ -110,7 +110,7 @@ class Routing:
             if targets:
                 usable.append((part, targets))
             else:
-                self._noHost.unreachable(part, resolution, now)
+                self._lacksHost(part, resolution, now)
         if usable:
             self._submit(usable, now)
         for (table, heloTable), some in sourced.items():
@@ -132,7 +132,7 @@ class Routing:
             now = self._clock.seconds()
             if source is None:
                 for part, resolution in left:
-                    self._noHost.unreachable(part, resolution, now, turn.skipped, tried.get(part, ()))
+                    self._lacksHost(part, resolution, now, turn.skipped, tried.get(part, ()))
                 return
             usable: list[tuple[Part, Sequence[Target]]] = []
             rest: list[tuple[Part, Resolution]] = []
@@ -152,6 +152,22 @@ class Routing:
             if rest:
                 turn.skip(source[0], why)
             left = rest
+
+    def _lacksHost(
+        self,
+        part: Part,
+        resolution: Resolution,
+        now: float,
+        skipped: Sequence[str] = (),
+        tried: Sequence[Target] = (),
+    ) -> None:
+        """None of the hosts that are known can take it. What is not known yet may: then it is asked again."""
+        if resolution.isComplete:
+            self._noHost.unreachable(part, resolution, now, skipped, tried)
+            return
+        gathering = Gathering(self._clock, self._config().mta.gather, [part], self._dispatch, self._gathered)
+        self._gatherings[gathering] = None
+        resolution.whenComplete(partial(gathering.answered, part, resolution))
 
     def _submit(self, usable: Sequence[tuple[Part, Sequence[Target]]], now: float) -> None:
         for key, parts, targets in group(usable):

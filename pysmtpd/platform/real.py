@@ -52,16 +52,23 @@ class RealPlatform:
     Its lanes end after the reactor has stopped, when their work is done, or does not end.
     """
 
-    def __init__(self, reactor: Any, network: INetwork | None = None, isPrivileged: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        network: INetwork | None = None,
+        isPrivileged: bool = False,
+        workers: IWorkers | None = None,
+    ) -> None:
         """
         @param network: None: the reactor's.
+        @param workers: None: lanes with threads.
         """
         self.isPrivileged = isPrivileged
         self.clock = MonotonicClock(reactor)
         self.network: INetwork = reactor if network is None else network
         self.disk: IDisk = RealDisk()
         self._workers = RealWorkers(reactor)
-        self.workers: IWorkers = self._workers
+        self.workers: IWorkers = self._workers if workers is None else workers
         self.processes: IProcesses = RealProcesses(reactor)
         self.users: IUsers = RealUsers()
         self.random = Random()  # noqa: S311 - never for secrets, as the interface says

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -152,3 +152,11 @@ class RealWorkers:
                 done.callback(result)
             except Exception:
                 self._log.failure("handing out a lane's result")
+
+
+@implementer(IWorkers)
+class InPlace:
+    """Lanes of a process that has nothing else to do: work is done at once, and blocks it."""
+
+    def run(self, lane: str, work: Callable[..., T], *values: Any) -> Deferred[T]:
+        return maybeDeferred(work, *values)

@@ -109,7 +109,7 @@ class Pump:
         @raise QueueError: nothing is promised about any of them.
         """
         batch = self._next
-        if any(envelope in batch.states for envelope in states):
+        if not batch.states.keys().isdisjoint(states):
             # A waiter's fate must be that of his own values: a newer state of the same envelope goes later.
             batch = self._seal()
         batch.states.update(states)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
@@ -53,6 +54,9 @@ _toJson = _encoder()
 _fromJson = json.JSONDecoder().raw_decode
 
 _NEW_STATE = EnvelopeState()
+_common = attrgetter(
+    *("nextTry", "lastTry", "lastReply", "hold", "suspended", "failed", "failedStatus", "route", "succeeded")
+)
 _NO_WISHES = (False, False)
 _AGENTS = {agent.value: agent for agent in Agent}
 _NOTIFY = {int(value): value for value in map(Notify, range(16))}
@@ -279,25 +283,28 @@ def encodeStates(states: Mapping[EnvelopeId, EnvelopeState]) -> dict[EnvelopeId,
         return {id: encodeState(id, state) for id, state in states.items()}
     records: dict[EnvelopeId, bytes] = {}
     common: tuple[object, ...] = ()
-    middle = begin = end = ""
+    ended: tuple[object, ...] = ()
+    middle = begin = end = reply = ""
+    isPlain = False
     for id, state in states.items():
+        mine = _common(state)
+        if mine != common:
+            common, ended, reply = mine, (), state.lastReply
+            *texts, route, succeeded = mine
+            isPlain = route is None and not succeeded
+            # What the whole record has between and behind the numbers that may differ.
+            middle = f",{_toJson(tuple(texts))[1:-1]},"
         attempts = state.attempts
-        if len(attempts) != 1 or state.route is not None or state.succeeded or not -_LARGE < attempts[0].since < _LARGE:
+        if not isPlain or len(attempts) != 1 or not -_LARGE < attempts[0].since < _LARGE:
             records[id] = encodeState(id, state)
             continue
-        at, reply, host, times, since, source, tls = attempts[0]
-        mine = (
-            *(state.nextTry, state.lastTry, state.lastReply, state.hold, state.suspended, state.failed),
-            *(state.failedStatus, at, reply, host, source, tls),
-        )
-        if mine != common:
-            common = mine
-            # What the whole record has between and behind the numbers that may differ.
-            tried = (0 if reply == state.lastReply else reply, host)
-            middle = f"{_toJson(mine[:7])[1:-1]},"
-            begin = f",[[{_toJson((at, *tried))[1:-1]},"
+        at, last, host, times, since, source, tls = attempts[0]
+        if (at, last, host, source, tls) != ended:
+            ended = (at, last, host, source, tls)
+            begin = f",[[{_toJson((at, 0 if last == reply else last, host))[1:-1]},"
             end = f",{_toJson((source, tls))[1:]}]]" if source or tls else "]]]"
-        payload = f"[{state.tries},{middle}{state.warned}{begin}{times},{since!r}{end}".encode("utf-8", "surrogatepass")
+        text = f"[{state.tries}{middle}{state.warned}{begin}{times},{since!r}{end}"
+        payload = text.encode("utf-8", "surrogatepass")
         records[id] = _VERSION_OCTET + _checksum(id, payload).to_bytes(4, "big") + payload
     return records
 

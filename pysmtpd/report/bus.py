@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -43,6 +43,20 @@ class Bus:
                     "Observer {observer!r} failed at {event!r}; it hears nothing more.",
                     observer=subscription.observer,
                     event=event,
+                )
+                self._remove(subscription)
+
+    def allHappened(self, events: Sequence[Event]) -> None:
+        """See L{IReport.allHappened}."""
+        now = self._wallTime()
+        for subscription in self._subscriptions:
+            observer = subscription.observer
+            try:
+                for event in events:
+                    observer(now, event)
+            except Exception:
+                self._log.failure(
+                    "Observer {observer!r} failed at one of many events; it hears nothing more.", observer=observer
                 )
                 self._remove(subscription)
 

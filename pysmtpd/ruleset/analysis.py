@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,25 +13,18 @@ from pysmtpd.model.decision import Decision, Where
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.netaddr import isLoopback
-from pysmtpd.model.question import Answer, Ask
-from pysmtpd.ruleset.candidates import (
-    SHORTEST_TRUSTED,
-    addresses,
-    entriesOf,
-    isNamed,
-    isTrusted,
-    mailAddresses,
-    networks,
-    recipients,
-    tagsOf,
-    words,
-)
+from pysmtpd.model.question import Answer, Ask, Service
+from pysmtpd.ruleset.alike import Alike
+from pysmtpd.ruleset.candidates import names, senders, tagsOf, told
 from pysmtpd.ruleset.compile import Compiled, CompiledRule, compileRules
 from pysmtpd.ruleset.expansion import Expansion
-from pysmtpd.ruleset.suppositions import Tables, TooMany, Unknown, Way, Ways
+from pysmtpd.ruleset.named import Named
+from pysmtpd.ruleset.networks import SHORTEST_TRUSTED, Network, Trusted, addresses, networks
+from pysmtpd.ruleset.sights import Tables, TooMany, entriesOf
+from pysmtpd.ruleset.suppositions import Unknown, Way, Ways
 from pysmtpd.ruleset.walk import Walk
 
-__all__ = ["Relaying", "Tables", "postmasters", "relaying", "shadowed"]
+__all__ = ["Relaying", "Tables", "TooMany", "postmasters", "relaying", "shadowed"]
 
 # What stands for the unknown in questions.
 _PEER, _RDNS, _HELO, _TAG, _USER = "zqpeer", "zqrdns", "zqhelo", "zqtag", "zquser"
@@ -39,9 +32,10 @@ _SENDER = Path("zqsender", "zqsender")
 _RCPT = Path("zqlocal", "zqdomain")
 _TLS = TlsFacts("TLSv1.3", "", 0)
 
-_MAX_RECIPIENTS = 4000
 # Domains of one rule whose postmaster is looked for.
 _MAX_DOMAINS = 100
+# Tables that are named in a sentence.
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,7 @@ class Relaying:
     @ivar reason: one sentence; empty for closed.
     @ivar trusted: networks that C{from src} declares.
     @ivar witness: of an open relay: a transaction and a recipient that show it.
+    @ivar asOf: tables that were looked into and may change while the configuration does not: the verdict is of what they hold now.
     """
 
     verdict: str
@@ -60,10 +55,20 @@ class Relaying:
     reason: str = ""
     trusted: tuple[str, ...] = ()
     witness: tuple[Transaction, Path] | None = None
+    asOf: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f" ({self.where})" if self.where is not None else ""
-        return f"{self.verdict}{where}{': ' if self.reason else ''}{self.reason}"
+        return f"{self.verdict}{where}{self._asOf()}{': ' if self.reason else ''}{self.reason}"
+
+    def _asOf(self) -> str:
+        if len(self.asOf) > _MOST_NAMED:
+            return f", as {len(self.asOf)} tables are now"
+        if not self.asOf:
+            return ""
+        return (
+            f", as the table{'s' * (len(self.asOf) > 1)} {', '.join(self.asOf)} {'are' if self.asOf[1:] else 'is'} now"
+        )
 
 
 def relaying(config: Config, tables: Tables) -> Relaying:
@@ -72,17 +77,25 @@ def relaying(config: Config, tables: Tables) -> Relaying:
     A foreign domain is one that no rule names. A stranger has an address of no declared network, may choose its names, its sender and
     its listener, unless that demands authentication, and may use TLS or not.
     """
-    declared = networks(entriesOf(config, Predicate.FROM_SRC))
-    trusted = tuple(str(one) for one in declared if one.prefixlen >= SHORTEST_TRUSTED and not one.is_loopback)
-    peers = _strangers(config, declared)
-    tags = _strangersTags(config)
+    trusted: tuple[str, ...] = ()
+    try:
+        declared = networks(entriesOf(config, tables, Predicate.FROM_SRC))
+        trusted = tuple(str(one) for one in declared if one.prefixlen >= SHORTEST_TRUSTED and not one.is_loopback)
+        return _relaying(config, tables, declared, trusted)
+    except TooMany as error:
+        return Relaying("cannot tell", None, f"there are too many {error}", trusted)
+
+
+def _relaying(config: Config, tables: Tables, declared: Sequence[Network], trusted: tuple[str, ...]) -> Relaying:
+    """
+    @raise TooMany:
+    """
+    tags = _strangersTags(config, tables)
     if not tags:
         return Relaying("closed", trusted=trusted)
-    named = entriesOf(config, Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
-    try:
-        foreign = [rcpt for rcpt in _recipients(config) if _isForeign(rcpt, named, config)]
-    except TooMany:
-        return Relaying("cannot tell", None, "there are too many recipients", trusted)
+    peers = _strangers(config, tables, declared)
+    named = Named(config, tables)
+    foreign = Alike(config, tables).all(lambda local, domain: not named.isNamed(local, domain), onlyForeign=True)
     if not peers or not foreign:
         return Relaying("cannot tell", None, "the declared networks or domains leave nobody out", trusted)
     doubt: Relaying | None = None
@@ -106,8 +119,8 @@ def relaying(config: Config, tables: Tables) -> Relaying:
                         f"it depends on {', '.join(way.guesses)}, which is not known here",
                         trusted,
                     )
-        except TooMany:
-            doubt = doubt or Relaying("cannot tell", None, "the rules can be passed in too many ways", trusted)
+        except TooMany as error:
+            doubt = doubt or Relaying("cannot tell", None, f"there are too many {error}", trusted)
     return doubt or Relaying("closed", trusted=trusted)
 
 
@@ -127,7 +140,7 @@ def shadowed(config: Config, tables: Tables) -> list[tuple[Where, str]]:
         return []
 
 
-def postmasters(config: Config) -> list[tuple[Path, Transaction, Where]]:
+def postmasters(config: Config, tables: Tables) -> list[tuple[Path, Transaction, Where]]:
     """Who must be reached (RFC 5321 4.5.1), by a local sender, and the rule that makes the domain ours: one for each domain that rules name
     for local delivery."""
     session = SessionFacts(SessionId(0), "", config.serverName, "127.0.0.1", helo="localhost", isLocal=True)
@@ -140,12 +153,13 @@ def postmasters(config: Config) -> list[tuple[Path, Transaction, Where]]:
             if condition.negated or condition.table is None or condition.table.regex:
                 continue
             if condition.predicate is Predicate.FOR_LOCAL:
-                domains = [config.serverName]
+                domains: Iterable[str] = [config.serverName]
             elif condition.predicate is Predicate.FOR_DOMAIN:
-                domains = [key for key, _ in config.tables[condition.table.name].entries if "*" not in key]
+                entries = tables.entries(condition.table.name, Service.DOMAIN) or ()
+                domains = (key for key, _ in entries if "*" not in key)
             else:
                 continue
-            for domain in domains[:_MAX_DOMAINS]:
+            for domain in islice(domains, _MAX_DOMAINS):
                 found.setdefault(domain.lower(), (Path("postmaster", domain), Transaction(session), rule.where))
     return list(found.values())
 
@@ -165,9 +179,10 @@ def _reached(config: Config, compiled: Compiled, tables: Tables) -> Iterator[int
 
     @raise TooMany:
     """
-    peers = addresses(networks(entriesOf(config, Predicate.FROM_SRC)))
+    declared = networks(entriesOf(config, tables, Predicate.FROM_SRC))
+    peers = told(config, tables, Predicate.FROM_SRC, addresses(declared))
     tags = tuple(dict.fromkeys(("", *tagsOf(config)))) if not config.listeners else tuple(tagsOf(config))
-    everyone = _recipients(config)
+    everyone = Alike(config, tables).all(lambda local, domain: True, onlyForeign=False)
     missing = dict.fromkeys(range(len(compiled.rules)))
     for facts in _everybody():
         for way in _ways(config, tables, peers, tags, everyone, facts, _walking(compiled)):
@@ -212,11 +227,11 @@ def _ways(
     same = str
     unknowns = (
         Unknown({_PEER: same}, tuple(peers)),
-        Unknown({_RDNS: same}, words(entriesOf(config, Predicate.FROM_RDNS))),
-        Unknown({_HELO: same}, words(entriesOf(config, Predicate.HELO))),
+        Unknown({_RDNS: same}, names(config, tables, Predicate.FROM_RDNS)),
+        Unknown({_HELO: same}, names(config, tables, Predicate.HELO)),
         Unknown({_TAG: same}, tuple(tags)),
-        Unknown({_SENDER.key: same}, mailAddresses(entriesOf(config, Predicate.MAIL_FROM), isSender=True)),
-        Unknown({_USER: same}, words(entriesOf(config, Predicate.AUTH))),
+        Unknown({_SENDER.key: same}, senders(config, tables)),
+        Unknown({_USER: same}, names(config, tables, Predicate.AUTH)),
         Unknown(
             {
                 _RCPT.key: lambda rcpt: f"{rcpt[0]}@{rcpt[1]}",
@@ -244,30 +259,38 @@ def _walking(compiled: Compiled) -> Callable[[Transaction], Generator[Ask, Answe
     return walk
 
 
-def _strangers(config: Config, declared: Sequence[Any]) -> tuple[str, ...]:
-    found = addresses(declared)
+def _strangers(config: Config, tables: Tables, declared: Sequence[Network]) -> tuple[str, ...]:
+    """
+    @raise TooMany:
+    """
     own = dict.fromkeys(config.localAddresses)
+    trusted = Trusted(declared)
     believed = any(
-        listener.proxy is not None and (listener.proxy.source is None or _isWide(config, listener.proxy.source.name))
+        (listener.proxy is not None and (listener.proxy.source is None or _isWide(tables, listener.proxy.source.name)))
+        or (listener.xclient is not None and _isWide(tables, listener.xclient.name))
         for listener in config.listeners
-    ) or any(listener.xclient is not None and _isWide(config, listener.xclient.name) for listener in config.listeners)
-    return tuple(
-        peer for peer in found if believed or not (isLoopback(peer) or peer in own or isTrusted(peer, declared))
     )
+    found = (
+        peer for peer in addresses(declared) if believed or not (isLoopback(peer) or peer in own or trusted.holds(peer))
+    )
+    return told(config, tables, Predicate.FROM_SRC, found)
 
 
-def _isWide(config: Config, table: str) -> bool:
-    """May strangers be in it? What cannot be seen may hold anybody."""
-    spec = config.tables[table]
-    if spec.backend.name != "static":
+def _isWide(tables: Tables, table: str) -> bool:
+    """May strangers be in it? What cannot be seen may hold anybody.
+
+    @raise TooMany:
+    """
+    entries = tables.entries(table, Service.NETADDR)
+    if entries is None:
         return True
-    return any(one.prefixlen < SHORTEST_TRUSTED for one in networks(key for key, _ in spec.entries))
+    return any(one.prefixlen < SHORTEST_TRUSTED for one in networks(key for key, _ in entries))
 
 
-def _strangersTags(config: Config) -> tuple[str, ...]:
+def _strangersTags(config: Config, tables: Tables) -> tuple[str, ...]:
     """A tag protects nobody; a listener that demands authentication does, and its tag is not to be had without."""
     given = tagsOf(config)
-    mentioned = dict.fromkeys(entriesOf(config, Predicate.TAG))
+    mentioned = dict.fromkeys(entriesOf(config, tables, Predicate.TAG))
     closed = [listener for listener in config.listeners if listener.auth is AuthMode.REQUIRED or _isOwn(listener)]
     if config.listeners and len(closed) == len(config.listeners):
         return ()
@@ -279,27 +302,6 @@ def _strangersTags(config: Config) -> tuple[str, ...]:
 def _isOwn(listener: ListenerSpec) -> bool:
     """Do only this machine's programs reach it? A balancer here, which announces its peers, brings the world."""
     return listener.proxy is None and listener.xclient is None and all(map(isLoopback, listener.addresses))
-
-
-def _recipients(config: Config) -> tuple[tuple[str, str], ...]:
-    """
-    @raise TooMany:
-    """
-    found = tuple(islice(recipients(config), _MAX_RECIPIENTS + 1))
-    if len(found) > _MAX_RECIPIENTS:
-        raise TooMany
-    return found
-
-
-def _isForeign(rcpt: tuple[str, str], named: Sequence[str], config: Config) -> bool:
-    local, domain = rcpt
-    if isNamed(domain, named) or domain == config.serverName.lower():
-        return False
-    for entry in entriesOf(config, Predicate.RCPT_TO):
-        who, at, where = entry.rpartition("@")
-        if at and where and who in ("", local) and isNamed(domain, (where,)):
-            return False
-    return True
 
 
 # --- what came of it

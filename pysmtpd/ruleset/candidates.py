@@ -3,136 +3,132 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from itertools import islice, product
+from itertools import chain, combinations, product
+from typing import NamedTuple
 
 from pysmtpd.model.config import Config, Predicate
-from pysmtpd.model.netaddr import parseIp
+from pysmtpd.model.question import Service
+from pysmtpd.ruleset.compile import SERVICES
+from pysmtpd.ruleset.sights import Tables, TooMany, entriesOf, tablesOf
 
-# Nobody has these names (RFC 2606), and no entry is likely to be one.
+# Nobody has these names (RFC 2606), and no entry is likely to be one. FILL is what a star stands for.
 FRESH = "zqnobody"
 FRESH_DOMAIN = f"{FRESH}.invalid"
-# Patterns of one kind whose pairs are looked at.
-_MAX_PATTERNS = 48
+FILL = "zq"
 
-# Networks with shorter prefixes are no declaration of whom one trusts.
-SHORTEST_TRUSTED = 8
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+MAX_CANDIDATES = 50_000
+# Patterns with something between two stars: every choice of them is looked at.
+_MAX_INNER = 6
 
 
-def entriesOf(config: Config, *predicates: Predicate) -> list[str]:
-    """The entries, in lower case, of listed tables that rules hold against these."""
-    names = {
-        condition.table.name: None
-        for rule in config.rules
-        for condition in rule.conditions
-        if condition.predicate in predicates and condition.table is not None and not condition.table.regex
-    }
-    return list(dict.fromkeys(key.lower() for name in names for key, _ in config.tables[name].entries))
+def words(entries: Iterable[str]) -> Iterator[str]:
+    """Names: each entry, and names that match as many patterns together as there can be.
+
+    Which patterns C{first*last} describe a name depends on the longest beginning and the longest ending that it has of theirs, so one name
+    for each two is enough; of pieces between stars a name may hold any.
+
+    @raise TooMany:
+    """
+    firsts, lasts = dict.fromkeys([""]), dict.fromkeys([""])
+    inner: dict[tuple[str, ...], None] = {}
+    yield from (FRESH, FRESH_DOMAIN)
+    for count, entry in enumerate(entries):
+        if count > MAX_CANDIDATES:
+            raise TooMany("names")
+        plain = entry.replace("*", "")
+        if plain:
+            yield plain
+        if "*" in entry:
+            first, *middle, last = entry.split("*")
+            firsts[first] = lasts[last] = None
+            pieces = tuple(filter(None, middle))
+            if pieces:
+                inner[pieces] = None
+    if len(inner) > _MAX_INNER or len(firsts) * len(lasts) << len(inner) > MAX_CANDIDATES:
+        raise TooMany("patterns")
+    for size in range(len(inner) + 1):
+        for chosen in combinations(inner, size):
+            middle_ = FILL.join(("", *(piece for pieces in chosen for piece in pieces), ""))
+            for first, last in product(firsts, lasts):
+                yield f"{first}{middle_}{last}"
 
 
-def words(entries: Sequence[str]) -> tuple[str, ...]:
-    """Names: each entry, what each pattern and each two of them may stand for, and names that nobody has."""
-    found = dict.fromkeys([FRESH, FRESH_DOMAIN])
-    patterns = [entry for entry in entries if "*" in entry]
-    for entry in entries:
-        for filling in ("", "zq") if "*" in entry else ("",):
-            found[entry.replace("*", filling)] = None
-    for one, other in product(patterns[:_MAX_PATTERNS], repeat=2):
-        found[f"{one.partition('*')[0]}zq{other.rpartition('*')[2]}"] = None
-    found.pop("", None)
-    return tuple(found)
+def told(
+    config: Config, tables: Tables, predicate: Predicate, candidates: Iterable[str], service: Service | None = None
+) -> tuple[str, ...]:
+    """Of candidates that the tables of a predicate do not tell apart, the first."""
+    names = tablesOf(config, predicate)
+    asked = service or SERVICES[predicate]
+    delimiter = config.subAddressDelimiter
+    found: dict[tuple[bool, ...], str] = {}
+    for candidate in candidates:
+        found.setdefault(tuple(tables.matches(name, asked, candidate, delimiter) for name in names), candidate)
+    return tuple(found.values())
 
 
-def mailAddresses(entries: Sequence[str], isSender: bool) -> tuple[str, ...]:
-    """Addresses, as keys. Entries are C{user}, C{@domain}, C{user@domain}, with stars in the domain."""
-    locals_ = dict.fromkeys([FRESH])
-    domains = dict.fromkeys([FRESH_DOMAIN])
-    for entry in entries:
+def names(config: Config, tables: Tables, predicate: Predicate) -> tuple[str, ...]:
+    """Names that a peer may have: of hosts, or of a user.
+
+    @raise TooMany:
+    """
+    return told(config, tables, predicate, words(entriesOf(config, tables, predicate)))
+
+
+class Parts(NamedTuple):
+    """Entries C{user}, C{@domain}, C{user@domain}, with stars in the domain, taken apart.
+
+    @ivar locals: local parts that are said without a domain, or with a pattern of domains; and one that nobody has.
+    @ivar starred: those that are said with a pattern of domains.
+    @ivar domains: domains that are said without a local part, and patterns.
+    @ivar pairs: addresses. Any other address with this local part, or this domain, is as if nobody had said it.
+    """
+
+    locals: list[str]
+    starred: list[str]
+    domains: list[str]
+    pairs: list[tuple[str, str]]
+
+
+def parts(entries: Iterable[str]) -> Parts:
+    """
+    @raise TooMany:
+    """
+    locals_, starred, domains = dict.fromkeys([FRESH]), dict[str, None](), dict[str, None]()
+    found: list[tuple[str, str]] = []
+    for count, entry in enumerate(entries):
+        if count > MAX_CANDIDATES:
+            raise TooMany("addresses")
         local, at, domain = entry.rpartition("@")
         if not at:
             local, domain = domain, ""
+        if local and domain and "*" not in domain:
+            found.append((local, domain))
+            continue
         if local and local != "<>":
             locals_[local] = None
-        domains.update(dict.fromkeys(words([domain]) if domain else ()))
-    found = dict.fromkeys(f"{local}@{domain}" for local, domain in islice(product(locals_, domains), 4096))
-    return (*found, "") if isSender else tuple(found)
+            if domain:
+                starred[local] = None
+        if domain:
+            domains[domain] = None
+    return Parts(list(locals_), list(starred), list(domains), found)
 
 
-def networks(entries: Iterable[str]) -> list[Network]:
-    """Those entries that are networks or addresses."""
-    found: list[Network] = []
-    for entry in entries:
-        base, slash, length = entry.partition("/")
-        address = parseIp(base)
-        if address is None or (slash and not length.isdigit()):
-            continue
-        try:
-            found.append(ip_network(f"{address}/{length}" if slash else str(address), strict=False))
-        except ValueError:
-            continue
-    return found
+def senders(config: Config, tables: Tables) -> tuple[str, ...]:
+    """Addresses, as keys; the null sender is one of them.
+
+    @raise TooMany:
+    """
+    said = parts(entriesOf(config, tables, Predicate.MAIL_FROM))
+    found = chain(said.pairs, pairs(said.locals, list(dict.fromkeys(words(said.domains)))))
+    return told(config, tables, Predicate.MAIL_FROM, chain((f"{local}@{domain}" for local, domain in found), [""]))
 
 
-def addresses(found: Sequence[Network]) -> tuple[str, ...]:
-    """One address of each part that networks divide the world into: what begins and what ends with each of them."""
-    told = dict.fromkeys(["198.18.77.77", "2001:db8:7777::77"])
-    for network in found:
-        first, last = network.network_address, network.broadcast_address
-        told[str(first)] = told[str(last)] = None
-        if int(first):
-            told[str(first - 1)] = None
-        if int(last) < 2**last.max_prefixlen - 1:
-            told[str(last + 1)] = None
-    return tuple(told)
-
-
-def isTrusted(address: str, found: Sequence[Network]) -> bool:
-    """Is it in a network that was declared, and is not too wide for that?"""
-    parsed = parseIp(address)
-    return parsed is not None and any(
-        network.prefixlen >= SHORTEST_TRUSTED and network.version == parsed.version and parsed in network
-        for network in found
-    )
-
-
-def isNamed(domain: str, entries: Iterable[str]) -> bool:
-    """Do entries say this domain by its name, or that of a domain above it with two labels at least?"""
-    for entry in entries:
-        if entry == domain:
-            return True
-        tail = entry[1:]
-        if entry.startswith("*.") and "*" not in tail and tail.count(".") > 1 and domain.endswith(tail):
-            return True
-    return False
-
-
-def recipients(config: Config) -> Iterator[tuple[str, str]]:
-    """Local parts and domains that rules, aliases and virtual addresses know, and others. Of names that lead to the same one is enough."""
-    locals_ = dict.fromkeys([FRESH])
-    domains = dict.fromkeys(
-        (
-            *words(entriesOf(config, Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)),
-            "[198.18.77.78]",
-            config.serverName.lower(),
-        )
-    )
-    known: dict[tuple[str, str], str] = {(entry, ""): entry for entry in entriesOf(config, Predicate.RCPT_TO)}
-    for action in config.actions.values():
-        for ref in (action.alias, action.virtual):
-            if ref is not None:
-                for key, value in config.tables[ref.name].entries:
-                    _, at, domain = key.lower().rpartition("@")
-                    known.setdefault((domain if at else "", value), key.lower())
-    for entry in known.values():
-        local, at, domain = entry.rpartition("@")
-        if not at:
-            local, domain = domain, ""
-        if local:
-            locals_[local] = None
-        domains.update(dict.fromkeys(words([domain]) if domain else ()))
+def pairs(locals_: Sequence[str], domains: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """
+    @raise TooMany:
+    """
+    if len(locals_) * len(domains) > MAX_CANDIDATES:
+        raise TooMany("addresses")
     return product(locals_, domains)
 
 

@@ -8,9 +8,8 @@ real code that decides, and few runs stand for all sessions.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from pysmtpd.model.address import untagged
 from pysmtpd.model.question import (
     Answer,
     Ask,
@@ -26,31 +25,14 @@ from pysmtpd.model.question import (
     TempFail,
     UserInfo,
 )
+from pysmtpd.ruleset.sights import Tables, TooMany
 
 MAX_RUNS = 2000
 """Beyond so many runs nothing can be told."""
 
 T = TypeVar("T")
-Match: TypeAlias = Callable[[str, Service, str], bool | None]
-Lookup: TypeAlias = Callable[[str, Service, str], Answer]
 
 FORWARDED = "zqforwarded@zqforwarded.invalid"
-
-
-class TooMany(Exception):
-    """There are too many ways."""
-
-
-class Tables(NamedTuple):
-    """
-    @ivar match: of a table, as L{pysmtpd.model.question.AskMatch} wants it; None: not to be told here.
-    @ivar lookup: likewise; a L{TempFail}: not to be told here.
-    @ivar isListed: can all of its entries be seen in the configuration?
-    """
-
-    match: Match
-    lookup: Lookup
-    isListed: Callable[[str], bool]
 
 
 class Unknown(NamedTuple):
@@ -100,7 +82,7 @@ class Ways:
         while scripts:
             self.runs += 1
             if self.runs > self._most:
-                raise TooMany
+                raise TooMany("ways through the rules")
             yield self._run(begin(), scripts.pop(), scripts)
 
     def _run(self, running: Generator[Ask, Answer, T], script: list[int], scripts: list[list[int]]) -> Way:
@@ -123,21 +105,9 @@ class Ways:
         if mask is None:
             mask = 0
             for place, value in enumerate(self._unknowns[index].candidates):
-                mask |= self._matches(ask, form(value)) << place
+                mask |= self._tables.matches(ask.table, ask.service, form(value), self._delimiter) << place
             self._masks[known] = mask
         return mask
-
-    def _matches(self, ask: AskMatch, key: str) -> bool:
-        match, (table, service, _) = self._tables.match, ask
-        if not key and service is not Service.MAILADDR:
-            return False
-        if match(table, service, key):
-            return True
-        if service is not Service.MAILADDR:
-            return False
-        local, at, domain = key.rpartition("@")
-        plain = untagged(local, self._delimiter)
-        return plain != local and bool(match(table, service, f"{plain}{at}{domain}"))
 
 
 class _Run:
@@ -198,7 +168,7 @@ class _Run:
         return supposed
 
     def _match(self, ask: AskMatch) -> Answer:
-        isListed = self._ways._tables.isListed(ask.table) and ask.service is not Service.REGEX
+        isListed = self._ways._tables.isListed(ask.table, ask.service)
         found = self._ways._byKey.get(ask.key)
         if found is None:
             told = self._ways._tables.match(*ask)
@@ -236,6 +206,6 @@ class _Run:
         ways = list(groups.items())
         answer, mask = ways[self._choose(len(ways)) if len(ways) > 1 else 0]
         self.left[index] = mask
-        if isinstance(answer, TempFail) or not self._ways._tables.isListed(ask.table):
+        if isinstance(answer, TempFail) or not self._ways._tables.isListed(ask.table, ask.service):
             return self._guess(ask.table, None if isinstance(answer, TempFail) else answer, FORWARDED)
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pysmtpd.model.envelope import EnvelopeState
+from pysmtpd.model.events import DeliveryAttempted
 from pysmtpd.model.ids import EnvelopeId
 from pysmtpd.model.outcome import Outcome
 from pysmtpd.model.schedule import Delivery
@@ -22,10 +23,12 @@ def postpone(desk: Desk, outcome: Outcome, deliveries: Sequence[Delivery]) -> No
     reply = str(outcome.reply)
     words = WORDS[deliveries[0].lease.kind, outcome.result]
     states: dict[EnvelopeId, EnvelopeState] = {}
+    events: list[DeliveryAttempted] = []
     for _, message, envelopes in deliveries:
         sender = str(message.transaction.sender)
         for envelope in envelopes:
             state = retried(envelope.state, outcome.retryAt, outcome, reply, now)
             states[envelope.id] = desk.remind(message, envelope, state, now)
-            desk.report.happened(attempted(words, sender, message, envelope, outcome, reply, now))
+            events.append(attempted(words, sender, message, envelope, outcome, reply, now))
+    desk.report.allHappened(events)
     desk.recorder.postponed([lease for lease, _, _ in deliveries], states, outcome.retryAt)

@@ -107,8 +107,10 @@ class Recorder:
             self._record(self._queue.update, states, self._updated, self._notUpdated, changed)
         if self._postponed:
             postponed, self._postponed = self._postponed, []
-            states = {id: state for _, each, _ in postponed for id, state in each.items()}
-            self._record(self._queue.update, states, self._kept, self._notKept, postponed)
+            kept: dict[EnvelopeId, EnvelopeState] = {}
+            for _, each, _ in postponed:
+                kept.update(each)
+            self._record(self._queue.update, kept, self._kept, self._notKept, postponed)
         self._isFlushing = False
 
     def giveUp(self) -> None:

@@ -24,6 +24,7 @@ from pysmtpd.table.values import checkValue
 T = TypeVar("T")
 
 _ADDRESSES = (Service.ADDRNAME, Service.SOURCE)
+_ERRORS = (OSError, ValueError, sqlite3.Error, TableError)
 
 
 class _Map:
@@ -103,6 +104,12 @@ class _Map:
             self._file.close()
             self._file = None
 
+    def entries(self, most: int) -> list[tuple[str, str]]:
+        file = self._open()
+        if file.size > most:
+            raise ValueError(f"it has more than {most} entries")
+        return file.entries()
+
     def update(self) -> TableUpdate:
         before = 0 if self._file is None else self._file.size
         file = self._open()
@@ -133,6 +140,16 @@ class DbTable:
     def update(self) -> Deferred[Updated]:
         return self._ask(self._map.update).addCallback(lambda update: Updated(self, update))
 
+    def entries(self, service: Service, most: int) -> list[tuple[str, str]]:
+        """All of them. It is called in the table's lane.
+
+        @raise TableError: there are more, or they cannot be read.
+        """
+        try:
+            return self._map.entries(most)
+        except _ERRORS as error:
+            raise self._error(error) from error
+
     def close(self) -> Deferred[None]:
         """Let go of the file; the next question opens it again."""
         return self._ask(self._map.close)
@@ -143,9 +160,12 @@ class DbTable:
     async def _asked(self, work: Callable[..., T], *values: Any) -> T:
         try:
             return await patiently(self._platform, laneOf(self.name), work, *values)
-        except (OSError, ValueError, sqlite3.Error, TableError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise TableError(f'the table "{self.name}" ({self._path}): {why}') from error
+        except _ERRORS as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> TableError:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return TableError(f'the table "{self.name}" ({self._path}): {why}')
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> DbTable:

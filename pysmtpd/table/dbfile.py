@@ -172,6 +172,10 @@ class MapFile:
         original = "SELECT coalesce(original, key) FROM entry LEFT JOIN written USING (key) ORDER BY key"
         return [row[0] for row in self._database.execute(original)]
 
+    def entries(self) -> list[tuple[str, str]]:
+        """All keys, in lower case, and values."""
+        return self._database.execute("SELECT key, value FROM entry").fetchall()
+
     def keyAt(self, place: int) -> str | None:
         """The key at a place of the sorted ones."""
         row = self._database.execute("SELECT key FROM entry ORDER BY key LIMIT 1 OFFSET ?", (place,)).fetchone()

@@ -35,6 +35,7 @@ _JOINED = {Service.ALIAS: ", ", Service.MAILADDRMAP: ","}
 # The columns of a row are parts of the value.
 _COLUMNS = (Service.CREDENTIALS, Service.USERINFO)
 _ADDRESSES = (Service.ADDRNAME, Service.SOURCE)
+_ERRORS = (OSError, ValueError, sqlite3.Error, TableError)
 
 
 class _Session:
@@ -163,12 +164,22 @@ class _Session:
         content = self._list(query, service)
         return content.keyAt(service, self._turns.next(len(content)))
 
+    def entries(self, service: Service) -> list[tuple[str, str]]:
+        """All keys by which a service is answered."""
+        query = self._query(service)
+        if query.marks:
+            raise TableError(f'{query.place}: {query.name}: a query for each key ("?")')
+        return self._keys(query)
+
+    def _keys(self, query: Query) -> list[tuple[str, str]]:
+        return [(_text(row[0]), "") for row in self._rows(query, "") if row[0] is not None]
+
     def _list(self, query: Query, service: Service) -> Content:
         """All that a query gives; kept while nobody writes to the database."""
         version = int(self._connected().execute("PRAGMA data_version").fetchone()[0])
         known = self._lists.get(query.name)
         if known is None or known[0] != version:
-            keys = [(_text(row[0]), "") for row in self._rows(query, "") if row[0] is not None]
+            keys = self._keys(query)
             # Patterns are made ready here, for what is wrong with them is told by its place.
             services = (service,) if service is Service.REGEX else ()
             try:
@@ -256,6 +267,19 @@ class SqliteTable:
         table = SqliteTable(self._spec, self._path, self._platform, self._turns)
         return table._ask(table._session.read).addCallback(lambda update: Updated(table, update))
 
+    def entries(self, service: Service, most: int) -> list[tuple[str, str]]:
+        """All that a query without a C{?} gives. It is called in the table's lane.
+
+        @raise TableError: there is none, there are more, or they cannot be read.
+        """
+        try:
+            entries = self._session.entries(service)
+            if len(entries) > most:
+                raise ValueError(f"there are more than {most}")
+            return entries
+        except _ERRORS as error:
+            raise self._error(error) from error
+
     def close(self) -> Deferred[None]:
         """Let go of the database; the next question connects again."""
         return self._ask(self._session.close)
@@ -266,9 +290,12 @@ class SqliteTable:
     async def _asked(self, work: Callable[..., T], *values: Any) -> T:
         try:
             return await patiently(self._platform, laneOf(self.name), work, *values)
-        except (OSError, ValueError, sqlite3.Error, TableError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise TableError(f'the table "{self.name}" ({self._path}): {why}') from error
+        except _ERRORS as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> TableError:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return TableError(f'the table "{self.name}" ({self._path}): {why}')
 
 
 def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> SqliteTable:

@@ -90,6 +90,10 @@ class Neighbour:
 
     def happened(self, event: Event) -> None: ...
 
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
+
     def increment(self, key: str, by: int = 1) -> None: ...
 
     def decrement(self, key: str, by: int = 1) -> None: ...

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet import reactor, task
@@ -42,6 +42,10 @@ BACKENDS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.make, "fs": fs.make,
 class Deaf:
     def happened(self, event: Event) -> None:
         pass
+
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
 
 
 async def one(front: QueueFront, isRead: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import get_context
 
 from pysmtpd.model.config import SchedulerLimits
@@ -32,6 +32,10 @@ LATER = Reply(451, "Try later", "4.3.0")
 class Silent(FakeReport):
     def happened(self, event: Event) -> None:
         """Only the making of events is measured."""
+
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
 
 
 def rss() -> int:

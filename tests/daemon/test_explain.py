@@ -262,20 +262,23 @@ def randomConfig(random: Random) -> str:
 
 
 class SameTests(StoryTestCase):
-    """For 1,000 sessions, under 50 configurations: replies and decisions are equal by value."""
+    """For sessions under random configurations, replies and decisions are equal by value. C{python -m tests.bars} tries a thousand."""
+
+    configurations = 12
+    sessions = 12
 
     def test_explainIsTheLiveVerdict(self) -> None:
         random = Random(self.seed)
         kinds: dict[str, int] = {}
-        for number in range(50):
+        for number in range(self.configurations):
             world = self.begin(randomConfig(random), seed=f"{self.seed}/{number}")
             for name in ("bob", "carol"):
                 world.user(name)
-            for _ in range(20):
+            for _ in range(self.sessions):
                 self.session(world, random, kinds)
             world.stop()
-        # Chance has led to each kind of end often enough.
-        self.assertGreater(min(kinds.get(code, 0) for code in ("250", "550", "524")), 50, kinds)
+        # Chance has led to each kind of end.
+        self.assertTrue(all(code in kinds for code in ("250", "550", "524")), kinds)
 
     def session(self, world: World, random: Random, kinds: dict[str, int]) -> None:
         sender, source, helo = random.choice(SENDERS), random.choice(SOURCES), random.choice(HELOS)

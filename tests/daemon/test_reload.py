@@ -6,7 +6,9 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 
+from pysmtpd.config import Environment, load
 from pysmtpd.control.amp import AMP_COMMANDS
+from pysmtpd.generations import beyondHelper
 from pysmtpd.model.events import (
     ConfigurationWarned,
     DeliveryAttempted,
@@ -19,6 +21,7 @@ from pysmtpd.testing.certificates import selfSigned
 from pysmtpd.testing.daemon import CONFIG_PATH
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
+from tests.daemon import plugins
 from tests.daemon.dialling import call
 from tests.daemon.story import StoryTestCase, rules
 from tests.daemon.waiting import Waiter
@@ -31,6 +34,7 @@ action "out" relay
 match from src <nets> for any action "out"
 match from any for domain <domains> action "out"
 """
+ENVIRONMENT = Environment("mx.example.org")
 FILES = {"/etc/pysmtpd/domains": b"one.test\ntwo.test\n"}
 
 
@@ -269,14 +273,64 @@ class WarningTests(ReloadTestCase):
         self.assertEqual(len(said), 1, said)
         self.assertIn(f"{CONFIG_PATH}:9: nobody reads mail to <postmaster@here.test>", said[0])
         status = self.operator(world).status()
-        self.assertIn("cannot tell", status["relaying"])
-        self.assertIn("domains", status["relaying"])
+        self.assertEqual(status["relaying"], "closed, as the table domains is now")
         self.assertEqual(status["trusted"], ["198.51.100.0/24"])
         done = self.reload(world, BASE + 'match from any for any action "out"\nmatch for any action "out"\n')
         never, relay = done["warnings"]
         self.assertIn(f"{CONFIG_PATH}:9: this rule can never match: the rule at {CONFIG_PATH}:8 takes all", never)
         self.assertIn(f"{CONFIG_PATH}:8: open relay", relay)
         self.assertIn("open (", self.operator(world).status()["relaying"])
+
+
+class RelayTests(ReloadTestCase):
+    """The verdict about open relaying looks into tables outside of the configuration."""
+
+    CONFIG = BASE.replace('table nets { "198.51.100.0/24" }', "table nets file:/etc/pysmtpd/nets")
+
+    def relaying(self, world: World) -> str:
+        return str(self.operator(world).status()["relaying"])
+
+    def test_aFileOfNetworks(self) -> None:
+        """What it declares is trusted, and listed; once it says too much, the log warns."""
+        world = self.begin(self.CONFIG, files={**FILES, "/etc/pysmtpd/nets": b"198.51.100.0/24\n"})
+        status = self.operator(world).status()
+        self.assertEqual(status["relaying"], "closed, as the tables nets, domains are now")
+        self.assertEqual(status["trusted"], ["198.51.100.0/24"])
+        self.assertEqual(world.eventsOf(ConfigurationWarned), [])
+        world.disk.write("/etc/pysmtpd/nets", b"198.51.100.0/24\n0.0.0.0/0\n")
+        self.operator(world).ask("UpdateTable", table="nets")
+        world.run(1)
+        self.assertTrue(self.relaying(world).startswith(f"open ({CONFIG_PATH}:6), as the tables"), self.relaying(world))
+        (warned,) = world.eventsOf(ConfigurationWarned)
+        self.assertIn(f"{CONFIG_PATH}:6: open relay", warned.warning)
+        self.operator(world).ask("UpdateTable", table="nets")
+        world.run(1)
+        self.assertEqual(len(world.eventsOf(ConfigurationWarned)), 1, "it is said once")
+
+    def test_aFileOfDomains(self) -> None:
+        world = self.begin(BASE, files=FILES)
+        self.assertTrue(self.relaying(world).startswith("closed"))
+        world.disk.write(DOMAINS, b"one.test\n*.test\n")
+        self.operator(world).ask("UpdateTable", table="domains")
+        world.run(1)
+        self.assertTrue(self.relaying(world).startswith(f"open ({CONFIG_PATH}:7)"))
+
+    def test_manyEntries(self) -> None:
+        """Their number is no reason not to know."""
+        many = b"".join(b"d%d.test\n" % number for number in range(20_000))
+        world = self.begin(BASE, files={DOMAINS: many})
+        world.until(lambda: self.relaying(world), 60, "they are looked at")
+        self.assertEqual(self.relaying(world), "closed, as the table domains is now")
+
+    def test_whatCannotBeSeen(self) -> None:
+        plugins.install(self)
+        text = (
+            'table far "slow:10"\nlisten on 0.0.0.0\naction "out" relay\nmatch from any for domain <far> action "out"\n'
+        )
+        world = self.begin(text)
+        world.until(lambda: self.relaying(world), 60, "it is looked at")
+        self.assertIn("cannot tell", self.relaying(world))
+        self.assertIn("it depends on far", self.relaying(world))
 
 
 class RefusedTests(ReloadTestCase):
@@ -319,6 +373,28 @@ class RefusedTests(ReloadTestCase):
             "limits of the scheduler",
             "restart",
         )
+
+    def test_whatNeedsRoot(self) -> None:
+        """A daemon without a helper can never ask the system for passwords: mail programs would be told to come again for ever."""
+        world = self.begin(BASE, files=FILES)
+        more = "listen on 0.0.0.0 port 587 auth auth-without-tls\n"
+        self.refused(world, more + BASE, f"{CONFIG_PATH}:1:1: auth without a table", "restart")
+
+    def test_whatTheHelperWasNotToldAtTheStart(self) -> None:
+        auth = "listen on 192.0.2.1 port 587 auth auth-without-tls\n"
+        base = 'table people { ann = "5:5:/x" }\naction "base" maildir userbase <people>\nmatch for any action "base"\n'
+        plain = 'action "out" relay\nmatch for any action "out"\n'
+
+        def found(start: str, new: str, hasHelper: bool = True) -> list[str]:
+            before, after = load("f", lambda name: start, ENVIRONMENT), load("f", lambda name: new, ENVIRONMENT)
+            return [f"{where}: {what}" for where, what in beyondHelper(before, after, hasHelper)]
+
+        self.assertEqual(found(plain, plain), [])
+        self.assertEqual(found(auth + base, base + auth), [])
+        self.assertEqual(found(plain, base), ["f:2: a userbase is used for the first time"])
+        self.assertEqual(len(found(plain, auth + plain)), 1)
+        # Without a helper there are no ids to be told of.
+        self.assertEqual(found(plain, base, hasHelper=False), [])
 
     def test_anAddressInUse(self) -> None:
         """Listeners that were opened meanwhile are closed again."""
@@ -388,6 +464,10 @@ class ActionTests(ReloadTestCase):
         mx.set(Condition.NORMAL)
         tried = len(world.eventsOf(DeliveryAttempted))
         self.reload(world, rules().replace('"out"', '"elsewhere"'))
+        # Also before its next try.
+        (row,) = self.operator(world).queue()
+        self.assertEqual(row["condition"], "waiting")
+        self.assertIn('no action "out" any more', row["why"])
         world.run(86400)
         (row,) = self.operator(world).queue()
         self.assertIn('held: the configuration has no action "out"', row["why"])

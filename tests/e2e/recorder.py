@@ -49,6 +49,7 @@ class Recorder:
         """
         self.messages: list[Received] = []
         self.connections = 0
+        self.resumed = 0
         self.open = 0
         self.mostOpen = 0
         self.refuse = refuse
@@ -120,7 +121,9 @@ class _Session:
                 self._say("250-recorder.test", *(f"250-{word}" for word in offers[:-1]), f"250 {offers[-1]}")
             elif verb == "STAR" and self._recorder.tls is not None:
                 self._say("220 2.0.0 go ahead")
-                self._connection = self._recorder.tls.wrap_socket(self._connection, server_side=True)
+                secured = self._recorder.tls.wrap_socket(self._connection, server_side=True)
+                self._recorder.resumed += bool(secured.session_reused)
+                self._connection = secured
                 self._isTls = True
             elif verb == "MAIL":
                 self._sender, self._recipients = _path(command), []

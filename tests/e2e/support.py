@@ -106,7 +106,8 @@ class Daemon:
         self.port = self._port(1)
         self.user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
         self.program = [sys.executable, "-m", "pysmtpd"]
-        self.arguments = arguments
+        # Whom root's daemon becomes is not left to the users that this machine happens to have.
+        self.arguments = (*(("--user", self.user) if asRoot and "--user" not in arguments else ()), *arguments)
         self.before = [*before, *([] if asRoot else _unprivileged())]
         self.spool = place / "spool"
         self.maildir = place / "Maildir"

@@ -24,7 +24,7 @@ from pysmtpd.mda.wire import Frame, Kind, packFrame, takeAnswers
 from pysmtpd.model.task import Account, CommandTask
 from pysmtpd.privilege import wire
 from pysmtpd.privilege.client import Helper
-from tests.e2e.support import PATIENCE, say, waitFor
+from tests.e2e.support import PATIENCE, run, say, waitFor
 from tests.e2e.test_privilege import RootDaemonTestCase, children, status
 
 USER = "games"
@@ -151,6 +151,33 @@ class MailboxTests(LocalTestCase):
         finally:
             MAILBOX.with_name(f"{USER}-too").unlink()
         self.assertEqual((target.read_text(), MAILBOX.read_text()), ("", ""))
+
+    def test_aFullDisk(self) -> None:
+        """Nothing of the letter is left, the mailbox is as it was, and other mail goes on."""
+        small = self.place.path / "small"
+        small.mkdir()
+        run("mount", "-t", "tmpfs", "-o", "size=128k,mode=777", "tmpfs", str(small))
+        self.addCleanup(run, "umount", "--lazy", str(small))
+        full = f'{{ file = "{small}/mbox", other = "{small}/other" }}'
+        action = f'action "full" maildir "{small}/Maildir" user {USER} alias {full}\n'
+        rule = 'match from any for domain "full.test" action "full"\n'
+        self.configure(CONFIGURATION.replace("match from any for any", f"{action}{rule}match from any for any"))
+        self.start()
+        self.send("file@full.test")
+        waitFor("delivery", lambda: len(self.outcomes("Ok")) == 1)
+        before = (small / "mbox").read_bytes()
+        large = letter("large", 8000)
+        for number, recipient in enumerate(("file@full.test", f"{USER}@full.test"), 1):
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
+                client.sendmail("a@client.test", [recipient], large)
+            waitFor("an attempt", lambda: len(self.outcomes("TempFail")) >= number)  # noqa: B023
+        self.assertTrue(all(said.startswith("452 4.2.2 ") for said in self.outcomes("TempFail")))
+        self.assertEqual((small / "mbox").read_bytes(), before)
+        self.assertEqual([path for path in (small / "Maildir").rglob("*") if path.is_file()], [])
+        self.assertEqual(list(small.glob("*.lock")), [])
+        self.send("file@full.test", "other@full.test")
+        waitFor("deliveries", lambda: len(self.outcomes("Ok")) == 3)
+        self.assertTrue((small / "mbox").read_bytes().startswith(before))
 
     def test_othersWriteAtTheSameTime(self) -> None:
         """We, procmail, and Dovecot's delivery agent: every letter is there once, and none is torn."""

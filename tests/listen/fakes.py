@@ -220,6 +220,10 @@ class FakeReport:
     def happened(self, event: Event) -> None:
         self.events.append(event)
 
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
+
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 

@@ -371,6 +371,31 @@ class BoundTests(AgentTestCase):
         self.hosts.finish()
         self.assertEqual(self.fates.released, [("mda:bob", 5)])
 
+    def test_somethingIsLeftForOthers(self) -> None:
+        """However many users have commands that take for ever, and however much mail for them."""
+        agent = self.agent(config(taskHiwat=200, taskLowat=100, taskRelease=100))
+        number = 0
+        for user in ("a", "b", "c", "d", "e", "f"):
+            for _ in range(300):
+                number += 1
+                agent.deliver(delivery(number, user), self.fates)
+            self.assertGreater(agent.capacity(), 0, user)
+        agent.deliver(delivery(5000, "ann"), self.fates)
+        self.assertNotIn("mda:ann", [key for _, key in self.fates.held])
+        # All that was held comes back in the end, a little at a time.
+        before = len(self.fates.outcomes)
+        released = 0
+        while self.hosts.pending:
+            self.hosts.finish()
+            for key, count in self.fates.released[released:]:
+                due = [each for each in self.fates.held if each[1] == key][:count]
+                for each in due:
+                    self.fates.held.remove(each)
+                    number += 1
+                    agent.deliver(delivery(number + 5000, key[4:]), self.fates)
+            released = len(self.fates.released)
+        self.assertEqual((self.fates.held, len(self.fates.outcomes) - before), ([], 1801))
+
     def test_capacity(self) -> None:
         agent = self.agent(config(taskHiwat=3))
         self.assertEqual(agent.capacity(), 6)

@@ -461,6 +461,10 @@ class Ears:
     def happened(self, event: Event) -> None:
         self.events.append(event)
 
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
+
     def increment(self, key: str, by: int = 1) -> None:
         self.counts[key] = self.counts.get(key, 0) + by
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.interfaces.routing import Lookup, MxAnswer, MxHost
 from pysmtpd.model.config import Action, ListenerSpec, Method, MtaLimits, RelayHost
 from pysmtpd.model.outcome import Result
-from tests.mta.fakes import Server, World, explicit
+from tests.mta.fakes import Dns, Server, World, explicit
 
 
 class MxTests(SynchronousTestCase):
@@ -80,6 +82,35 @@ class MxTests(SynchronousTestCase):
         del self.world.network.servers["192.0.2.1", 25]
         self.assertEqual(self.result("b@y.test", 0.1), "Ok 250 2.0.0 queued")
         self.assertEqual(len(backup.mails), 1)
+
+    def isLate(self, dns: Dns, name: str) -> Deferred[Any]:
+        """Its addresses are told once the Deferred is called."""
+        ask, late = dns.addresses, Deferred[Any]()
+
+        def addresses(host: str, family: str = "") -> Deferred[Any]:
+            answer: Deferred[Any] = ask(host, family)
+            return late.addCallback(lambda _: answer) if host == name else answer
+
+        dns.addresses = addresses  # type: ignore[method-assign]
+        return late
+
+    def test_worseHostsThatAreNotKnownYet(self) -> None:
+        """Whatever the better ones say, or do not: nothing is decided before DNS has told of all."""
+        for greeting in ("", "521 5.3.2 no mail here", "421 4.3.2 not now"):
+            world = self.world = World()
+            world.dns.domain("y.test", (10, "a.test"), (20, "b.test"))
+            world.dns.hosts.update({"a.test": ("192.0.2.1",), "b.test": ("192.0.2.2",)})
+            if greeting:
+                world.host("192.0.2.1", Server(greeting=greeting))
+            world.host("192.0.2.2")
+            late = self.isLate(world.dns, "b.test")
+            (first, second) = world.send("b@y.test") + world.send("c@y.test")
+            world.run(1)
+            self.assertEqual((world.told(first), world.told(second)), ("", ""), greeting)
+            self.assertEqual(set(world.agent.routes.underWay().values()), {"waits for DNS"})
+            late.callback(None)
+            world.run(1)
+            self.assertEqual({world.told(first), world.told(second)}, {"Ok 250 2.0.0 queued"}, greeting)
 
     def test_equalHostsAreShuffled(self) -> None:
         self.world = World(limits=MtaLimits(sessionKeepalive=0.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -55,6 +55,10 @@ class RouterTestCase(SynchronousTestCase):
 
     def happened(self, event: Event) -> None:
         self.ears.append(event)
+
+    def allHappened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.happened(event)
 
     def tablesOf(self, config: Config) -> Mapping[str, ITable]:
         return self.tables

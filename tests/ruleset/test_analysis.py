@@ -2,97 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.config import Environment, load
-from pysmtpd.model.address import Path
-from pysmtpd.model.config import Config, Method, Predicate
-from pysmtpd.model.decision import Decision
-from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
-from pysmtpd.model.ids import SessionId
-from pysmtpd.model.question import (
-    Answer,
-    Ask,
-    AskForward,
-    AskLookup,
-    AskMatch,
-    AskTrust,
-    AskUser,
-    Service,
-    TempFail,
-    UserInfo,
-)
-from pysmtpd.ruleset import decide
-from pysmtpd.ruleset.analysis import Relaying, Tables, relaying, shadowed
-from pysmtpd.ruleset.candidates import entriesOf, isNamed, isTrusted, networks
-from pysmtpd.table.content import Content
-
-ENVIRONMENT = Environment("mx.example.org", ("192.0.2.25",))
-ACTIONS = """
-table aliases { "ann" = "bob, carol@remote.test", "joe" = "bob" }
-table catch { "@" = "x@remote.test" }
-table users { "joe" = "secret" }
-action "local" maildir alias <aliases>
-action "sink" maildir virtual { "@" = "vmail" }
-action "catch" maildir virtual <catch>
-action "out" relay
-"""
-
-
-def configOf(rules: str, listeners: str = "listen on 0.0.0.0") -> Config:
-    return load("c", lambda name: f"{ACTIONS}\n{listeners}\n{rules}\n", ENVIRONMENT)
-
-
-def tablesOf(config: Config) -> Tables:
-    contents = {name: Content(spec.entries) for name, spec in config.tables.items() if spec.backend.name == "static"}
-
-    def match(table: str, service: Service, key: str) -> bool | None:
-        content = contents.get(table)
-        return None if content is None else content.match(service, key)
-
-    def lookup(table: str, service: Service, key: str) -> Answer:
-        content = contents.get(table)
-        return TempFail("not read") if content is None else content.lookup(service, key)
-
-    return Tables(match, lookup, lambda table: table in contents)
-
-
-def verdict(rules: str, listeners: str = "listen on 0.0.0.0") -> Relaying:
-    config = configOf(rules, listeners)
-    return relaying(config, tablesOf(config))
-
-
-def decided(config: Config, tables: Tables, transaction: Transaction, rcpt: Path, forward: str | None) -> Decision:
-    """What the rules decide, where every user exists and has this .forward."""
-
-    def answer(ask: Ask) -> Answer:
-        match ask:
-            case AskMatch():
-                return tables.match(*ask)
-            case AskLookup():
-                return tables.lookup(*ask)
-            case AskUser(name):
-                return UserInfo(name, 1000, 1000, f"/home/{name}")
-            case AskForward():
-                return forward
-            case AskTrust():
-                return True
-        raise AssertionError(ask)
-
-    deciding = decide(config, rcpt, transaction)
-    try:
-        ask = next(deciding)
-        while True:
-            ask = deciding.send(answer(ask))
-    except StopIteration as ended:
-        decision: Decision = ended.value
-        return decision
-
-
-def relays(config: Config, decision: Decision) -> bool:
-    return any(config.actions[one.action].method is Method.RELAY for one in decision.destinations)
+from pysmtpd.ruleset.analysis import Relaying, shadowed
+from tests.ruleset.brute import checkShadows, checkVerdict, configOf, tablesOf, verdict
 
 
 class VerdictTests(SynchronousTestCase):
@@ -246,132 +159,15 @@ class ShadowTests(SynchronousTestCase):
         )
 
 
-DOMAINS = ("example.org", "*.example.org", "a.test", "*", "*.test", "b.*", "c.a.test")
-NETWORKS = ("192.0.2.0/24", "192.0.0.0/16", "0.0.0.0/0", "128.0.0.0/2", "2001:db8::/32", "::/0", "198.51.100.7")
-NAMES = ("friend.test", "*.friend.test", "*", "mail*")
-SENDERS = ("@example.org", "joe@a.test", "<>", "joe", "@*.test")
-
-
-def randomRules(random: Random) -> str:
-    def some(values: tuple[str, ...]) -> str:
-        return "{ " + ", ".join(f'"{value}"' for value in random.sample(values, random.randint(1, 2))) + " }"
-
-    rules = []
-    for _ in range(random.randint(1, 6)):
-        source = random.choice(("from any", "from any", "", f"from src {some(NETWORKS)}", f"! from src {some(NETWORKS)}",
-                                f"from rdns {some(NAMES)}", "from rdns", "from auth", "! from local"))  # fmt: skip
-        target = random.choice(
-            ("for any", "for any", "", f"for domain {some(DOMAINS)}", f"! for domain {some(DOMAINS)}")
-        )
-        more = [
-            text
-            for text in (
-                f"{random.choice(('', '! '))}helo {some(NAMES)}",
-                f"{random.choice(('', '! '))}mail-from {some(SENDERS)}",
-                f"{random.choice(('', '! '))}rcpt-to {some(SENDERS[:2] + SENDERS[3:])}",
-                random.choice(("tls", "! tls")),
-                random.choice(("tag x", "! tag x")),
-                "! auth" if source != "from auth" else "",
-            )
-            if text and random.random() < 0.25
-        ]
-        end = random.choice(("reject", *[f'action "{name}"' for name in ("out", "out", "local", "sink", "catch")]))
-        rules.append(" ".join(filter(None, ["match", source, target, *more, end])))
-    return "\n".join(rules)
-
-
 class BruteForceTests(SynchronousTestCase):
-    """Random rule sets: what is called open has a session that shows it; what is called closed has none among those sampled."""
-
-    PEERS = (
-        "203.0.113.9",
-        "192.0.2.1",
-        "192.0.3.1",
-        "191.255.255.255",
-        "10.1.1.1",
-        "2001:db8::1",
-        "2a00::1",
-        "198.51.100.7",
-    )
-    WORDS = ("friend.test", "x.friend.test", "mailer", "mail.friend.test", "other.test", "zz")
-    HOSTS = (
-        "example.org",
-        "x.example.org",
-        "a.test",
-        "c.a.test",
-        "d.a.test",
-        "b.x",
-        "victim.net",
-        "b.test",
-        "test",
-        "z.b.c",
-    )
-    LOCALS = ("ann", "joe", "bob", "someone")
+    """A few of those that C{python -m tests.bars} tries."""
 
     def test_verdicts(self) -> None:
         counts: dict[str, int] = {}
-        for number in range(120):
-            random = Random(number)
-            config = configOf(randomRules(random))
-            tables = tablesOf(config)
-            found = relaying(config, tables)
-            counts[found.verdict] = counts.get(found.verdict, 0) + 1
-            if found.verdict == "open":
-                assert found.witness is not None
-                self.assertTrue(self.shows(config, tables, *found.witness, forward=None), f"{number}: {found}")
-            elif found.verdict == "closed":
-                for _ in range(150):
-                    sample = self.sample(config, random)
-                    self.assertFalse(
-                        sample is not None
-                        and (
-                            self.shows(config, tables, *sample, None)
-                            or self.shows(config, tables, *sample, "o@else.net")
-                        ),
-                        f"{number}: {sample}",
-                    )
-        self.assertGreater(min(counts.get(each, 0) for each in ("open", "closed")), 30, counts)
-
-    def shows(self, config: Config, tables: Tables, transaction: Transaction, rcpt: Path, forward: str | None) -> bool:
-        return relays(config, decided(config, tables, transaction, rcpt, forward))
-
-    def sample(self, config: Config, random: Random) -> tuple[Transaction, Path] | None:
-        """A stranger's transaction with a foreign recipient, by chance; None: chance has made something else."""
-        peer = random.choice(self.PEERS)
-        if isTrusted(peer, networks(entriesOf(config, Predicate.FROM_SRC))):
-            return None
-        rcpt = Path(random.choice(self.LOCALS), random.choice(self.HOSTS))
-        if isNamed(rcpt.domain, entriesOf(config, Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)):
-            return None
-        for entry in entriesOf(config, Predicate.RCPT_TO):
-            local, at, domain = entry.rpartition("@")
-            if at and local in ("", rcpt.local) and isNamed(rcpt.domain, (domain,)):
-                return None
-        session = SessionFacts(
-            SessionId(1), "l", "mx.example.org", peer,
-            rdns=random.choice(("", *self.WORDS)), helo=random.choice(self.WORDS), tag=random.choice(("", "x")),
-            tls=random.choice((None, TlsFacts("TLSv1.3", "", 0))),
-        )  # fmt: skip
-        sender = random.choice((Path("", ""), Path(random.choice(self.LOCALS), random.choice(self.HOSTS))))
-        return Transaction(session, sender), rcpt
+        for number in range(40):
+            found = checkVerdict(number, 60)
+            counts[found] = counts.get(found, 0) + 1
+        self.assertGreater(min(counts.get(each, 0) for each in ("open", "closed")), 8, counts)
 
     def test_whatIsCalledShadowedIsNeverChosen(self) -> None:
-        found = 0
-        for number in range(80):
-            random = Random(f"shadow {number}")
-            config = configOf(randomRules(random))
-            tables = tablesOf(config)
-            never = {where for where, _ in shadowed(config, tables)}
-            found += len(never)
-            for _ in range(100):
-                session = SessionFacts(
-                    SessionId(1), "l", "mx.example.org", random.choice((*self.PEERS, "127.0.0.1")),
-                    rdns=random.choice(("", *self.WORDS)), helo=random.choice(self.WORDS),
-                    user=random.choice(("", "joe")), tls=random.choice((None, TlsFacts("TLSv1.3", "", 0))),
-                    isLocal=random.random() < 0.3,
-                )  # fmt: skip
-                sender = random.choice((Path("", ""), Path(random.choice(self.LOCALS), random.choice(self.HOSTS))))
-                rcpt = Path(random.choice(self.LOCALS), random.choice(self.HOSTS))
-                step = decided(config, tables, Transaction(session, sender), rcpt, None).step
-                self.assertNotIn(step.chosen, never, f"{number}")
-        self.assertGreater(found, 10)
+        self.assertGreater(sum(checkShadows(number, 40) for number in range(20)), 3)
