@@ -118,12 +118,12 @@ def unroutable(config: Config, sights: Sights, findUser: Callable[[str], UserInf
     @param findUser: the system's users.
     """
     tables = sights.tables()
-    lost = _Lost()
+    lost = []
     for path, transaction, where in postmasters(config, tables):
         decision = _decided(decide(config, path, transaction), tables, findUser)
-        if decision is not None:
-            lost.look(where, path, decision)
-    return lost.told
+        if decision is not None and decision.refusal is not None and decision.refusal.isPermanent:
+            lost.append(_withoutPostmaster(where, path, decision))
+    return tuple(lost)
 
 
 def _decided(
@@ -137,11 +137,9 @@ def _decided(
         except StopIteration as end:
             decision: Decision = end.value
             return decision
-        answer = TempFail("it cannot be told")
         match ask:
-            case AskMatch(table, service, key):
-                matched = tables.match(table, service, key)
-                answer = answer if matched is None else matched
+            case AskMatch(table, service, key) if (known := tables.match(table, service, key)) is not None:
+                answer = known
             case AskLookup(table, service, key):
                 answer = tables.lookup(table, service, key)
             case AskUser(name):
@@ -151,31 +149,12 @@ def _decided(
             case AskTrust():
                 answer = True
             case _:
-                pass
-        if isinstance(answer, TempFail):
-            deciding.close()
-            return None
+                deciding.close()
+                return None
 
 
-class _Lost:
-    """Postmasters whom nobody reads, by the rule: a table may have many domains, and one word is enough for all of them."""
-
-    def __init__(self) -> None:
-        self._found: dict[Where, tuple[Path, str, int]] = {}
-
-    def look(self, where: Where, path: Path, decision: Decision) -> None:
-        if decision.refusal is not None and decision.refusal.isPermanent:
-            first, reason, count = self._found.get(where, (path, decision.reason, 0))
-            self._found[where] = (first, reason, count + 1)
-
-    @property
-    def told(self) -> tuple[str, ...]:
-        return tuple(f"{where}: {_unread(*found)}" for where, found in self._found.items())
-
-
-def _unread(path: Path, reason: str, count: int) -> str:
-    others = f", nor to the postmasters of {count - 1} other domains that were tried" if count > 1 else ""
-    return f"nobody reads mail to <{path}>{others} (RFC 5321 4.5.1): {reason}"
+def _withoutPostmaster(where: Where, path: Path, decision: Decision) -> str:
+    return f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}"
 
 
 class Analyst:
@@ -206,11 +185,13 @@ class Analyst:
         analysis = await self._platform.workers.run(LANE, analyse, config, sights)
         # This one tells nobody what it finds.
         router = Router(self._platform, decide, self._generations.tables, forwards=self._forwards)
-        lost = _Lost()
+        lost: list[str] = []
         for path, transaction, where in postmasters(config, sights.tables()):
-            lost.look(where, path, await asDeferred(router.expand(config, path, transaction)))
+            decision = await asDeferred(router.expand(config, path, transaction))
+            if decision.refusal is not None and decision.refusal.isPermanent:
+                lost.append(_withoutPostmaster(where, path, decision))
         if config is self._generations.newest.config:
-            self.found = replace(analysis, warnings=(*analysis.warnings, *lost.told))
+            self.found = replace(analysis, warnings=(*analysis.warnings, *lost))
 
     def warn(self) -> tuple[str, ...]:
         """Tell the log what an operator should know of the configuration in use."""

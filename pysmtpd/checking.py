@@ -8,40 +8,35 @@ import pwd
 import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from pysmtpd.analysing import Sights, analyse, look, unroutable
+from pysmtpd.analysing import Analysis, Sights, analyse, look, unroutable
 from pysmtpd.backends import NoSuchBackend, findBackend
 from pysmtpd.config.inspect import Machine, inspect
 from pysmtpd.config.load import Reading
-from pysmtpd.config.problem import Finding, Problem, Problems
+from pysmtpd.config.problem import Finding, Problem
 from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
-from pysmtpd.model.config import Config, PkiSpec, TableSpec
+from pysmtpd.model.config import Config, PkiSpec
 from pysmtpd.model.question import Service, UserInfo
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.privilege import password
 from pysmtpd.reading import readOctets
-from pysmtpd.ruleset.analysis import Relaying
 from pysmtpd.ruleset.nodes import BadNode, parseNodes
-from pysmtpd.table.content import Builder
-from pysmtpd.table.syntax import Entry, Reader
 from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 
-# Octets of a table's file that is read to be checked, and wrong values of one that are told.
-MAX_TABLE = 1 << 20
-MAX_TOLD = 5
-# What only a map can answer.
-_MAPS = frozenset({Service.ALIAS, Service.CREDENTIALS, Service.USERINFO, Service.ADDRNAME, Service.MAILADDRMAP})
+# Of what is wrong with entries of one table.
+_SHOWN_PROBLEMS = 5
 
 
 def machine(config: Config) -> Machine:
@@ -81,7 +76,7 @@ def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
 
 
 def examine(reading: Reading) -> None:
-    """Add what the machine lacks, tables that nothing here can serve, and what is wrong in the files of those that are read whole."""
+    """Add what the machine lacks, and tables that nothing here can serve."""
     config = reading.config()
     inspect(config, reading.problems.files, machine(config), reading.problems)
     for spec in config.tables.values():
@@ -90,71 +85,6 @@ def examine(reading: Reading) -> None:
                 findBackend("table", spec.backend.name)
             except NoSuchBackend as error:
                 reading.problems.add(spec.backend.where, str(error), Finding.ENVIRONMENT)
-    services = servicesOf(config)
-    for name, spec in config.tables.items():
-        if spec.backend.name == "file":
-            _examineFile(spec, services.get(name, frozenset()), reading.problems)
-
-
-def _examineFile(spec: TableSpec, services: Collection[Service], problems: Problems) -> None:
-    """What is wrong in the file, if it is not a large one, with its lines."""
-    path = spec.backend.argument
-    try:
-        with open(path, "rb") as file:
-            octets = file.read(MAX_TABLE + 1)
-    except OSError:
-        # That was told before.
-        return
-    if len(octets) > MAX_TABLE:
-        return
-    reader = Reader(False if set(services) == {Service.REGEX} else None)
-    builder = Builder(path, services)
-    try:
-        entries = [*reader.feed(octets), *reader.finish()]
-        builder.add(entries)
-    except ValueError:
-        # It is no table at all: that is told by whoever reads it.
-        return
-    if entries and not reader.isMap and not _MAPS.isdisjoint(services):
-        problems.add(
-            spec.where,
-            f"table {spec.name}: {path} is a list, as there is nothing behind the first word of its first line; a map must stand there",
-            Finding.ENVIRONMENT,
-        )
-    wrongs = [*builder.problems, *(_wrongNodes(path, entries) if Service.ALIAS in services else ())]
-    for wrong in wrongs[:MAX_TOLD]:
-        problems.add(spec.where, f"table {spec.name}: {wrong}", Finding.ENVIRONMENT)
-
-
-def _wrongNodes(path: str, entries: Iterable[Entry]) -> Iterator[str]:
-    """Values of aliases that would refuse the mail."""
-    for _, value, line in entries:
-        for node in parseNodes(value):
-            if isinstance(node, BadNode):
-                yield f'{path}:{line}: "{node.text[:80]}" is no address, user, command, file, include or error'
-
-
-def findUser(name: str) -> UserInfo | None:
-    """A user of the system."""
-    try:
-        found = pwd.getpwnam(name)
-    except KeyError:
-        return None
-    return UserInfo(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
-
-
-def aboutRules(platform: IPlatform, config: Config, tables: Mapping[str, ITable]) -> tuple[Relaying, tuple[str, ...]]:
-    """Can strangers relay, by what the tables hold now; and warnings about the rules as a whole.
-
-    @param platform: its lanes work in place.
-    """
-    found: list[Sights | Failure] = []
-    Deferred.fromCoroutine(look(platform, config, tables)).addBoth(found.append)
-    (sights,) = found
-    if isinstance(sights, Failure):
-        sights.raiseException()
-    analysis = analyse(config, sights)
-    return analysis.relaying, (*analysis.warnings, *unroutable(config, sights, findUser))
 
 
 def exitCode(problems: Sequence[Problem]) -> int:
@@ -217,15 +147,18 @@ def checkSystem(config: Config) -> None:
 def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
     """Make all tables, read them, and add what is wrong with them. One that wants a running daemon for that stays unread.
 
+    @return: empty: one has a backend that there is not, which has been told.
     @param reading: nothing is wrong with the configuration itself.
     @param platform: its lanes work in place.
-    @return: empty, where a backend is missing: that was told before.
+    @raise UsageError: one cannot be made.
     """
     specs = reading.config().tables
     try:
         read = makeTables(platform, reading.config())
-    except NoSuchBackend:
-        return {}
+    except NoSuchBackend as error:
+        if reading.problems.found():
+            return {}
+        raise UsageError(str(error)) from error
     known = {problem.where for problem in reading.problems.found()}
     for name, table in read.items():
         where = specs[name].where
@@ -234,8 +167,47 @@ def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
         for updated in found:
             if isinstance(updated, Updated):
                 read[name] = updated.table
-                for problem in updated.update.problems[:MAX_TOLD] if where not in known else ():
-                    reading.problems.add(where, f"table {name}: {problem}", Finding.ENVIRONMENT)
+                for problem in updated.update.problems[:_SHOWN_PROBLEMS]:
+                    reading.problems.warn(where, f"table {name}: {problem}")
             elif where not in known:
                 reading.problems.add(where, updated.getErrorMessage(), Finding.ENVIRONMENT)
     return read
+
+
+def survey(platform: IPlatform, config: Config, tables: Mapping[str, ITable]) -> Analysis:
+    """What is to be said of the rules as a whole, by what the tables hold now.
+
+    @param platform: its lanes work in place.
+    """
+    seen: list[Sights | Failure] = []
+    Deferred.fromCoroutine(look(platform, config, tables)).addBoth(seen.append)
+    (sights,) = seen
+    if isinstance(sights, Failure):
+        sights.raiseException()
+    analysis = analyse(config, sights)
+    more = (*unroutable(config, sights, _findUser), *_wrongAliases(config, sights))
+    return replace(analysis, warnings=(*analysis.warnings, *more))
+
+
+def _findUser(name: str) -> UserInfo | None:
+    """A user of the system."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return UserInfo(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+
+
+def _wrongAliases(config: Config, sights: Sights) -> Iterator[str]:
+    """Warnings about what would refuse the mail."""
+    for name, services in servicesOf(config).items():
+        entries = list(sights.tables().entries(name, Service.ALIAS) or ()) if Service.ALIAS in services else []
+        if not entries:
+            continue
+        where = config.tables[name].where
+        if not any(value for _, value in entries):
+            yield f"{where}: table {name} is a list, as there is nothing behind its first word; a map must stand there"
+            continue
+        wrong = [(key, node) for key, value in entries for node in parseNodes(value) if isinstance(node, BadNode)]
+        for key, node in wrong[:_SHOWN_PROBLEMS]:
+            yield f'{where}: table {name}: {key}: "{node.text[:80]}" is no address, user, command, file, include or error'

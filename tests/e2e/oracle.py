@@ -28,7 +28,7 @@ from tests.config.generate import INCLUDED, Generator, mutated
 
 BESIDE = Path("/var/cache/pysmtpd-tests")
 PACKAGES = ("opensmtpd", "opensmtpd-newer")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 ENVIRONMENT = Environment(
     "mx.example.org", ("127.0.0.1", "::1"), {"lo": ("127.0.0.1", "::1")}, lambda name: ["192.0.2.80"]
