@@ -118,12 +118,12 @@ def unroutable(config: Config, sights: Sights, findUser: Callable[[str], UserInf
     @param findUser: the system's users.
     """
     tables = sights.tables()
-    lost = []
+    lost = _Lost()
     for path, transaction, where in postmasters(config, tables):
         decision = _decided(decide(config, path, transaction), tables, findUser)
-        if decision is not None and decision.refusal is not None and decision.refusal.isPermanent:
-            lost.append(_withoutPostmaster(where, path, decision))
-    return tuple(lost)
+        if decision is not None:
+            lost.look(where, path, decision)
+    return lost.told
 
 
 def _decided(
@@ -153,8 +153,25 @@ def _decided(
                 return None
 
 
-def _withoutPostmaster(where: Where, path: Path, decision: Decision) -> str:
-    return f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}"
+class _Lost:
+    """Postmasters whom nobody reads, by the rule: a table may have many domains, and one word is enough for all of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[Where, tuple[Path, str, int]] = {}
+
+    def look(self, where: Where, path: Path, decision: Decision) -> None:
+        if decision.refusal is not None and decision.refusal.isPermanent:
+            first, reason, count = self._found.get(where, (path, decision.reason, 0))
+            self._found[where] = (first, reason, count + 1)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        return tuple(f"{where}: {_unread(*found)}" for where, found in self._found.items())
+
+
+def _unread(path: Path, reason: str, count: int) -> str:
+    others = f", nor to the postmasters of {count - 1} other domains that were tried" if count > 1 else ""
+    return f"nobody reads mail to <{path}>{others} (RFC 5321 4.5.1): {reason}"
 
 
 class Analyst:
@@ -185,13 +202,11 @@ class Analyst:
         analysis = await self._platform.workers.run(LANE, analyse, config, sights)
         # This one tells nobody what it finds.
         router = Router(self._platform, decide, self._generations.tables, forwards=self._forwards)
-        lost: list[str] = []
+        lost = _Lost()
         for path, transaction, where in postmasters(config, sights.tables()):
-            decision = await asDeferred(router.expand(config, path, transaction))
-            if decision.refusal is not None and decision.refusal.isPermanent:
-                lost.append(_withoutPostmaster(where, path, decision))
+            lost.look(where, path, await asDeferred(router.expand(config, path, transaction)))
         if config is self._generations.newest.config:
-            self.found = replace(analysis, warnings=(*analysis.warnings, *lost))
+            self.found = replace(analysis, warnings=(*analysis.warnings, *lost.told))
 
     def warn(self) -> tuple[str, ...]:
         """Tell the log what an operator should know of the configuration in use."""
