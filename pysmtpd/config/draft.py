@@ -200,7 +200,7 @@ class Draft:
         if isRegex:
             inner = node.children[0]
             assert not isinstance(inner, Token)
-            node, asMap = inner, False
+            node = inner
         if node.data == "reference":
             name = str(node.children[0])
             self.known("table", name, where, self.tables)

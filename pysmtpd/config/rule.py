@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lark import Token
+from lark import Token, Tree
 
 from pysmtpd.config.draft import Draft, Refused
 from pysmtpd.config.parser import Directive, Node
@@ -75,7 +75,9 @@ def _conditions(draft: Draft, directive: Directive, node: Node) -> list[Conditio
     meanings = _MEANINGS[str(said.data)]
     table: TableRef | None = None
     if said.children:
-        table = draft.tableOf(directive, said, asMap=None if str(said.data) in _MAP_OR_LIST else False)
+        (tested,) = said.children
+        isEither = str(said.data) in _MAP_OR_LIST and not (isinstance(tested, Tree) and tested.data == "regex")
+        table = draft.tableOf(directive, said, asMap=None if isEither else False)
     elif meanings[-1] is Predicate.FOR_LOCAL:
         table = TableRef("<localnames>")
     return [

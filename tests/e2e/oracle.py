@@ -156,7 +156,7 @@ WANTED: dict[str, Rule] = {
     "port-services": lambda text, our, their: "is not a port" in our.said or "invalid port" in their.said,
     "include-alone": lambda text, our, their: their.isAccepted and _INCLUDE.search(text),
     "limit-values": lambda text, our, their: (
-        our.isAccepted and re.search(r"limit [^\n]*[\"']", text) and "syntax error" in their.said
+        our.isAccepted and re.search(r"limit [^\n]*([\"']|[0-9]#)", text) and "syntax error" in their.said
     ),
     "rule-twice": lambda text, our, their: their.isAccepted and "given twice in one rule" in our.said,
     "queue-key-stdin": lambda text, our, their: our.isAccepted and "invalid key for queue encryption" in their.said,
