@@ -79,8 +79,7 @@ class Alike:
         """
         if depth >= _MAX_DEPTH:
             return self._number(value)
-        said = value.lower()
-        known = (value, address if address in said else "", parent if parent in said else "", depth)
+        known = (value, address, parent if parent in value.lower() else "", depth)
         number = self._values.get(known)
         if number is None:
             nodes = tuple(self._node(node, address, parent, depth + 1) for node in parseNodes(value))

@@ -7,7 +7,6 @@ from itertools import chain, combinations, product
 from typing import NamedTuple
 
 from pysmtpd.model.config import Config, Predicate
-from pysmtpd.model.question import Service
 from pysmtpd.ruleset.compile import SERVICES
 from pysmtpd.ruleset.sights import Tables, TooMany, entriesOf, tablesOf
 
@@ -53,16 +52,13 @@ def words(entries: Iterable[str]) -> Iterator[str]:
                 yield f"{first}{middle_}{last}"
 
 
-def told(
-    config: Config, tables: Tables, predicate: Predicate, candidates: Iterable[str], service: Service | None = None
-) -> tuple[str, ...]:
+def told(config: Config, tables: Tables, predicate: Predicate, candidates: Iterable[str]) -> tuple[str, ...]:
     """Of candidates that the tables of a predicate do not tell apart, the first."""
     names = tablesOf(config, predicate)
-    asked = service or SERVICES[predicate]
-    delimiter = config.subAddressDelimiter
+    service, delimiter = SERVICES[predicate], config.subAddressDelimiter
     found: dict[tuple[bool, ...], str] = {}
     for candidate in candidates:
-        found.setdefault(tuple(tables.matches(name, asked, candidate, delimiter) for name in names), candidate)
+        found.setdefault(tuple(tables.matches(name, service, candidate, delimiter) for name in names), candidate)
     return tuple(found.values())
 
 
