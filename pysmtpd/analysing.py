@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pysmtpd.generations import Generations
 from pysmtpd.interfaces import IForwardReader, IPlatform, ITable, TableError, asDeferred
+from pysmtpd.model.address import Path
 from pysmtpd.model.config import Config
+from pysmtpd.model.decision import Decision, Where
 from pysmtpd.model.events import ConfigurationWarned
-from pysmtpd.model.question import Answer, Service, TempFail
+from pysmtpd.model.question import (
+    Answer,
+    Ask,
+    AskForward,
+    AskLookup,
+    AskMatch,
+    AskTrust,
+    AskUser,
+    Service,
+    TempFail,
+    UserInfo,
+)
 from pysmtpd.report.bus import Bus
 from pysmtpd.router.router import Router
 from pysmtpd.ruleset import decide
@@ -99,6 +112,68 @@ def analyse(config: Config, sights: Sights) -> Analysis:
     return Analysis(verdict, tuple(warnings))
 
 
+def unroutable(config: Config, sights: Sights, findUser: Callable[[str], UserInfo | None]) -> tuple[str, ...]:
+    """Warnings about domains of ours without a postmaster, as far as that can be told without a daemon.
+
+    @param findUser: the system's users.
+    """
+    tables = sights.tables()
+    lost = _Lost()
+    for path, transaction, where in postmasters(config, tables):
+        decision = _decided(decide(config, path, transaction), tables, findUser)
+        if decision is not None:
+            lost.look(where, path, decision)
+    return lost.told
+
+
+def _decided(
+    deciding: Generator[Ask, Answer, Decision], tables: Tables, findUser: Callable[[str], UserInfo | None]
+) -> Decision | None:
+    """The decision; None: it depends on what cannot be told here."""
+    answer: Answer = None
+    while True:
+        try:
+            ask = deciding.send(answer)
+        except StopIteration as end:
+            decision: Decision = end.value
+            return decision
+        match ask:
+            case AskMatch(table, service, key) if (known := tables.match(table, service, key)) is not None:
+                answer = known
+            case AskLookup(table, service, key):
+                answer = tables.lookup(table, service, key)
+            case AskUser(name):
+                answer = findUser(name)
+            case AskForward():
+                answer = None
+            case AskTrust():
+                answer = True
+            case _:
+                deciding.close()
+                return None
+
+
+class _Lost:
+    """Postmasters whom nobody reads, by the rule: a table may have many domains, and one word is enough for all of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[Where, tuple[Path, str, int]] = {}
+
+    def look(self, where: Where, path: Path, decision: Decision) -> None:
+        if decision.refusal is not None and decision.refusal.isPermanent:
+            first, reason, count = self._found.get(where, (path, decision.reason, 0))
+            self._found[where] = (first, reason, count + 1)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        return tuple(f"{where}: {_unread(*found)}" for where, found in self._found.items())
+
+
+def _unread(path: Path, reason: str, count: int) -> str:
+    others = f", nor to the postmasters of {count - 1} other domains that were tried" if count > 1 else ""
+    return f"nobody reads mail to <{path}>{others} (RFC 5321 4.5.1): {reason}"
+
+
 class Analyst:
     """Looks at each generation, and tells the log what an operator should know.
 
@@ -127,13 +202,11 @@ class Analyst:
         analysis = await self._platform.workers.run(LANE, analyse, config, sights)
         # This one tells nobody what it finds.
         router = Router(self._platform, decide, self._generations.tables, forwards=self._forwards)
-        lost: list[str] = []
+        lost = _Lost()
         for path, transaction, where in postmasters(config, sights.tables()):
-            decision = await asDeferred(router.expand(config, path, transaction))
-            if decision.refusal is not None and decision.refusal.isPermanent:
-                lost.append(f"{where}: nobody reads mail to <{path}> (RFC 5321 4.5.1): {decision.reason}")
+            lost.look(where, path, await asDeferred(router.expand(config, path, transaction)))
         if config is self._generations.newest.config:
-            self.found = replace(analysis, warnings=(*analysis.warnings, *lost))
+            self.found = replace(analysis, warnings=(*analysis.warnings, *lost.told))
 
     def warn(self) -> tuple[str, ...]:
         """Tell the log what an operator should know of the configuration in use."""

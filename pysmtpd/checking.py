@@ -8,14 +8,15 @@ import pwd
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from pysmtpd.analysing import Analysis, analyse, look
+from pysmtpd.analysing import Analysis, Sights, analyse, look, unroutable
 from pysmtpd.backends import NoSuchBackend, findBackend
 from pysmtpd.config.inspect import Machine, inspect
 from pysmtpd.config.load import Reading
@@ -25,10 +26,13 @@ from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
 from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.model.question import Service, UserInfo
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.privilege import password
 from pysmtpd.reading import readOctets
+from pysmtpd.ruleset.nodes import BadNode, parseNodes
+from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 
 # Of what is wrong with entries of one table.
@@ -66,6 +70,8 @@ def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
             fault.removeprefix(f"{spec.where}: ") for fault in Certificates({name: spec}, readOctets, time.time).faults
         ]
         for name, spec in pki.items()
+        # One without the other was told before.
+        if spec.cert and spec.key
     }
 
 
@@ -78,15 +84,19 @@ def examine(reading: Reading) -> None:
             try:
                 findBackend("table", spec.backend.name)
             except NoSuchBackend as error:
-                reading.problems.add(spec.where, str(error), Finding.CHECK)
+                reading.problems.add(spec.backend.where, str(error), Finding.ENVIRONMENT)
 
 
 def exitCode(problems: Sequence[Problem]) -> int:
     """What C{pysmtpd -n} ends with. Where a file is wrong and the machine, too, the file's counts."""
     if not problems:
         return EX_OK
-    onlyMachine = all(problem.finding is Finding.ENVIRONMENT for problem in problems)
-    return EX_OSFILE if onlyMachine else EX_CONFIG
+    return EX_OSFILE if onlyMachine(problems) else EX_CONFIG
+
+
+def onlyMachine(problems: Sequence[Problem]) -> bool:
+    """Is the file right, whatever this machine lacks?"""
+    return all(problem.finding is Finding.ENVIRONMENT for problem in problems)
 
 
 def tell(problems: Sequence[Problem], warnings: Sequence[str] = ()) -> NoReturn:
@@ -137,6 +147,7 @@ def checkSystem(config: Config) -> None:
 def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
     """Make all tables, read them, and add what is wrong with them. One that wants a running daemon for that stays unread.
 
+    @return: empty: one has a backend that there is not, which has been told.
     @param reading: nothing is wrong with the configuration itself.
     @param platform: its lanes work in place.
     @raise UsageError: one cannot be made.
@@ -145,6 +156,8 @@ def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
     try:
         read = makeTables(platform, reading.config())
     except NoSuchBackend as error:
+        if reading.problems.found():
+            return {}
         raise UsageError(str(error)) from error
     known = {problem.where for problem in reading.problems.found()}
     for name, table in read.items():
@@ -166,10 +179,35 @@ def survey(platform: IPlatform, config: Config, tables: Mapping[str, ITable]) ->
 
     @param platform: its lanes work in place.
     """
-    surveyed: list[Analysis | Failure] = []
-    looking = Deferred.fromCoroutine(look(platform, config, tables))
-    looking.addCallback(lambda sights: analyse(config, sights)).addBoth(surveyed.append)
-    (analysis,) = surveyed
-    if isinstance(analysis, Failure):
-        analysis.raiseException()
-    return analysis
+    seen: list[Sights | Failure] = []
+    Deferred.fromCoroutine(look(platform, config, tables)).addBoth(seen.append)
+    (sights,) = seen
+    if isinstance(sights, Failure):
+        sights.raiseException()
+    analysis = analyse(config, sights)
+    more = (*unroutable(config, sights, _findUser), *_wrongAliases(config, sights))
+    return replace(analysis, warnings=(*analysis.warnings, *more))
+
+
+def _findUser(name: str) -> UserInfo | None:
+    """A user of the system."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return UserInfo(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+
+
+def _wrongAliases(config: Config, sights: Sights) -> Iterator[str]:
+    """Warnings about what would refuse the mail."""
+    for name, services in servicesOf(config).items():
+        entries = list(sights.tables().entries(name, Service.ALIAS) or ()) if Service.ALIAS in services else []
+        if not entries:
+            continue
+        where = config.tables[name].where
+        if not any(value for _, value in entries):
+            yield f"{where}: table {name} is a list, as there is nothing behind its first word; a map must stand there"
+            continue
+        wrong = [(key, node) for key, value in entries for node in parseNodes(value) if isinstance(node, BadNode)]
+        for key, node in wrong[:_SHOWN_PROBLEMS]:
+            yield f'{where}: table {name}: {key}: "{node.text[:80]}" is no address, user, command, file, include or error'

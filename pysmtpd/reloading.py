@@ -110,6 +110,9 @@ class Reloader:
             fixed = unchangeable(before.config, config) + beyondHelper(self._start, config, self._hasHelper)
             if fixed:
                 raise ReloadRefused([_placed(where, f"{what}; that needs a restart") for where, what in fixed])
+            if config == before.config:
+                await self._renew(before.config)
+                return before, []
             tables = makeTables(self._platform, config, before)
         except ConfigErrors as error:
             raise ReloadRefused([str(problem) for problem in error.problems]) from error
@@ -130,6 +133,16 @@ class Reloader:
             raise
         await self._analyst.look(config)
         return generation, changes(before.config, config)
+
+    async def _renew(self, config: Config) -> None:
+        """The file says what it said: sessions need not make room for another generation. But certificates may have changed.
+
+        @raise ReloadRefused: they cannot be read.
+        """
+        certificates = await self._platform.workers.run(LANE, self._makeCertificates, config)
+        if problems := certificates.faults or certificates.faultsOf(config):
+            raise ReloadRefused(problems)
+        self._certificates.adopt(certificates)
 
     async def _publish(
         self,

@@ -14,10 +14,10 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from pysmtpd.backends import NoSuchBackend
-from pysmtpd.checking import asksSystem, checkSyntax, checkSystem, examine, notes, readTables, survey, tell
+from pysmtpd.checking import asksSystem, checkSyntax, checkSystem, examine, notes, onlyMachine, readTables, survey, tell
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
-from pysmtpd.config.problem import ConfigErrors, Finding
+from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
 from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
@@ -195,10 +195,11 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
         checkSyntax(reading)
     examine(reading)
     tables: Mapping[str, ITable] = {}
-    if not reading.problems.found(Finding.LANGUAGE, Finding.CHECK):
+    if onlyMachine(reading.problems.found()):
         tables = readTables(reading, platform)
     if problems := reading.problems.found():
-        tell(problems, reading.problems.warnings)
+        about = survey(platform, reading.config(), tables).warnings if tables else ()
+        tell(problems, (*reading.problems.warnings, *about))
     config = reading.config()
     _warn(_build(platform, config, Settings(spool, readFile=readOctets, queueKey=UNUSED)))
     analysis = survey(platform, config, tables)

@@ -50,9 +50,9 @@ def addAction(draft: Draft, directive: Directive) -> None:
     name = text(tree)
     draft.declare("action", name, where, draft.actions, lambda action: action.where)
     draft.failed.add(("action", name))
-    before = len(draft.problems)
+    before = draft.trouble
     action = (_relay if tree.data == "action_relay" else _local)(draft, directive, name)
-    if len(draft.problems) == before:
+    if draft.trouble == before:
         draft.actions[name] = action
         draft.failed.discard(("action", name))
 
@@ -114,7 +114,7 @@ def _maildirPath(where: Where, path: str) -> str:
 def _relay(draft: Draft, directive: Directive, name: str) -> Action:
     tree = directive.tree
     action = Action(name, Method.RELAY, where=directive.where(tree))
-    before = len(draft.problems)
+    before = draft.trouble
     hostPlace = action.where
     for option in parts(draft, directive, tree.children[1:]):
         place = directive.where(option)
@@ -133,7 +133,7 @@ def _relay(draft: Draft, directive: Directive, name: str) -> Action:
             elif kind in _RELAY:
                 action = _RELAY[kind](draft, directive, option, place, action)
                 hostPlace = place if kind == "host" else hostPlace
-    if len(draft.problems) == before:
+    if draft.trouble == before:
         _checkHosts(draft, action, hostPlace)
     return action
 

@@ -110,6 +110,8 @@ def _table(draft: Draft, directive: Directive) -> None:
         entries, isMap = inlineEntries(content)
         if not isMap and any(entry.endswith(":") for entry, _ in entries):
             draft.problems.warn(where, f'table "{name}" is a list; a map is written {{ key = value }}')
+        if any(entry.endswith(";") for entry, _ in entries):
+            draft.problems.warn(where, f'an entry of table "{name}" ends with ";": commas stand between entries')
         spec = TableSpec(name, BackendSpec("static", where=where), entries, isMap, where)
     else:
         spec = TableSpec(name, _tableBackend(directive, content), where=where, allowCommands=len(tree.children) > 2)

@@ -27,6 +27,9 @@ def check(draft: Draft, file: str) -> None:
             draft.problems.add(
                 rule.where, f'there is no provider "{rule.name}"{didYouMean(rule.name, sorted(known))}', Finding.CHECK
             )
+    if draft.problems.found(Finding.LANGUAGE, Finding.CHECK):
+        # Perhaps the lines that use it could not be read.
+        return
     for kind, declared in _declared(draft):
         for name, where in declared.items():
             if where is not NOWHERE and not name.startswith("<") and (kind, name) not in draft.used:

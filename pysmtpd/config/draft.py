@@ -105,6 +105,7 @@ class Draft:
         self.bounceSigned8bit = False
         self.subAddressDelimiter = "+"
         self._once: dict[str, Where] = {}
+        self._consequences = 0
 
     @contextmanager
     def recovering(self) -> Iterator[None]:
@@ -114,6 +115,13 @@ class Draft:
         except Refused as refused:
             if refused.message:
                 self.problems.add(refused.where, refused.message, refused.finding)
+            else:
+                self._consequences += 1
+
+    @property
+    def trouble(self) -> int:
+        """How much has gone wrong; it grows with each part that is refused, told or not."""
+        return len(self.problems) + self._consequences
 
     def once(self, where: Where, what: str) -> None:
         """
@@ -130,7 +138,7 @@ class Draft:
         """
         words = [token.text for token in tokens[:3]]
         match words:
-            case ["table" | "action" | "filter" | "proc", name, *_]:
+            case ["table", "<", name] | ["table" | "action" | "filter" | "proc", name, *_]:
                 self.failed.add((words[0], name))
             case ["pki" | "ca", name, *_]:
                 self.failed.add((words[0], name.lower()))
@@ -192,7 +200,7 @@ class Draft:
         if isRegex:
             inner = node.children[0]
             assert not isinstance(inner, Token)
-            node, asMap = inner, False
+            node = inner
         if node.data == "reference":
             name = str(node.children[0])
             self.known("table", name, where, self.tables)

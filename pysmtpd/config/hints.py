@@ -55,8 +55,10 @@ def tokenHint(lexemes: Sequence[Token], index: int, accepted: set[str]) -> str:
         )
     if first == "action" and index == 1 and lexeme.text in _METHODS and not _isMethod(lexemes, 2):
         return f'; the name of the action is missing: action "NAME" {lexeme.text}'
-    if first == "match":
-        return _matchHint(lexemes, index)
+    if first == "match" and (hint := _matchHint(lexemes, index)):
+        return hint
+    if lexeme.text == "<":
+        return "; brackets stand around the name of a table where it is used"
     if first == "filter" and lexeme.text == "!":
         return "; a filter tests one thing, and a chain puts several together"
     if first == "listen" and lexeme.text == ",":
@@ -78,14 +80,11 @@ def _matchHint(lexemes: Sequence[Token], index: int) -> str:
         return "; a rule rejects without a text"
     if text == "domain":
         return '; did you mean "for domain"?'
-    if before == "for":
-        return f'; did you mean: for domain "{text}"?'
-    if before == "from":
-        return f'; did you mean: from src "{text}"?'
+    if before in ("for", "from"):
+        value = "<...>" if text == "<" else f'"{text}"'
+        return f"; did you mean: {'for domain' if before == 'for' else 'from src'} {value}?"
     if text in ("or", "and", ","):
         return "; several values stand in braces, { a, b }, and all conditions of a rule must hold"
-    if text in ("not", "sender", "recipient", "to"):
-        return f'; did you mean "{_SYNONYMS[text]}"?'
     if text == "accept":
         return '; a rule ends with "action" NAME, or "reject"'
     if index > 2 and lexemes[index - 2].text in (

@@ -289,6 +289,9 @@ class Lexer:
         while (character := self._peek()) and character in _NAME:
             name += self._take()
         value = self._macros.expand(name)
+        if not name:
+            self._problems.add(where, "the name of a macro must stand behind $")
+            raise _Broken
         if value is None:
             if name not in self._macros.lost:
                 self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')

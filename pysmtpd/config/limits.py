@@ -50,6 +50,8 @@ def withLimits(draft: Draft, directive: Directive, limits: L, settings: Sequence
             name = names.get(word)
             if name is None:
                 if isinstance(limits, SchedulerLimits) and word in _WITHOUT_EFFECT:
+                    if token.type != "NUMBER" and not (value.isascii() and value.isdigit()):
+                        raise Refused(directive.where(token), f"limit {word}: a whole number must stand here")
                     draft.problems.warn(directive.where(setting), f'"limit {word}" has no effect here')
                     continue
                 raise Refused(directive.where(setting), f'there is no limit "{word}"{didYouMean(word, names)}')

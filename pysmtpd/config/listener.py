@@ -62,7 +62,7 @@ def addListener(draft: Draft, directive: Directive) -> None:
     tree = directive.tree
     where = directive.where(tree)
     interface = text(tree)
-    before = len(draft.problems)
+    before = draft.trouble
     listener = _withOptions(draft, directive, ListenerSpec(interface, (), 0, where=where))
     places = {str(option.data): directive.where(option) for option in _nodes(directive)}
     families = [int(option.data[-1]) for option in _nodes(directive) if option.data in ("inet4", "inet6")]
@@ -79,7 +79,7 @@ def addListener(draft: Draft, directive: Directive) -> None:
         submission=listener.submission or port in SUBMISSION_PORTS,
     )
     _check(draft, listener, places)
-    if len(draft.problems) == before:
+    if draft.trouble == before:
         _checkShared(draft, listener)
     else:
         # Where it is meant to listen is not known, so it is in nobody's way.

@@ -12,7 +12,7 @@ from pysmtpd.config.environment import Environment
 from pysmtpd.config.lexer import Lexer, Token
 from pysmtpd.config.macros import Macros, canBeUsed
 from pysmtpd.config.parser import Directive, parse
-from pysmtpd.config.problem import Problems
+from pysmtpd.config.problem import Finding, Problems
 from pysmtpd.model.config import NOWHERE, BackendSpec, Config, TableSpec
 from pysmtpd.model.decision import Where
 
@@ -63,8 +63,9 @@ class Reading:
 
         self._readInto(self._path, Where(self._path, 1), ())
         check(self._draft, self._path)
-        for name, where in self._macros.unused():
-            self.problems.warn(where, f'macro "{name}" is never used')
+        if not self.problems.found(Finding.LANGUAGE, Finding.CHECK):
+            for name, where in self._macros.unused():
+                self.problems.warn(where, f'macro "{name}" is never used')
 
     def config(self) -> Config:
         """What there is of it; it can be used where there is no problem of any kind."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lark import Token
+from lark import Token, Tree
 
 from pysmtpd.config.draft import Draft, Refused
 from pysmtpd.config.parser import Directive, Node
@@ -44,7 +44,7 @@ def addRule(draft: Draft, directive: Directive) -> None:
     """
     tree = directive.tree
     draft.ruleCount += 1
-    before = len(draft.problems)
+    before = draft.trouble
     conditions: dict[str, Condition] = {}
     for node in tree.children:
         if not isinstance(node, Token):
@@ -57,7 +57,7 @@ def addRule(draft: Draft, directive: Directive) -> None:
     conditions.setdefault("from", Condition(Predicate.FROM_LOCAL))
     conditions.setdefault("for", Condition(Predicate.FOR_LOCAL, TableRef("<localnames>")))
     action = _action(draft, directive) if tree.data == "match_action" else None
-    if len(draft.problems) == before:
+    if draft.trouble == before:
         ordered = tuple(sorted(conditions.values(), key=lambda condition: _ORDER[condition.predicate]))
         draft.rules.append(Rule(ordered, action, ruleText(ordered, action, draft.tables), directive.where(tree)))
 
@@ -75,7 +75,9 @@ def _conditions(draft: Draft, directive: Directive, node: Node) -> list[Conditio
     meanings = _MEANINGS[str(said.data)]
     table: TableRef | None = None
     if said.children:
-        table = draft.tableOf(directive, said, asMap=None if str(said.data) in _MAP_OR_LIST else False)
+        (tested,) = said.children
+        isEither = str(said.data) in _MAP_OR_LIST and not (isinstance(tested, Tree) and tested.data == "regex")
+        table = draft.tableOf(directive, said, asMap=None if isEither else False)
     elif meanings[-1] is Predicate.FOR_LOCAL:
         table = TableRef("<localnames>")
     return [

@@ -16,7 +16,12 @@ _SPECIFIER = re.compile(r"%\{[^{}]*\}")
 # Anything else needs quotes.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./{}-]*")
 _BUILTINS = {"exec", "cd", "if", "test", "[", "umask", "export", "set", "eval", "."}
-_SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "yash", "zsh"}
+# What runs the command that stands behind it.
+_LAUNCHERS = {
+    *("busybox", "chroot", "chrt", "doas", "env", "flock", "ionice", "nice", "nohup", "runcon", "setarch", "setpriv"),
+    *("setsid", "stdbuf", "sudo", "taskset", "time", "timeout", "unshare", "xargs"),
+}
+_SHELLS = {"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "yash", "zsh", "su", "runuser", "sg"}
 
 
 class NeedsShell(ValueError):
@@ -94,7 +99,8 @@ def checkShell(words: Sequence[str]) -> None:
     @raise ValueError: these start a shell with a text that addresses have a part in. (What comes to stand for C{%{mda}} is looked at
         where it does.)
     """
-    if words[0].rpartition("/")[2] in _SHELLS:
+    program, *rest = (word.rpartition("/")[2] for word in words)
+    if program in _SHELLS or (program in _LAUNCHERS and not _SHELLS.isdisjoint(rest)):
         for option, word in pairwise(words[1:]):
             isText = option.startswith("-") and "c" in option
             if isText and word.lower() != MDA and _SPECIFIER.search(word.replace("%%", "")):

@@ -53,13 +53,17 @@ def splitPort(text: str) -> tuple[str, str]:
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
             raise ValueError(f'"{text[:80]}" does not close its bracket')
+        if rest == ":":
+            raise ValueError(f'"{text[:80]}" has no port behind its colon')
         host = host[5:] if host.lower().startswith("ipv6:") else host
         if not isAddress(host):
             raise ValueError(f'"{host[:80]}" is not an address')
         return host, rest[1:]
     if text.count(":") > 1 and isAddress(text):
         return text, ""
-    host, _, port = text.partition(":")
+    host, colon, port = text.partition(":")
+    if colon and not port:
+        raise ValueError(f'"{text[:80]}" has no port behind its colon')
     if text.endswith("/") and isHostName(host.rstrip("/")):
         raise ValueError(f'"{text[:80]}": no slash stands behind a host')
     if not isHostName(host):

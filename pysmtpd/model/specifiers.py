@@ -71,6 +71,8 @@ def checkPath(text: str) -> None:
     checkFormat(text)
     if usesDirectory(text.lower().removeprefix("%{user.directory}/").removeprefix("~/")):
         raise ValueError("%{user.directory} is a whole path: it can only begin one")
+    if ".." in text.split("/"):
+        raise ValueError('a path leads down only: it has no ".."')
 
 
 def expandWord(word: str, values: Mapping[str, str], strip: Strip) -> str:

@@ -65,6 +65,7 @@ _FORMS = {
     "relay": Kind.PHRASE,
     "result": Kind.PHRASE,
     "stat": Kind.PHRASE,
+    "via": Kind.PHRASE,
     "command": Kind.PHRASE,
     "delay": Kind.DELAY,
 }

@@ -47,8 +47,10 @@ def compileText(kind: type[Event]) -> Line:
 
 def quoted(value: str) -> str:
     """C{value} in double quotes. Quotes and backslashes get a backslash, what is not printable becomes an escape."""
-    if value.isprintable() and '"' not in value and "\\" not in value:
-        return f'"{value}"'
+    if value.isprintable():
+        if '"' not in value and "\\" not in value:
+            return f'"{value}"'
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return '"' + "".join([_escaped(character, '"\\') for character in value]) + '"'
 
 

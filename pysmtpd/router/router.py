@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,6 +43,9 @@ from pysmtpd.router.asking import Flights
 from pysmtpd.router.users import Users
 
 PATIENCE = 30.0
+
+# Questions that are answered in a row before others have a turn.
+_BREATH = range(200)
 
 INCLUDE_LANE = "include"
 MAX_INCLUDE = 1_048_576
@@ -105,8 +109,8 @@ class Router:
             tables = self._tables(config)
             send = deciding.send
             ask = next(deciding)
-            while True:
-                answer: Any
+            answer: Any
+            for _ in _BREATH:
                 # The usual questions, put to a table in memory, take the shortest way.
                 if type(ask) is AskMatch or type(ask) is AskLookup:
                     table = tables.get(ask.table)
@@ -119,6 +123,9 @@ class Router:
                 if type(answer) not in _ANSWERS and isinstance(answer, Deferred):
                     return Deferred.fromCoroutine(self._continue(tables, deciding, answer, path, transaction))
                 ask = send(answer)
+            # A list of thousands: others have a turn in between.
+            answer = self._soon(tables, ask)
+            return Deferred.fromCoroutine(self._continue(tables, deciding, answer, path, transaction))
         except StopIteration as decided:
             return self._decided(decided.value, transaction)
         except Exception:
@@ -132,14 +139,27 @@ class Router:
         path: Path,
         transaction: Transaction,
     ) -> Decision:
+        count = 0
         try:
             while True:
-                told = await answer if isinstance(answer, Deferred) else answer
-                answer = self._answer(tables, deciding.send(told))
+                count += 1
+                if isinstance(answer, Deferred):
+                    answer = await answer
+                    count = 0
+                ask = deciding.send(answer)
+                if count < len(_BREATH):
+                    answer = self._answer(tables, ask)
+                else:
+                    answer = self._soon(tables, ask)
         except StopIteration as decided:
             return self._decided(decided.value, transaction)
         except Exception:
             return self._failed(path, Failure())
+
+    def _soon(self, tables: Mapping[str, ITable], ask: Ask) -> Deferred[Answer]:
+        """The answer, when others have had a turn."""
+        answer: Callable[..., Any] = self._answer
+        return deferLater(self._platform.clock, 0, answer, tables, ask)
 
     def _decided(self, decision: Decision, transaction: Transaction) -> Decision:
         if decision.faults and self._report is not None:

@@ -131,7 +131,6 @@ class Expansion:
     """Decides about one RCPT; used once."""
 
     __slots__ = (
-        "_cited",
         "_compiled",
         "_delimiter",
         "_destinations",
@@ -143,6 +142,7 @@ class Expansion:
         "_refusals",
         "_repeated",
         "_seen",
+        "_taken",
         "_trail",
         "_transaction",
         "_trusted",
@@ -159,8 +159,8 @@ class Expansion:
         self._transaction = transaction
         self._destinations: dict[tuple[str, str, str, str, str], Destination] = {}
         self._refusals: list[_Refused] = []
-        # The rule that took the address which is looked at, or why there is none.
-        self._cited = ""
+        # The rule that took the address which is looked at, or why there is none, and how that was found.
+        self._taken: tuple[CompiledRule | TempFail | None, Walk] | None = None
         self._faults: list[str] = []
         self._seen: set[tuple[str, ...]] = set()
         self._trusted: dict[str, Answer] = {}
@@ -193,7 +193,7 @@ class Expansion:
         @return: the reason alone; what is refused names the way to it, too.
         """
         way = f"; {self._rcpt} leads there: {formatVia(self._trail)}" if self._trail else ""
-        self._refusals.append(_Refused(reply, reason + way, self._cited if isOurs else ""))
+        self._refusals.append(_Refused(reply, reason + way, _cited(*self._taken) if isOurs and self._taken else ""))
         return reason
 
     def _cannot(self, reason: str) -> Outcome:
@@ -258,7 +258,7 @@ class Expansion:
         more: list[Question] = []
         children: tuple[Step, ...] = ()
         chosen = None
-        outer, self._cited = self._cited, _cited(rule, walk)
+        outer, self._taken = self._taken, (rule, walk)
         if rule is None:
             reply = INVALID if walk.isOurs else DENIED
             outcome = self._refuse(reply if depth == 0 else UNEXPANDABLE, f"no rule matches {path}")
@@ -279,7 +279,7 @@ class Expansion:
                     outcome, children = yield from self._virtual(place, action.virtual, more)
                 else:
                     outcome, children = yield from self._user(place, path.local.lower(), more)
-        self._cited = outer
+        self._taken = outer
         return Step(
             path, Record(considered), Record(questions, more), chosen, outcome, children, Kind.ADDRESS, "", source
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from pysmtpd.model.question import Service
+from pysmtpd.model.relayurl import parseRelay
 
 MAX_VALUE = 65_536
 
@@ -14,7 +15,6 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"[0-9a-z_]([0-9a-z_-]*[0-9a-z_])?(\.[0-9a-z_]([0-9a-z_-]*[0-9a-z_])?)*\.?\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 _MAX_ID = 2**32 - 2
-_PROTOCOLS = ("smtp", "smtp+tls", "smtp+notls", "smtps", "lmtp")
 
 
 def checkValue(service: Service, value: str) -> None:
@@ -60,29 +60,7 @@ def _addressMap(value: str) -> None:
 
 
 def _relayHost(value: str) -> None:
-    """C{[protocol://][label@]host[:port]}, or C{lmtp:///path}."""
-    protocol, mark, rest = value.partition("://")
-    if not mark:
-        protocol, rest = "smtp", value
-    if protocol not in _PROTOCOLS:
-        raise ValueError(f"{_shown(protocol)} is not a protocol of relay hosts: {', '.join(_PROTOCOLS)}")
-    label, at, target = rest.rpartition("@")
-    if at and (not label or protocol not in ("smtp+tls", "smtps")):
-        raise ValueError("a label before the @ needs smtp+tls:// or smtps://")
-    if protocol == "lmtp" and target[:1] == "/":
-        return
-    if target[:1] == "[":
-        host, _, port = target[1:].partition("]")
-        isHost, port = isIp(host), port.removeprefix(":") if port else ""
-    else:
-        host, colon, port = target.rpartition(":") if ":" in target else (target, "", "")
-        isHost = bool(_HOST.match(host)) and not (colon and not port)
-    if not isHost:
-        raise ValueError(f"{_shown(value)} is not a relay host, as in smtp+tls://mx.example.org:587")
-    if port and not (_NUMBER.match(port) and 0 < int(port) < 65_536):
-        raise ValueError(f"{_shown(port)} is not a port")
-    if protocol == "lmtp" and not port:
-        raise ValueError("lmtp needs a port: lmtp://mx.example.org:24")
+    parseRelay(value)
 
 
 CHECKS: dict[Service, Callable[[str], None]] = {

@@ -142,6 +142,9 @@ class ConvertTests(SynchronousTestCase):
             'action "relay" relay host $lan\nmatch for domain $lan action "relay"\n',
         )
 
+    def test_macrosThatCannotBeUsed(self) -> None:
+        self.check('"a b" = c\nx-y = z\n', '"a b" = c\nx-y = z\n')
+
     def test_macrosOfSeveralWords(self) -> None:
         self.check(
             """\

@@ -175,6 +175,8 @@ class ActionTests(SynchronousTestCase):
             "[::1",
             "a:b",
             "a:99999",
+            "a:",
+            "[::1]:",
             "[x]",
         ):
             self.assertRaises(ValueError, parseRelay, url)

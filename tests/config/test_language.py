@@ -374,6 +374,9 @@ class MessageTests(SynchronousTestCase):
             "match for any by x\n",
             "listen on lo port imap\nlisten on lo\n",
             "table s { a }\naction a relay auth <s> host smtps://l@x\nmatch action a\n",
+            "table s /x\naction a relay host smtps://l@x auth <s>\nmatch action a\n",
+            "listen on ${x}\n",
+            "table <s> { a }\nmatch for domain <s> reject\n",
         ):
             found = problems(text + (REJECT if "by x" not in text else ""))
             self.assertEqual(len(found), 1, found)
@@ -394,6 +397,7 @@ class MessageTests(SynchronousTestCase):
             ('a = b\ntable t { "$a", x$a }\n', 'smtpd.conf:2: "$a" stays as it is inside a word'),
             ("listen on lo \\ \n", "smtpd.conf:1: blanks stand behind the backslash"),
             ("listen on lo \\\n # port 26 \\\n tag x\n", "smtpd.conf:3: this belongs to the comment in line 2"),
+            ("table t { a; b }\n", 'smtpd.conf:1: an entry of table "t" ends with ";": commas'),
             ("table t { a: b }\n", 'smtpd.conf:1: table "t" is a list; a map is written { key = value }'),
             ("table t { a }\nmatch for domain t reject\n", 'smtpd.conf:2: this is the value "t"; the table'),
             ("action a relay host smtps://x auth { l = u:p }\n", "smtps://LABEL@x"),

@@ -91,6 +91,17 @@ class GenerationTests(ReloadTestCase):
         self.assertEqual(self.rcpt(world, "x@five.test", "198.51.100.9"), "550")
         self.assertEqual(self.rcpt(world, "x@five.test"), "250")
 
+    def test_nothingIsDifferent(self) -> None:
+        """As from a tool that reloads every few minutes: no session has to go for it."""
+        world = self.begin(BASE, files=FILES)
+        idle = Waiter(world)
+        idle.say("EHLO c")
+        for _ in range(10):
+            done = self.reload(world, BASE + "# a word more\n")
+            self.assertEqual((done["generation"], done["changes"]), (1, []))
+        self.assertEqual([event.generation for event in world.eventsOf(Reloaded)], [1] * 10)
+        self.assertEqual(idle.say("NOOP")[-1][:3], "250")
+
     def test_atMostFourAreAlive(self) -> None:
         """The oldest sessions have to go: idle ones at once, one in a transaction when that has ended."""
         world = self.begin(BASE, files=FILES)
@@ -99,12 +110,12 @@ class GenerationTests(ReloadTestCase):
         busy.say("EHLO c", "MAIL FROM:<a@c.test>", "RCPT TO:<x@one.test>")
         others = []
         for number in range(2, 5):
-            self.reload(world, BASE + f"# {number}\n")
+            self.reload(world, "\n" * number + BASE)
             others.append(Waiter(world))
             others[-1].say("EHLO c")
         self.assertFalse(idle.isOver or busy.isOver)
         self.assertEqual(len(self.operator(world).status()["generations"]), 4)
-        self.reload(world)
+        self.reload(world, BASE)
         world.run(1)
         self.assertTrue(idle.isOver)
         self.assertEqual(idle.replies[-1][:9], "421 4.3.2")
@@ -227,7 +238,7 @@ class UpdateTests(ReloadTestCase):
         operator.protocol.callRemote(AMP_COMMANDS["UpdateTable"], table="domains").addBoth(answers.append)
         world.run(1)
         self.operator(world).ask("UpdateTable", table="others")
-        self.reload(world, more + "# changed\n")
+        self.reload(world, "\n" + more)
         self.assertEqual(self.rcpt(world, "x@o.test"), "250")
         self.assertEqual(self.generations(world)[0][0], 3)
         self.assertEqual(answers, [])
@@ -265,6 +276,17 @@ class UpdateTests(ReloadTestCase):
 
 
 class WarningTests(ReloadTestCase):
+    def test_manyDomainsOfOneRule(self) -> None:
+        """One word is enough for all of them."""
+        domains = "".join(f"d{number}.test\n" for number in range(50)).encode()
+        config = BASE.replace('domain <domains> action "out"', 'domain <domains> action "here"')
+        world = self.begin(
+            config.replace("match from src", 'action "here" maildir\nmatch from src', 1),
+            files={"/etc/pysmtpd/domains": domains},
+        )
+        (said,) = [event.warning for event in world.eventsOf(ConfigurationWarned)]
+        self.assertRegex(said, r"<postmaster@d\d+\.test>, nor to the postmasters of 49 other domains that were tried")
+
     def test_whatIsSaidOfTheRules(self) -> None:
         """At start, at each reload, and in the status."""
         config = BASE + 'action "here" maildir\nmatch from any for domain "here.test" action "here"\n'
@@ -349,7 +371,7 @@ class RefusedTests(ReloadTestCase):
     def test_allErrorsOfTheFile(self) -> None:
         world = self.begin(BASE, files=FILES)
         self.refused(world, BASE + "mach any\nmatch any any\n", f"{CONFIG_PATH}:8:1: ", f"{CONFIG_PATH}:9:7: ")
-        self.assertEqual(self.reload(world, BASE)["generation"], 2)
+        self.assertEqual(self.reload(world, "\n" + BASE)["generation"], 2)
 
     def test_aTableThatCannotBeRead(self) -> None:
         world = self.begin(BASE, files=FILES)

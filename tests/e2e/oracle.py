@@ -28,7 +28,7 @@ from tests.config.generate import INCLUDED, Generator, mutated
 
 BESIDE = Path("/var/cache/pysmtpd-tests")
 PACKAGES = ("opensmtpd", "opensmtpd-newer")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 ENVIRONMENT = Environment(
     "mx.example.org", ("127.0.0.1", "::1"), {"lo": ("127.0.0.1", "::1")}, lambda name: ["192.0.2.80"]
@@ -156,7 +156,7 @@ WANTED: dict[str, Rule] = {
     "port-services": lambda text, our, their: "is not a port" in our.said or "invalid port" in their.said,
     "include-alone": lambda text, our, their: their.isAccepted and _INCLUDE.search(text),
     "limit-values": lambda text, our, their: (
-        our.isAccepted and re.search(r"limit [^\n]*[\"']", text) and "syntax error" in their.said
+        our.isAccepted and re.search(r"limit [^\n]*([\"']|[0-9]#)", text) and "syntax error" in their.said
     ),
     "rule-twice": lambda text, our, their: their.isAccepted and "given twice in one rule" in our.said,
     "queue-key-stdin": lambda text, our, their: our.isAccepted and "invalid key for queue encryption" in their.said,

@@ -284,11 +284,12 @@ def _inside(titles: list[str]) -> dict[str, str]:
             if titles and not any(part.lower() in title.lower() for part in titles):
                 continue
             with ExitStack() as stack:
+                log = place / f"{_plain(title)}/daemon.log"
                 try:
-                    room = stack.enter_context(_room(place, title, files))
-                    STORIES[title](room)
+                    STORIES[title](stack.enter_context(_room(place, title, files)))
                 except Exception as error:
-                    found[title] = f"{type(error).__name__}: {error}\n{room.log.read_text()[-3000:]}"
+                    said = log.read_text()[-3000:] if log.exists() else ""
+                    found[title] = f"{type(error).__name__}: {error}\n{said}"
                 else:
                     found[title] = ""
     finally:
@@ -332,9 +333,13 @@ def _furnish(place: Path) -> None:
     (place / "dnsmasq.conf").write_text(_DNS)
 
 
+def _plain(title: str) -> str:
+    return re.sub(r"\W+", "-", title)
+
+
 @contextmanager
 def _room(place: Path, title: str, files: Mapping[str, str]) -> Iterator[Room]:
-    own = place / re.sub(r"\W+", "-", title)
+    own = place / _plain(title)
     own.mkdir()
     for home in (place / "home").iterdir():
         shutil.rmtree(home / "Maildir", ignore_errors=True)
@@ -358,6 +363,8 @@ def _room(place: Path, title: str, files: Mapping[str, str]) -> Iterator[Room]:
         room.place = own
         room.log = own / "daemon.log"
         config = Path("/etc/mail/smtpd.conf")
+        checked = run(sys.executable, "-m", "pysmtpd", "-n", "-f", str(config))
+        assert "warning:" not in checked and "open relay: closed" in checked, checked
         daemon = stack.enter_context(
             _process(
                 room.log,

@@ -1027,4 +1027,31 @@ x@virtual.example.org
             "home/store/.forward": "error:550 No mail for store\n",
         },
     ),
+    "forwards that meet": scenario(
+        LISTEN
+        + """
+action "local" maildir alias { pair = "ann, ben", to-store = "store" }
+action "out" relay
+match from any for domain "example.org" action "local"
+match from local for any action "out"
+""",
+        """
+ann@example.org
+ben@example.org
+carl@example.org difference=forward-circles
+dora@example.org difference=forward-circles
+dora+tag@example.org difference=forward-circles
+pair@example.org
+store@example.org difference=forward-circles
+to-store@example.org difference=forward-circles
+to-store+x@example.org difference=forward-circles
+""",
+        {
+            "home/ann/.forward": "ben@example.org\n",
+            "home/ben/.forward": "ann@example.org\n",
+            "home/carl/.forward": "dora\n",
+            "home/dora/.forward": "carl, dora\n",
+            "home/store/.forward": "\\store, to-store@example.org, someone@example.com\n",
+        },
+    ),
 }

@@ -195,6 +195,15 @@ CASES = (
         ),
         zone=PLAIN,
     ),
+    Case(
+        "enforce-shared", "enforce, for a host of a domain that publishes nothing, too", "a stranger's certificate",
+        "8461 4.2", DEFER, "self-signed",
+        Publishes(policy=Policy(hosts=("mx.nothing-tls.plain.test",)), mx=("@ MX 10 mx.nothing-tls",)), zone=PLAIN,
+    ),
+    Case(
+        "nothing-shared", "nothing, the host is one of a domain with enforce, too", "one for another name",
+        "8461 4.2", TLS, "", Publishes(mx=("@ MX 10 mx.enforce-name",)), zone=PLAIN,
+    ),
     _sts("testing", "testing, for other hosts", "no TLS", "5", CLEAR, "", Policy("testing", ("mx.other.test",)), NO_TLS),
     _sts("mode-none", "none", "no TLS", "5", CLEAR, "", Policy("none"), NO_TLS),
     _web("unreachable", "enforce, the web server cannot be reached", "3.3", "refused", Policy(isUnreachable=True)),

@@ -8,6 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.model.command import NeedsShell, checkShell, joinCommand, splitCommand
 
+# Programs that start a shell, or are one by another name.
+LAUNCHED = (
+    "env sh -c 'x %{sender}'",
+    "/usr/bin/nice -n 5 /bin/bash -ec '%{dest.user}'",
+    "sudo -u x dash -c %{rcpt}",
+    "su x -c 'a %{sender}'",
+)
+
 
 class SplitTests(SynchronousTestCase):
     def test_words(self) -> None:
@@ -63,12 +71,14 @@ class SplitTests(SynchronousTestCase):
             self.assertNotIsInstance(error, NeedsShell)
 
     def test_addressesStayAwayFromShells(self) -> None:
-        for text in ("sh -c 'x %{sender}'", "/bin/bash -ec %{sender:raw}", "dash -x -c 'a %{dest.user}'"):
+        for text in ("sh -c 'x %{sender}'", "/bin/bash -ec %{sender:raw}", "dash -x -c 'a %{dest.user}'", *LAUNCHED):
             self.assertRaises(ValueError, splitCommand, text)
         self.assertEqual(self.assertRaises(NeedsShell, splitCommand, "a | b %{sender}").rewrite, "")
         checkShell(("/bin/sh", "-c", "date +%%{x}"))
         checkShell(("/bin/cat", "-c", "%{sender}"))
         checkShell(("sh", "-c", "%{mda}"))
+        checkShell(("logger", "-t", "sh", "-c", "%{sender}"))
+        checkShell(("nice", "sort-mail", "-c", "%{sender}"))
 
     @given(st.lists(st.text(alphabet="ab %{}'\"\\$|x/-~#=\n", max_size=8), min_size=1, max_size=4))
     def test_whatIsJoinedIsDividedAgain(self, words: list[str]) -> None:

@@ -152,6 +152,9 @@ class PathTests(SynchronousTestCase):
             self.assertRaises(ValueError, path, text)
             self.assertRaises(ValueError, checkPath, text)
         checkPath("%{user.directory}/%{dest}")
+        for text in ("/srv/../%{dest}", "/srv/..", "~/../x"):
+            self.assertRaises(ValueError, checkPath, text)
+        checkPath("/srv/..x/%{dest}")
         self.assertRaises(ValueError, path, "%{dest.user}/x")
 
     @given(

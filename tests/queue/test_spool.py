@@ -83,7 +83,7 @@ class DamagedCeilingTests(SynchronousTestCase):
     """What was set aside stays to be looked at, through a power cut and the next ceiling."""
 
     def test_powerCut(self) -> None:
-        for seed in range(8):
+        for seed in range(50):
             disk = SimulatedDisk(Random(seed))
             self.successResultOf(self.opened(disk).close())
             disk.write("/place/ceiling", b"damaged")

@@ -81,6 +81,40 @@ class RouterTestCase(SynchronousTestCase):
         self.assertNotIn(why, decision.refusal.text)
 
 
+class TurnTests(RouterTestCase):
+    def test_aLongListLeavesTurns(self) -> None:
+        """Others are served while thousands of addresses go through the rules; what comes of it is the same."""
+        members = [f"x{number}@far.example" for number in range(1000)]
+        self.config = load(
+            "smtpd.conf",
+            lambda path: TEXT + 'action "plain" maildir\nmatch from any for any action "plain"\n',
+            Environment("mx.example.org"),
+        )
+        spec = replace(self.config.tables["people"], entries=(("all", ", ".join(members)),))
+        self.tables["people"] = static.make("", self.platform.asPlatform, {"spec": spec})
+        names = {f"x{number}" for number in range(1000)}
+        self.platform.users.names |= names
+        clock = self.platform.clock
+        turns = 0
+
+        def other() -> None:
+            nonlocal turns
+            turns += 1
+            assert isinstance(ready, Deferred)
+            if not ready.called:
+                clock.callLater(0, other)
+
+        for _ in range(2):
+            # The second time all users are known, and nothing has to be waited for.
+            turns = 0
+            ready = self.expand(Path("all", "example.org"))
+            assert isinstance(ready, Deferred)
+            clock.callLater(0, other)
+            clock.advance(0)
+            self.assertEqual([d.user for d in self.decided(ready).destinations], [m.partition("@")[0] for m in members])
+        self.assertGreater(turns, 5)
+
+
 class RouterTests(RouterTestCase):
     def test_isARouter(self) -> None:
         self.assertTrue(verifyObject(IRouter, self.router))

@@ -140,6 +140,15 @@ class ForwardTests(SynchronousTestCase):
         self.assertEqual([str(each.original) for each in destinations], ["ann@example.org"] * 2)
         self.assertTrue(destinations[0].isForwarded)
 
+    def test_circles(self) -> None:
+        """Who keeps a copy gets it, and once; where nobody does, there is nowhere to put it."""
+        world = plain()
+        world.forwards |= {"ann": "ben", "ben": "ann, \\ben", "cid": "vmail", "vmail": "cid@example.org"}
+        for name in ("ann", "ben"):
+            self.assertEqual(world.goes(f"{name}@example.org"), [f"local ben {name}@example.org"])
+        for name in ("cid", "vmail"):
+            self.assertEqual(world.goes(f"{name}@example.org"), ["524 5.2.4"])
+
     def test_nothingInIt(self) -> None:
         world = plain()
         for text in ("", "\n# nothing\n  \n", None):

@@ -16,7 +16,7 @@ from pysmtpd.config.dated.reader import Cannot, KeptMacros, Reader, isMacro, wri
 from pysmtpd.config.dated.rules import accept, reject
 from pysmtpd.config.dated.words import dated
 from pysmtpd.config.lexer import Kind, Lexer, Token
-from pysmtpd.config.macros import Macros
+from pysmtpd.config.macros import Macros, canBeUsed
 from pysmtpd.config.parser import accepts, keywords, parse
 from pysmtpd.config.problem import Problems
 
@@ -113,9 +113,9 @@ class _Conversion:
         self._output += made
 
     def _define(self, lines: Sequence[str]) -> None:
-        """Remember a macro."""
+        """Remember a macro. One that cannot be used stays as it is, and is told when the file is checked."""
         for name, _, *value in _tokens("\n".join(lines) + "\n", Macros()):
-            if value:
+            if value and canBeUsed(name.text):
                 self._macros.define(name.text, value[0].text, name.where)
 
     def _expanded(self, tokens: list[Token], lines: Sequence[str]) -> list[Token]:
