@@ -20,7 +20,7 @@ from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
-from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
+from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import IPlatform, ITable
 from pysmtpd.makemap import main as makeMap
@@ -276,8 +276,20 @@ _failed: list[int] = []
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console command: the daemon in the foreground, until SIGTERM, SIGINT or C{pysmtpctl stop}."""
-    if arguments is None:
-        arguments = sys.argv[1:]
+    try:
+        try:
+            _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError as error:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ending = error.__context__
+        sys.exit(ending.code if isinstance(ending, SystemExit) else EX_OK)
+
+
+def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["copy"]:
         from twisted.internet import reactor
 

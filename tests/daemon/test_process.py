@@ -149,7 +149,10 @@ class LifeTests(ProcessTestCase):
         elsewhere = str(self.place / "elsewhere")
         second = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", elsewhere)
         self.assertEqual(second.returncode, 75)
-        self.assertIn(f"127.0.0.1:{self.port}", second.stderr)
+        said = (
+            f"pysmtpd: cannot listen on 127.0.0.1:{self.port}: Address already in use; another program listens there\n"
+        )
+        self.assertIn(said, second.stderr)
         self.assertEqual(self.ctl("show", "status").returncode, 0, "the first goes on")
 
     def test_aSpoolThatCannotBeUsed(self) -> None:
@@ -175,6 +178,24 @@ class LifeTests(ProcessTestCase):
             if right.exists():
                 right.rename(wrong)
         self.assertEqual(self.stopped(self.start()), 0, self.log)
+
+    def test_aSpoolWithALongName(self) -> None:
+        """A socket has no room for it."""
+        self.write()
+        long = self.place / ("x" * 100)
+        done = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", str(long))
+        self.assertEqual(done.returncode, 73)
+        said = f"pysmtpd: cannot listen on the socket {long}/smtp.sock: AF_UNIX path too long; choose a shorter one with --spool"
+        self.assertIn(said, done.stderr)
+
+    def test_readersThatLeave(self) -> None:
+        """C{pysmtpd --help | head -1}: no traceback, and the exit code is what it would have been."""
+        good, bad = str(self.write()), str(self.place / "bad.conf")
+        (self.place / "bad.conf").write_text("nonsense\n")
+        for options, code in ((("--help",), 0), (("-n", "--print", "-f", good), 0), (("-n", "-f", bad), 78)):
+            words = " ".join((*PYSMTPD, *options))
+            ran = self.run_("bash", "-c", f"{words} | true; exit ${{PIPESTATUS[0]}}")
+            self.assertEqual((ran.returncode, "Traceback" in ran.stderr), (code, False), ran.stderr)
 
     def test_wrongConfiguration(self) -> None:
         self.write("listen on nowhere.example port x\n")
