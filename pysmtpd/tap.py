@@ -27,6 +27,7 @@ from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config
 from pysmtpd.model.queuekey import STDIN, UNUSED, keyOctets
 from pysmtpd.options import Options
+from pysmtpd.platform.ending import stopOnce
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
 from pysmtpd.platform.turns import quicken
@@ -103,6 +104,7 @@ def _make(options: Options, reactor: Any) -> IService:
         network = ActivatedNetwork(network or reactor, reactor, handed)
     manager = os.environ.pop("NOTIFY_SOCKET", "")
     quicken(reactor)
+    stopOnce(reactor)
     platform = RealPlatform(reactor, network, isRoot, InPlace() if options["check"] else None)
     read = (options["file"], platform, options.defines)
     reading = readConfig(*read)

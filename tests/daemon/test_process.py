@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import smtplib
 import stat
 import subprocess
 import time
@@ -60,6 +61,26 @@ class LifeTests(ProcessTestCase):
         self.assertEqual(self.ctl("show", "queue").stdout.count("ready, but the mta is paused"), 2)
         self.assertIn("paused:\n    mta\n", self.ctl("show", "status").stdout)
         self.assertEqual(self.stopped(daemon, signal.SIGINT), 0)
+
+    def test_toldToEndTwice(self) -> None:
+        """By an impatient operator, while somebody's transaction has its grace: it goes on ending, and nothing is a fault."""
+        self.write()
+        for program, code in ((PYSMTPD, 0), (TWISTD, -signal.SIGTERM)):
+            daemon = self.start(program)
+            client = smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE)
+            self.addCleanup(client.close)
+            client.ehlo()
+            client.mail("jane@example.org")
+            daemon.send_signal(signal.SIGTERM)
+            self.waitFor("the end", lambda: "Received SIGTERM" in self.log, daemon)
+            again = self.ctl("stop")
+            self.assertEqual((again.returncode, again.stdout), (0, "stopping\n"))
+            daemon.send_signal(signal.SIGTERM)
+            self.waitFor("the signal", lambda: self.log.count("Received SIGTERM") == 2, daemon)
+            self.assertEqual(client.rset()[0], 250)
+            self.assertEqual(daemon.wait(PATIENCE), code)
+            self.assertNotIn("Traceback", self.log)
+            self.assertIn("daemon stopped reason=stopped", self.log)
 
     def test_hangUp(self) -> None:
         """SIGHUP reloads; a file that is wrong changes nothing, and the log says why."""
