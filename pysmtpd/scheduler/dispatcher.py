@@ -30,8 +30,8 @@ from pysmtpd.scheduler.rerouting import Rerouting
 from pysmtpd.scheduler.suspension import Suspension
 from pysmtpd.scheduler.warnings import Warnings
 
-# Envelopes of each kind under way that no agent limits.
-_MAX_ENDS = 256
+# Envelopes under way that no agent limits: those to be removed; those whose sender is being told, of expired ones and of failed ones.
+_MAX_REMOVED = 256
 _MAX_BOUNCES = 64
 # Seconds. Wall time may jump, so no sleep is longer.
 _LONGEST = 300.0
@@ -261,7 +261,7 @@ class Dispatcher:
 
     def _room(self) -> list[tuple[Kind, int]]:
         """How many envelopes of each kind may be under way."""
-        room = [(Kind.REMOVE, _MAX_ENDS), (Kind.EXPIRE, _MAX_ENDS), (Kind.BOUNCE, _MAX_BOUNCES)]
+        room = [(Kind.REMOVE, _MAX_REMOVED), (Kind.EXPIRE, _MAX_BOUNCES), (Kind.BOUNCE, _MAX_BOUNCES)]
         for kind, agent in self._agents.items():
             try:
                 room.append((kind, agent.capacity()))
