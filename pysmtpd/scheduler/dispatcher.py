@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -86,6 +87,10 @@ class Dispatcher:
         self._running = False
         self._asking = False
         self._askAgain = False
+        # When the scheduler may have more for us than at the last question (monotonic seconds); and whether it may have had more than
+        # there was room for, so that whatever ends makes room.
+        self._askAt = 0.0
+        self._isCut = False
         self._paused: dict[Kind, bool] = {}
         self._loading = dict.fromkeys(Kind, 0)
         # What is handed out and not over, and of that, what is at an agent; by the lease's token.
@@ -191,6 +196,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """There may be something to do."""
+        self._askAt = 0.0
         self._arm(0.0)
 
     # --- the timer
@@ -223,7 +229,10 @@ class Dispatcher:
                     self._begin(again)
             if self._reload:
                 self._arm(self._reload[0][0] - self._clock.seconds())
-            self._ask()
+            if self._isCut or self._clock.seconds() >= self._askAt:
+                self._ask()
+            elif self._askAt < inf:
+                self._arm(self._askAt - self._clock.seconds())
 
     def _finish(self) -> None:
         """All outcomes have come: record what is left, once more also against a queue that refused, and end."""
@@ -248,15 +257,14 @@ class Dispatcher:
         if self._asking:
             self._askAgain = True
             return
-        capacity: dict[Kind, int] = {}
-        for kind, room in self._room():
-            left = room - self._loading[kind]
-            if left > 0 and not self._paused.get(kind):
-                capacity[kind] = left
+        room = {kind: most - self._loading[kind] for kind, most in self._room() if not self._paused.get(kind)}
+        capacity = {kind: left for kind, left in room.items() if left > 0}
         self._asking = True
         self._askAgain = False
+        # Whoever wakes us meanwhile makes it earlier.
+        self._askAt = inf
         asked = maybeDeferred(self._scheduler.batch, self._worker, capacity)
-        asked.addCallbacks(self._hand, self._notAsked)
+        asked.addCallbacks(self._hand, self._notAsked, callbackArgs=(room,))
         asked.addErrback(self._lost)
 
     def _room(self) -> list[tuple[Kind, int]]:
@@ -267,12 +275,14 @@ class Dispatcher:
                 room.append((kind, agent.capacity()))
             except Exception as error:
                 self._fault(f"asking {kind.value} for its capacity", error)
+                room.append((kind, 0))
         return room
 
-    def _hand(self, batch: Batch) -> None:
+    def _hand(self, batch: Batch, room: dict[Kind, int]) -> None:
         self._asking = False
         ready: list[Delivery] = []
         for lease in batch.leases:
+            room[lease.kind] -= len(lease.envelopes)
             delivery = self._load(lease)
             if delivery is not None:
                 ready.append(delivery)
@@ -280,10 +290,15 @@ class Dispatcher:
             ready = self._settle(ready)
         for delivery in ready:
             self._begin(delivery)
+        self._isCut = any(left <= 0 for left in room.values())
         if self._askAgain or self._stopping:
             self.wake()
         elif batch.due is not None:
-            self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
+            self._askIn(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
+
+    def _askIn(self, delay: float) -> None:
+        self._askAt = min(self._askAt, self._clock.seconds() + delay)
+        self._arm(delay)
 
     def _load(self, lease: Lease) -> Delivery | None:
         """What is at hand; the rest begins when the queue has found it."""
@@ -334,7 +349,7 @@ class Dispatcher:
         self._asking = False
         self._log.failure("the scheduler gave no work", failure)
         self._report.happened(InternalError("asking the scheduler", repr(failure.value)))
-        self._arm(_RETRY)
+        self._askIn(_RETRY)
 
     def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
         delivery = self._leased(found, lease)
