@@ -58,7 +58,7 @@ class Ends:
         owed = []
         for envelope in envelopes:
             state = envelope.state if envelope.state.failed else expired(envelope, now)
-            owed.append(replace(envelope, state=replace(state, hold="", suspended=False)))
+            owed.append(replace(envelope, state=state._replace(hold="", suspended=False)))
             self._report.happened(EnvelopeExpired(envelope.id, sender, str(envelope.destination.recipient)))
         self._tellOf(lease, message, owed)
 

@@ -166,6 +166,7 @@ class Plan:
     def postpone(self, leases: Iterable[Lease], nextTry: float, now: float) -> None:
         columns = self._columns
         times, tries, expires, place = columns.nextTry, columns.tries, columns.expires, columns.place
+        kind, flags, priority = columns.kind, columns.flags, columns.priority
         crowd: list[int] = []
         for lease in leases:
             for envelope in lease.envelopes:
@@ -174,13 +175,9 @@ class Plan:
                     continue
                 self._return(slot)
                 times[slot] = nextTry
-                tries[slot] = min(tries[slot] + 1, _MAX_TRIES)
-                if (
-                    columns.kind[slot] != _MTA
-                    or columns.flags[slot]
-                    or columns.priority[slot]
-                    or not now < nextTry < expires[slot]
-                ):
+                if tries[slot] < _MAX_TRIES:
+                    tries[slot] += 1
+                if kind[slot] != _MTA or flags[slot] or priority[slot] or not now < nextTry < expires[slot]:
                     self._place(slot, now)
                 else:
                     place[slot] = _WAITING
@@ -457,6 +454,9 @@ class Plan:
         self._counts[_INFLIGHT] += len(slots)
         message = MessageId(columns.message[first])
         base = message << ENVELOPE_BITS
+        if len(slots) == 1:
+            # Most messages have one recipient, and an iterator costs as much as all that is above.
+            return Lease(token, _KINDS[work], message, (EnvelopeId(base | number[first]),))
         return Lease(token, _KINDS[work], message, tuple([EnvelopeId(base | number[slot]) for slot in slots]))
 
     def _return(self, slot: int) -> None:
