@@ -113,7 +113,7 @@ def _attempts(state: EnvelopeState, outcome: Outcome, reply: str, now: float) ->
         since = last.since or last.at
         # Its own constructor takes twice as long.
         same = tuple.__new__(Attempt, (now, reply, last.host, last.times + 1, since, outcome.source, outcome.tls))
-        return (*before[:-1], same)
+        return (*before[:-1], same) if len(before) > 1 else (same,)
     return (
         *before[1 - MAX_ATTEMPTS :],
         Attempt(now, reply, outcome.remote, source=outcome.source, tls=outcome.tls),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pysmtpd.model.config import SchedulerLimits
 from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId
 from pysmtpd.model.schedule import AWAIT_CONFIGURATION, Batch, Condition, Entry, Kind, Lease, Status
+from pysmtpd.scheduler.plan.changesets import Changesets
 from pysmtpd.scheduler.plan.columns import Columns
 from pysmtpd.scheduler.plan.crowd import Crowd
 from pysmtpd.scheduler.plan.due import Due
@@ -63,7 +64,7 @@ class Plan:
         self._holds = Holds(columns, self._index, _QUEUED)
         self._due = Due(now)
         self._crowd = Crowd(columns)
-        self._changesets: dict[int, int] = {}
+        self._changesets = Changesets(columns)
         self._counts = [0] * len(_PLACES)
         self._serial = 0
         self._starved = False
@@ -87,21 +88,17 @@ class Plan:
             index.add(slot)
             columns.place[slot] = _UNCOMMITTED
             self._counts[_UNCOMMITTED] += 1
-            follower = changesets.get(message, -1)
-            columns.previous[slot], columns.next[slot] = -1, follower
-            if follower >= 0:
-                columns.previous[follower] = slot
-            changesets[message] = slot
+            changesets.join(slot)
 
     def commit(self, message: MessageId, now: float) -> int:
-        slots = self._changeset(message)
+        slots = self._changesets.take(message)
         for slot in slots:
             self._counts[_UNCOMMITTED] -= 1
             self._place(slot, now)
         return len(slots)
 
     def rollback(self, message: MessageId) -> int:
-        slots = self._changeset(message)
+        slots = self._changesets.take(message)
         for slot in slots:
             self._counts[_UNCOMMITTED] -= 1
             self._forget(slot)
@@ -391,15 +388,7 @@ class Plan:
         elif place == _QUEUED:
             self._holds.leave(slot)
         elif place == _UNCOMMITTED:
-            before, after = columns.previous[slot], columns.next[slot]
-            if after >= 0:
-                columns.previous[after] = before
-            if before >= 0:
-                columns.next[before] = after
-            elif after >= 0:
-                self._changesets[columns.message[slot]] = after
-            else:
-                del self._changesets[columns.message[slot]]
+            self._changesets.leave(slot)
 
     def _replace(self, slot: int, now: float) -> None:
         """Something about it changed. Those in flight or not committed yet are placed when they come back, or at the commit."""
@@ -429,10 +418,9 @@ class Plan:
         """
         columns = self._columns
         end = columns.message[first] if first >= 0 and not columns.rank[first] else _NO_MESSAGE
-        count = 0
-        for slots in self._crowd.take(min(most, self._free), end):
-            leases.append(self._lease(slots, _MTA))
-            count += len(slots)
+        before = self._counts[_INFLIGHT]
+        leases += [self._lease(slots, _MTA) for slots in self._crowd.take(min(most, self._free), end)]
+        count = self._counts[_INFLIGHT] - before
         self._counts[_CROWD] -= count
         return count
 
@@ -471,14 +459,6 @@ class Plan:
         self._index.discard(slot)
         self._columns.owner[slot] = 0
         self._columns.give(slot)
-
-    def _changeset(self, message: int) -> list[int]:
-        slots: list[int] = []
-        slot = self._changesets.pop(message, -1)
-        while slot >= 0:
-            slots.append(slot)
-            slot = self._columns.next[slot]
-        return slots
 
     def _advance(self, now: float) -> bool:
         """Place anew what is due; is there more?"""
