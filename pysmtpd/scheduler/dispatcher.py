@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
@@ -14,16 +13,17 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.delivery import IAgent, IBounce, IRelease
 from pysmtpd.interfaces.platform import IPlatform
-from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
-from pysmtpd.interfaces.ready import asDeferred, unlessFailed
+from pysmtpd.interfaces.queue import IQueue
+from pysmtpd.interfaces.ready import unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
-from pysmtpd.model.envelope import Envelope, Message, Route
+from pysmtpd.model.envelope import Route
 from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease, entryOf
 from pysmtpd.scheduler.alike import postpone
 from pysmtpd.scheduler.ends import Ends
+from pysmtpd.scheduler.fetching import Fetching
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
@@ -36,9 +36,8 @@ _MAX_REMOVED = 256
 _MAX_BOUNCES = 64
 # Seconds. Wall time may jump, so no sleep is longer.
 _LONGEST = 300.0
-# Seconds until a scheduler that failed is asked again, and a message that could not be loaded is tried again.
+# Seconds until a scheduler that failed is asked again.
 _RETRY = 5.0
-_RELOAD = 60.0
 
 
 @implementer(IRelease)
@@ -82,6 +81,7 @@ class Dispatcher:
         )
         self._ends = Ends(platform.wallTime, scheduler, self._recorder, bounce, report, self._over)
         self._loader = Loader(platform, scheduler, queue, report)
+        self._fetching = Fetching(platform, scheduler, queue, report, self._take, self._begin, self._over, self._arm)
         self._timer: IDelayedCall | None = None
         self._timerAt = 0.0
         self._running = False
@@ -96,8 +96,6 @@ class Dispatcher:
         # What is handed out and not over, and of that, what is at an agent; by the lease's token.
         self._leases: dict[int, Lease] = {}
         self._flights: dict[int, Flight] = {}
-        # What the queue could not load, and when it is tried again (monotonic seconds).
-        self._reload: deque[tuple[float, Lease]] = deque()
         self._suspension = Suspension(scheduler, queue, self._flights)
         self._rerouting = Rerouting(scheduler, queue, self._isBusy)
         # Envelopes of each lease that its agent's capacity does not know of.
@@ -126,9 +124,7 @@ class Dispatcher:
         self._running = False
         self._desk.isStopping = True
         self._loader.stop()
-        for _, lease in self._reload:
-            self._over(lease)
-        self._reload.clear()
+        self._fetching.stop()
         stopped: Deferred[None] = Deferred()
         self._stopping.append(stopped)
         self.wake()
@@ -223,12 +219,7 @@ class Dispatcher:
             return
         self._recorder.flush()
         if self._running:
-            while self._reload and self._reload[0][0] <= self._clock.seconds():
-                again = self._load(self._reload.popleft()[1])
-                if again is not None:
-                    self._begin(again)
-            if self._reload:
-                self._arm(self._reload[0][0] - self._clock.seconds())
+            self._fetching.resume()
             if self._isCut or self._clock.seconds() >= self._askAt:
                 self._ask()
             elif self._askAt < inf:
@@ -283,7 +274,7 @@ class Dispatcher:
         ready: list[Delivery] = []
         for lease in batch.leases:
             room[lease.kind] -= len(lease.envelopes)
-            delivery = self._load(lease)
+            delivery = self._fetching.get(lease)
             if delivery is not None:
                 ready.append(delivery)
         if len(ready) > 1 and self._running:
@@ -299,22 +290,6 @@ class Dispatcher:
     def _askIn(self, delay: float) -> None:
         self._askAt = min(self._askAt, self._clock.seconds() + delay)
         self._arm(delay)
-
-    def _load(self, lease: Lease) -> Delivery | None:
-        """What is at hand; the rest begins when the queue has found it."""
-        try:
-            found = self._queue.load(lease.message)
-            # Not asked the other way round: whether something is a Deferred takes Python six calls to say no.
-            if isinstance(found, tuple):
-                return self._leased(found, lease)
-        except Exception:
-            self._take(lease)
-            self._broken(Failure(), lease)
-            return None
-        self._take(lease)
-        found.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-        found.addErrback(self._broken, lease)
-        return None
 
     def _take(self, lease: Lease) -> None:
         """It counts from now on."""
@@ -352,21 +327,6 @@ class Dispatcher:
         self._report.happened(InternalError("asking the scheduler", repr(failure.value)))
         self._askIn(_RETRY)
 
-    def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
-        delivery = self._leased(found, lease)
-        if delivery is not None:
-            self._begin(delivery)
-
-    def _leased(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> Delivery | None:
-        """What is leased of a message; None: nothing of it is left."""
-        message, envelopes = found
-        if len(envelopes) != 1 or (envelopes[0].id,) != lease.envelopes:
-            envelopes = self._wanted(envelopes, lease)
-            if not envelopes:
-                self._over(lease)
-                return None
-        return Delivery(lease, message, envelopes)
-
     def _begin(self, delivery: Delivery) -> None:
         lease, message, envelopes = delivery
         try:
@@ -382,15 +342,7 @@ class Dispatcher:
                 self._count(lease)
                 self._deliver(delivery)
         except Exception:
-            self._broken(Failure(), lease)
-
-    def _wanted(self, envelopes: tuple[Envelope, ...], lease: Lease) -> tuple[Envelope, ...]:
-        """Those of a message that are leased. What is not in the queue any more is none of the scheduler's business."""
-        known = {envelope.id: envelope for envelope in envelopes}
-        gone = [id for id in lease.envelopes if id not in known]
-        if gone:
-            unlessFailed(self._scheduler.delete(lease, gone), self._lost)
-        return tuple(known[id] for id in lease.envelopes if id in known)
+            self._fetching.broken(Failure(), lease)
 
     def _deliver(self, delivery: Delivery) -> None:
         lease = delivery.lease
@@ -400,42 +352,6 @@ class Dispatcher:
         except Exception as error:
             self._fault(f"delivering by {lease.kind.value}", error)
             flight.abandon()
-
-    def _notLoaded(self, failure: Failure, lease: Lease) -> None:
-        if failure.check(NoSuchItem):
-            unlessFailed(self._scheduler.delete(lease, lease.envelopes), self._lost)
-            self._over(lease)
-            return
-        if failure.check(QueueError):
-            # The queue has reported it.
-            self._later(lease)
-        else:
-            self._broken(failure, lease)
-
-    def _broken(self, failure: Failure, lease: Lease) -> None:
-        self._log.failure("while handing out a message", failure)
-        self._report.happened(InternalError("handing out a message", repr(failure.value)))
-        self._later(lease)
-
-    def _later(self, lease: Lease) -> None:
-        """Try it again in a while."""
-        if not self._running:
-            self._over(lease)
-            return
-        if lease.kind in (Kind.EXPIRE, Kind.REMOVE):
-            # The scheduler would hand these out again at once.
-            self._reload.append((self._clock.seconds() + _RELOAD, lease))
-            self._arm(_RELOAD)
-            return
-        later = self._wallTime() + _RELOAD
-
-        async def giveBack() -> None:
-            known = await self._scheduler.query(lease.envelopes)
-            again = [status.entry._replace(nextTry=later) for status in known]
-            await asDeferred(self._scheduler.update(lease, again))
-
-        tried = Deferred.fromCoroutine(giveBack()).addErrback(self._lost)
-        tried.addCallback(lambda _: self._over(lease))
 
     # --- coming back
 
