@@ -41,6 +41,9 @@ _MAX_DUE = 2000
 _SLOT_BITS = 30
 _SLOT_MASK = (1 << _SLOT_BITS) - 1
 
+_MINUTE = 60.0
+_HOUR = 3600.0
+
 # Greater than any message's id.
 _NO_MESSAGE = 1 << 64
 
@@ -209,7 +212,7 @@ class Plan:
             columns.place[slot] = _QUEUED
             self._counts[_QUEUED] += 1
             self._holds.add(slot, key)
-            self._await(slot, columns.expires[slot])
+            self._await(slot, self._end(slot))
 
     def release(self, key: str, count: int, now: float) -> int:
         while count > 0 and (slot := self._holds.oldest(key)) >= 0:
@@ -314,7 +317,11 @@ class Plan:
             bool(flags & _FLAG_HELD),
             bool(flags & _FLAG_SUSPENDED),
         )
-        due = self._next(slot) if place == _WAITING else entry.expires
+        due = (
+            entry.nextTry
+            if place == _WAITING and (entry.kind is Kind.BOUNCE or entry.nextTry < entry.expires)
+            else entry.expires
+        )
         key = self._holds.keyOf(slot) if place == _QUEUED else ""
         condition = Condition.HELD if key.startswith(AWAIT_CONFIGURATION) else _PLACES[place]
         return Status(entry, condition, due, key)
@@ -335,14 +342,14 @@ class Plan:
             place = _SUSPENDED if flags & _FLAG_SUSPENDED else _HELD
             columns.place[slot] = place
             self._counts[place] += 1
-            self._await(slot, columns.expires[slot])
+            self._await(slot, self._end(slot))
         elif columns.nextTry[slot] > now:
             columns.place[slot] = _WAITING
             self._counts[_WAITING] += 1
             self._await(slot, self._next(slot))
         else:
             self._ready(slot, kind, columns.priority[slot])
-            self._await(slot, columns.expires[slot])
+            self._await(slot, self._end(slot))
 
     def _ready(self, slot: int, work: int, rank: int) -> None:
         self._columns.place[slot] = _READY
@@ -354,7 +361,7 @@ class Plan:
             for other in self._crowd.takeOf(self._columns.message[slot]):
                 self._counts[_CROWD] -= 1
                 self._ready(other, _MTA, 0)
-                self._await(other, self._columns.expires[other])
+                self._await(other, self._end(other))
 
     def _await(self, slot: int, when: float) -> None:
         if self._columns.kind[slot] == _BOUNCE and self._columns.place[slot] != _WAITING:
@@ -367,7 +374,14 @@ class Plan:
         """When one that waits is placed anew."""
         columns = self._columns
         nextTry = columns.nextTry[slot]
-        return nextTry if columns.kind[slot] == _BOUNCE else min(nextTry, columns.expires[slot])
+        return nextTry if columns.kind[slot] == _BOUNCE else min(nextTry, self._end(slot))
+
+    def _end(self, slot: int) -> float:
+        """When it is looked whether it has expired. What lives for an hour or more has until the full minute: mail that came to a dead host
+        within a minute then ends in one step, and so do the reports of it."""
+        expires = self._columns.expires[slot]
+        isLong = expires - self._columns.created[slot] >= _HOUR
+        return -(-expires // _MINUTE) * _MINUTE if isLong else expires
 
     def _expired(self, slot: int, now: float) -> bool:
         columns = self._columns
