@@ -263,7 +263,13 @@ class UnbuiltTests(SynchronousTestCase):
 class InspectTests(SynchronousTestCase):
     """What a configuration names, and the machine does not have."""
 
-    def found(self, text: str, modes: dict[str, int], users: tuple[str, ...] = ()) -> list[str]:
+    def found(
+        self,
+        text: str,
+        modes: dict[str, int],
+        users: tuple[str, ...] = (),
+        openings: dict[str, list[tuple[str, str]]] | None = None,
+    ) -> list[str]:
         def fileMode(path: str) -> int:
             if path not in modes:
                 raise FileNotFoundError(2, "No such file or directory", path)
@@ -274,11 +280,12 @@ class InspectTests(SynchronousTestCase):
             users.__contains__,
             users.__contains__,
             fileMode,
+            lambda path: (openings or {}).get(path, []),
             lambda: {"a.example": ["does not fit"]} if PKI in text else {},
         )
         inspect(read(text + REJECT), ["smtpd.conf"], machine, problems)
         self.assertTrue(all(problem.finding is Finding.ENVIRONMENT for problem in problems.found()))
-        return [problem.message for problem in problems.found()]
+        return [*problems.warnings, *(problem.message for problem in problems.found())]
 
     def test_users(self) -> None:
         text = 'action a maildir user nosuch\nproc p "x" user u group g\n'
@@ -300,10 +307,24 @@ class InspectTests(SynchronousTestCase):
         relay = "action a relay host smtps://l@x auth"
         self.assertEqual(self.found(f"{relay} {{ l = x }}", {"smtpd.conf": 0o640}), [])
         self.assertIn("everybody may read smtpd.conf", self.found(f"{relay} {{ l = x }}", {"smtpd.conf": 0o644})[0])
-        self.assertIn("everybody may write smtpd.conf", self.found(f"{relay} {{ l = x }}", {"smtpd.conf": 0o602})[0])
         self.assertIn("credentials of table s", self.found(f"table s file:/s\n{relay} <s>", {"/s": 0o644})[0])
         self.assertIn("key of srs", self.found('srs key "k"', {"smtpd.conf": 0o644})[0])
         self.assertIn("key of the queue", self.found(f'queue encryption "{"k" * 32}"', {"smtpd.conf": 0o644})[0])
         self.assertEqual(self.found("queue encryption", {"smtpd.conf": 0o644}), [])
         backup = f'queue encryption backup "{"k" * 32}"'
         self.assertIn("key of the queue", self.found(backup, {"smtpd.conf": 0o644})[0])
+
+    def test_whoMayWrite(self) -> None:
+        """Whoever may write a directory may put another file in the place; of several files in it, the first tells."""
+        text = f'{PKI}\nsrs key "k"'
+        modes = {"smtpd.conf": 0o640, "/k": 0o600}
+        self.assertEqual(self.found(text, modes), ["does not fit"])
+        open_ = {"smtpd.conf": [("/etc", "")], "/k": [("/k", "user ann"), ("/etc", "")]}
+        self.assertEqual(
+            self.found(text, modes, openings=open_),
+            [
+                "smtpd.conf:1: key of pki a.example: user ann may write /k",
+                "does not fit",
+                "the configuration: everybody may write /etc; chmod o-w /etc",
+            ],
+        )
