@@ -15,7 +15,7 @@ from enum import Enum
 from typing import NoReturn
 
 from pysmtpd.config.characters import unexpectedStart
-from pysmtpd.config.macros import Macros
+from pysmtpd.config.macros import MAX_EXPANDED, Macros
 from pysmtpd.config.problem import Problems, didYouMean
 from pysmtpd.config.words import RESERVED
 from pysmtpd.model.decision import Where
@@ -85,6 +85,10 @@ class _Broken(Exception):
     """The rest of this logical line is not to be trusted; the problem has been told."""
 
 
+class _Enough(Exception):
+    """What follows cannot be what was meant; the problem has been told."""
+
+
 class Lexer:
     """Reads one file.
 
@@ -130,6 +134,11 @@ class Lexer:
                 try:
                     complete = self._readLine(tokens, opened)
                     break
+                except _Enough:
+                    self._spoilt(tokens)
+                    self._at = len(self._text)
+                    self._expansion = ""
+                    return None
                 except _Broken:
                     # Inside braces reading goes on to the closing one: what stands there is no directive.
                     if not broken:
@@ -333,10 +342,17 @@ class Lexer:
         name = ""
         while (character := self._peek()) and character in _NAME:
             name += self._take()
-        value = self._macros.expand(name)
         if not name:
             self._problems.add(where, "the name of a macro must stand behind $")
             raise _Broken
+        try:
+            value = self._macros.expand(name)
+        except OverflowError:
+            self._problems.add(
+                where,
+                f"the texts of all macros that are used have more than {MAX_EXPANDED} characters; put lists into tables",
+            )
+            raise _Enough from None
         if value is None:
             if name not in self._macros.lost:
                 self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')

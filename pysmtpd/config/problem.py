@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
-from itertools import islice
 
 from pysmtpd.model.decision import Where
 
@@ -138,9 +137,10 @@ class Problems:
 
 def didYouMean(word: str, known: Iterable[str]) -> str:
     """C{'; did you mean "port"?'}, or nothing where no known word is near."""
-    word = word[:80].lower()
-    alike = (each for each in known if each[:1] == word[:1] or each[-1:] == word[-1:])
-    near = get_close_matches(word, islice(alike, _MOST_COMPARED), n=1, cutoff=0.6)
+    word, names = word[:80].lower(), list(known)
+    if len(names) > _MOST_COMPARED:
+        names = [each for each in names if each[:1] == word[:1] or each[-1:] == word[-1:]][:_MOST_COMPARED]
+    near = get_close_matches(word, names, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
