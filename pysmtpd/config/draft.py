@@ -245,7 +245,7 @@ class Draft:
             if name in names:
                 raise Refused(where, f'filter "{name}" is given twice')
             if spec.proc and spec.proc in procs:
-                raise Refused(where, f'two filters of one chain are of the process "{spec.proc}"')
+                self.problems.warn(where, f'the process "{spec.proc}" has another filter here, and is asked for each')
             if spec.proc:
                 procs.add(spec.proc)
             names.append(name)

@@ -355,7 +355,8 @@ class Lexer:
             raise _Enough from None
         if value is None:
             if name not in self._macros.lost:
-                self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')
+                hint = "; a hash stands in quotes" if self._rawPeek() == "$" else didYouMean(name, self._macros)
+                self._problems.add(where, f'macro "{name}" is not defined{hint}')
             raise _Broken
         self._expansion = value
         self._expandedAt = 0

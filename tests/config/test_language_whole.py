@@ -42,12 +42,16 @@ class FilterTests(SynchronousTestCase):
         self.assertEqual(spec.text, "550 no")
         self.assertTrue(spec.table and spec.table.regex)
 
+    def test_oneProcessTwice(self) -> None:
+        """As OpenSMTPD, we take it."""
+        config = read(self.PROCS + "filter g proc p\nfilter c chain { f, g }\nlisten on lo filter c" + REJECT)
+        self.assertIn('the process "p" has another filter here', config.warnings[0])
+
     def test_whatDoesNotFit(self) -> None:
         for text, said in (
             ("filter f proc q", 'no proc "q"'),
             ("filter f chain { g }", 'no filter "g"'),
             (self.PROCS + "filter c chain { f, f }", "given twice"),
-            (self.PROCS + "filter g proc p\nfilter c chain { f, g }", "of the process"),
             (self.PROCS + "filter c chain { f }\nfilter d chain { c }", "a chain holds no other"),
             (self.PROCS + "filter f phase data match fcrdns junk", "already declared"),
             ("filter f phase connect match helo x junk", "not known in the phase connect"),
@@ -170,6 +174,11 @@ class KindsTests(SynchronousTestCase):
             'action a maildir "%{nonsense}"',
             "action a lmtp nowhere:x",
             'listen on lo hostname "x y"',
+            "smtp max-message-size M",
+            'smtp max-message-size ""',
+            'pki "" cert "/c" key "/k"',
+            'ca "" cert "/c"',
+            "table t file",
         ):
             self.assertEqual(finding(text), {Finding.CHECK}, text)
 
