@@ -141,6 +141,7 @@ ann@example.org from=other@example.com
 ann@example.org from=any@example.net
 ann@example.org from=any@a.example.net
 ann@example.org from=solo@anywhere.test
+ann@example.org from=open+x@anywhere.test
 ann@example.org from=
 ann@a.example.org from=friend@example.com
 ann@b.a.example.org from=friend@example.com difference=glob-star
@@ -155,7 +156,7 @@ staff@example.org peer=127.0.0.1
         {
             "domains": "# ours\nexample.org\n\n*.example.org\n",
             "people": "postmaster ann\nlist: ann, ben\ncolon:carl\nbroken someone-unknown\nStaff ben\n",
-            "friends": "friend@example.com\n@example.net\nsolo\n",
+            "friends": "friend@example.com\n@example.net\nsolo\nopen@\n",
         },
     ),
     "virtual": scenario(
