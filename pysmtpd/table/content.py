@@ -149,7 +149,7 @@ class Content:
         return bool(self._globs) and any(glob.match(key) for glob in self._globs)
 
     def _matchAddress(self, key: str) -> bool:
-        """Entries are C{user}, C{user@}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, and C{<>} for the null path."""
+        """Entries are C{user}, C{user@}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, C{<>} for the null path."""
         holds = self._holds
         if self._mailAll:
             return True
