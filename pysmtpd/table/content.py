@@ -149,7 +149,7 @@ class Content:
         return bool(self._globs) and any(glob.match(key) for glob in self._globs)
 
     def _matchAddress(self, key: str) -> bool:
-        """Entries are C{user}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, and C{<>} for the null path."""
+        """Entries are C{user}, C{user@}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, C{<>} for the null path."""
         holds = self._holds
         if self._mailAll:
             return True
@@ -353,6 +353,8 @@ class Builder:
                     self._star(key)
                 elif key[:1] in starts and _NETWORK_LIKE.match(key):
                     self._network(key)
+                elif key[-1:] == "@" and key != "@":
+                    self.mailGlobs.setdefault(key[:-1], []).append(Glob("*"))
             shard[key] = value
             if key != original and not key.isalnum():
                 self._keepCase(key, original)

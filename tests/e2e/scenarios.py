@@ -19,6 +19,7 @@ class Case:
     @ivar port: the number of the listener.
     @ivar user: who logs in; empty: nobody does.
     @ivar difference: the id of a listed difference that makes our verdict another one.
+    @ivar newer: the same, where the 6.8 still says what we do.
     @ivar older: why 6.8 says something else than 7.8.
     """
 
@@ -32,7 +33,15 @@ class Case:
     user: str = ""
     password: str = PASSWORD
     difference: str = ""
+    newer: str = ""
     older: str = ""
+
+    def differs(self, isOlder: bool) -> str:
+        """Why our verdict may be another one than that of an OpenSMTPD; empty: it may not.
+
+        @param isOlder: it is one before 7.
+        """
+        return self.difference or (self.older if isOlder else self.newer)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def _case(line: str) -> Case:
 def scenario(configuration: str, cases: str, files: dict[str, str] | None = None) -> Scenario:
     """
     @param cases: lines of a recipient and, behind it, C{from=}, C{peer=}, C{helo=}, C{port=}, C{tls=} (a listener with TLS), C{user=},
-        C{password=}, C{difference=}, C{older=}.
+        C{password=}, C{difference=}, C{newer=}, C{older=}.
     """
     return Scenario(configuration, tuple(_case(line) for line in cases.strip().splitlines()), files or {})
 
@@ -132,6 +141,7 @@ ann@example.org from=other@example.com
 ann@example.org from=any@example.net
 ann@example.org from=any@a.example.net
 ann@example.org from=solo@anywhere.test
+ann@example.org from=open+x@anywhere.test
 ann@example.org from=
 ann@a.example.org from=friend@example.com
 ann@b.a.example.org from=friend@example.com difference=glob-star
@@ -146,7 +156,7 @@ staff@example.org peer=127.0.0.1
         {
             "domains": "# ours\nexample.org\n\n*.example.org\n",
             "people": "postmaster ann\nlist: ann, ben\ncolon:carl\nbroken someone-unknown\nStaff ben\n",
-            "friends": "friend@example.com\n@example.net\nsolo\n",
+            "friends": "friend@example.com\n@example.net\nsolo\nopen@\n",
         },
     ),
     "virtual": scenario(
@@ -435,7 +445,7 @@ x@any.test
 x@none.test
 ann@localhost
 ann@mx.example.org
-ann@[127.0.0.1]
+ann@[127.0.0.1] newer=own-literals
 ann@other.example.org
 """,
     ),
@@ -455,7 +465,7 @@ match from any mail-from "<>" for domain "bounce.test" action "out"
 """,
         """
 x@rdns.test
-x@rdns.test peer=203.0.113.10 older=names-are-no-patterns
+x@rdns.test peer=203.0.113.10 difference=rdns-patterns
 x@friend.test peer=203.0.113.10
 x@friend.test peer=203.0.113.11
 x@rdns.test peer=203.0.113.11

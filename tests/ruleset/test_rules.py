@@ -101,6 +101,13 @@ class RuleTests(SynchronousTestCase):
             self.assertNoMatch(rule, transaction(), rcpt=rcpt)
         self.assertMatch('from any ! for domain "example.org"', transaction())
 
+    def test_ownLiterals(self) -> None:
+        """A literal of an address of this machine is local, however it is spelt."""
+        for literal in ("[192.0.2.25]", "[IPv6:2001:db8::25]", "[IPv6:2001:DB8:0::25]", "[2001:db8::25]"):
+            self.assertMatch("from any for local", transaction(), rcpt=f"ann@{literal}")
+        for literal in ("[192.0.2.26]", "[IPv6:2001:db8::26]", "[x:192.0.2.25]"):
+            self.assertNoMatch("from any for local", transaction(), rcpt=f"ann@{literal}")
+
     def test_recipient(self) -> None:
         for rule in ('from any for rcpt-to "x@foreign.example"', 'from any for any rcpt-to "@foreign.example"'):
             self.assertMatch(rule, transaction())
