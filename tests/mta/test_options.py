@@ -351,6 +351,9 @@ class OtherHostTests(SynchronousTestCase):
         world = TwoHosts(Server(greeting="521 5.3.2 no mail"), Server(greeting="521 no mail"))
         (told,) = world.result()
         self.assertIn("PermFail 521 5.3.2 No host takes mail: a.test [192.0.2.1]: 521", told)
+        late = {"EHLO": "521 5.3.2 no mail", "HELO": "521 5.3.2 no mail"}
+        (told,) = TwoHosts(Server(greeting="521 no mail"), Server(**late)).result()
+        self.assertIn("PermFail 521 5.3.2 No host takes mail: ", told)
         world = TwoHosts(Server(greeting="521 5.3.2 no mail"), Server(greeting="554 5.7.1 not you"))
         (told,) = world.result()
         self.assertIn("TempFail 451 4.4.1", told)
