@@ -55,6 +55,10 @@ def _isLost(reply: Reply) -> bool:
 _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
 
 
+# Where a host says that it takes no mail at all.
+_DOOR = (Stage.GREETING, Stage.HELLO)
+
+
 # Of all pools that are at rest. They cannot be changed: whoever puts something in makes a list, or a mapping, first.
 _NO_TASKS = cast("list[Task]", ())
 _NO_IDLE = cast("list[Connection]", ())
@@ -494,7 +498,7 @@ class Pool:
         if not (isPolicy and self.connections):
             self.proven = False
         penalty = self._own().failed(policy if isPolicy else None)
-        penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
+        penalty.failed(now, str(reply), stage in _DOOR and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
         self.waiting = [task for task in self.waiting if isPolicy and task.policy != policy]
         self._rest()
