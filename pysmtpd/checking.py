@@ -26,7 +26,7 @@ from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
 from pysmtpd.model.config import Config, PkiSpec
-from pysmtpd.model.question import Service, UserInfo
+from pysmtpd.model.question import Service, UserInfo, titled
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.platform.trusted import openings
@@ -215,7 +215,7 @@ def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
             if isinstance(updated, Updated):
                 read[name] = updated.table
                 for problem in updated.update.problems[:_SHOWN_PROBLEMS]:
-                    reading.problems.warn(where, f"table {name}: {problem}")
+                    reading.problems.warn(where, f"{titled(name)}: {problem}")
             elif where not in known:
                 reading.problems.add(where, updated.getErrorMessage(), Finding.ENVIRONMENT)
     return read
