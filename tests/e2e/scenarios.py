@@ -415,7 +415,7 @@ x@notspam.test from=spammer@client.test
     "sources": scenario(
         """
 listen on 127.0.0.1 port @PORT@
-table near { 203.0.113.16/28, "203.0.113.99", "2001:db8::/32" }
+table near { 203.0.113.16/28, "203.0.113.99", "2001:db8::/32", "[203.0.113.98]" }
 action "local" maildir
 action "out" relay
 match from src <near> for any action "out"
@@ -432,6 +432,7 @@ x@anywhere.test peer=203.0.113.16
 x@anywhere.test peer=203.0.113.31
 x@anywhere.test peer=203.0.113.32
 x@anywhere.test peer=203.0.113.99
+x@anywhere.test peer=203.0.113.98 difference=bracketed-networks
 x@anywhere.test peer=192.0.2.1
 x@seven.test
 x@seven.test peer=203.0.113.8
@@ -472,8 +473,10 @@ x@rdns.test peer=203.0.113.11
 x@rdns.test peer=203.0.113.12
 x@named.test
 x@named.test peer=203.0.113.10
+x@named.test peer=203.0.113.12 difference=rdns-confirmed
 x@unnamed.test
 x@unnamed.test peer=203.0.113.10
+x@unnamed.test peer=203.0.113.12 difference=rdns-confirmed
 x@helo.test
 x@helo.test helo=CLIENT.test
 x@helo.test helo=other.test
