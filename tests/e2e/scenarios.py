@@ -1040,6 +1040,34 @@ x@virtual.example.org
             "home/store/.forward": "error:550 No mail for store\n",
         },
     ),
+    "aliases of tagged names": scenario(
+        LISTEN
+        + """
+action "local" maildir alias { "ann+x" = "ann", ann = "ben", "carl+y" = "carl+y", "ben+z" = "no-such-user", dora = "dora@example.org" }
+action "refused" maildir alias { "ann+x" = "ann", ann = "no-such-user", "carl+y" = "carl+y, ann+x", "ben+z" = "ben" }
+action "virtual" maildir virtual { "ann+x" = "ann", ann = "no-such-user", "carl+y" = "carl+y", "@" = "ben+z", "ben+z" = "ben" }
+match from any for domain "example.org" action "local"
+match from any for domain "example.net" action "refused"
+match from any for domain "example.com" action "virtual"
+""",
+        """
+ann+x@example.org
+ann+y@example.org
+carl+y@example.org
+carl+z@example.org
+ben+z@example.org
+ben@example.org
+dora@example.org difference=virtual-self
+ann+x@example.net
+ann+y@example.net
+carl+y@example.net
+ben+z@example.net
+ann+x@example.com
+carl+y@example.com
+carl@example.com
+dora@example.com
+""",
+    ),
     "forwards that meet": scenario(
         LISTEN
         + """
