@@ -454,6 +454,11 @@ ann@other.example.org
         LISTEN
         + """
 action "out" relay
+action "copy" maildir virtual { "one@copy.test" = "x@copied.test", "two@copy.test" = "y@copied.test", "three@copy.test" = "z@copied.test" }
+match from any for domain "copy.test" action "copy"
+match from rdns for rcpt-to "x@copied.test" action "out"
+match ! from rdns for rcpt-to "y@copied.test" action "out"
+match ! from rdns "friend.example.com" for rcpt-to "z@copied.test" action "out"
 match from rdns "*.example.com" for domain "rdns.test" action "out"
 match from rdns "friend.example.com" for domain "friend.test" action "out"
 match from rdns for domain "named.test" action "out"
@@ -494,6 +499,12 @@ solo@elsewhere.test
 any@none.test
 x@bounce.test from= difference=empty-sender
 x@bounce.test
+one@copy.test
+one@copy.test peer=203.0.113.10 difference=forwarded-names
+two@copy.test difference=forwarded-names
+two@copy.test peer=203.0.113.10
+three@copy.test
+three@copy.test peer=203.0.113.10 difference=forwarded-names
 """,
     ),
     "logging in": scenario(
