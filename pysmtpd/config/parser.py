@@ -14,8 +14,11 @@ from pysmtpd.config.lexer import Kind
 from pysmtpd.config.lexer import Token as Lexeme
 from pysmtpd.config.machine import END, Leaf, Machine, Node, grammar
 from pysmtpd.config.problem import Problems, didYouMean, oneOf
+from pysmtpd.config.words import RESERVED
 from pysmtpd.model.decision import Where
 
+# Members of an enumeration are slow to reach in Python 3.11.
+_QUOTED, _NUMBER, _NEWLINE, _MARK = Kind.QUOTED, Kind.NUMBER, Kind.NEWLINE, Kind.MARK
 _MOST_SHOWN = 8
 _NAMES = {"STRING": "a name or value", "NUMBER": "a number", "_NEWLINE": "", "$END": "the end of the line"}
 
@@ -93,18 +96,18 @@ def _terminal(lexemes: Sequence[Lexeme], index: int, machine: Machine) -> str:
     Our own words give way: at the start of a line to a macro's definition, elsewhere to nearly any string.
     """
     lexeme = lexemes[index]
-    match lexeme.kind:
-        case Kind.QUOTED:
-            return "STRING"
-        case Kind.NUMBER:
-            return "NUMBER"
-        case Kind.NEWLINE:
-            return "_NEWLINE"
-        case Kind.MARK:
-            # One that the language has and no directive of ours: it is refused where it stands.
-            return keywords().get(lexeme.text, "RESERVED")
+    kind = lexeme.kind
+    if kind is _QUOTED:
+        return "STRING"
+    if kind is _NUMBER:
+        return "NUMBER"
+    if kind is _NEWLINE:
+        return "_NEWLINE"
     name = keywords().get(lexeme.text)
-    if lexeme.isReserved:
+    if kind is _MARK:
+        # One that the language has and no directive of ours: it is refused where it stands.
+        return name or "RESERVED"
+    if lexeme.text in RESERVED:
         return name or "RESERVED"
     if name is None:
         return "STRING"

@@ -415,7 +415,7 @@ x@notspam.test from=spammer@client.test
     "sources": scenario(
         """
 listen on 127.0.0.1 port @PORT@
-table near { 203.0.113.16/28, "203.0.113.99", "2001:db8::/32" }
+table near { 203.0.113.16/28, "203.0.113.99", "2001:db8::/32", "[203.0.113.98]" }
 action "local" maildir
 action "out" relay
 match from src <near> for any action "out"
@@ -432,6 +432,7 @@ x@anywhere.test peer=203.0.113.16
 x@anywhere.test peer=203.0.113.31
 x@anywhere.test peer=203.0.113.32
 x@anywhere.test peer=203.0.113.99
+x@anywhere.test peer=203.0.113.98 difference=bracketed-networks
 x@anywhere.test peer=192.0.2.1
 x@seven.test
 x@seven.test peer=203.0.113.8
@@ -453,6 +454,11 @@ ann@other.example.org
         LISTEN
         + """
 action "out" relay
+action "copy" maildir virtual { "one@copy.test" = "x@copied.test", "two@copy.test" = "y@copied.test", "three@copy.test" = "z@copied.test" }
+match from any for domain "copy.test" action "copy"
+match from rdns for rcpt-to "x@copied.test" action "out"
+match ! from rdns for rcpt-to "y@copied.test" action "out"
+match ! from rdns "friend.example.com" for rcpt-to "z@copied.test" action "out"
 match from rdns "*.example.com" for domain "rdns.test" action "out"
 match from rdns "friend.example.com" for domain "friend.test" action "out"
 match from rdns for domain "named.test" action "out"
@@ -472,8 +478,10 @@ x@rdns.test peer=203.0.113.11
 x@rdns.test peer=203.0.113.12
 x@named.test
 x@named.test peer=203.0.113.10
+x@named.test peer=203.0.113.12 difference=rdns-confirmed
 x@unnamed.test
 x@unnamed.test peer=203.0.113.10
+x@unnamed.test peer=203.0.113.12 difference=rdns-confirmed
 x@helo.test
 x@helo.test helo=CLIENT.test
 x@helo.test helo=other.test
@@ -491,6 +499,12 @@ solo@elsewhere.test
 any@none.test
 x@bounce.test from= difference=empty-sender
 x@bounce.test
+one@copy.test
+one@copy.test peer=203.0.113.10 difference=forwarded-names
+two@copy.test difference=forwarded-names
+two@copy.test peer=203.0.113.10
+three@copy.test
+three@copy.test peer=203.0.113.10 difference=forwarded-names
 """,
     ),
     "logging in": scenario(
@@ -1036,6 +1050,34 @@ x@virtual.example.org
             "home/dora/.forward": "\\\\dora, /var/mail/shared\n",
             "home/store/.forward": "error:550 No mail for store\n",
         },
+    ),
+    "aliases of tagged names": scenario(
+        LISTEN
+        + """
+action "local" maildir alias { "ann+x" = "ann", ann = "ben", "carl+y" = "carl+y", "ben+z" = "no-such-user", dora = "dora@example.org" }
+action "refused" maildir alias { "ann+x" = "ann", ann = "no-such-user", "carl+y" = "carl+y, ann+x", "ben+z" = "ben" }
+action "virtual" maildir virtual { "ann+x" = "ann", ann = "no-such-user", "carl+y" = "carl+y", "@" = "ben+z", "ben+z" = "ben" }
+match from any for domain "example.org" action "local"
+match from any for domain "example.net" action "refused"
+match from any for domain "example.com" action "virtual"
+""",
+        """
+ann+x@example.org
+ann+y@example.org
+carl+y@example.org
+carl+z@example.org
+ben+z@example.org
+ben@example.org
+dora@example.org difference=virtual-self
+ann+x@example.net
+ann+y@example.net
+carl+y@example.net
+ben+z@example.net
+ann+x@example.com
+carl+y@example.com
+carl@example.com
+dora@example.com
+""",
     ),
     "forwards that meet": scenario(
         LISTEN

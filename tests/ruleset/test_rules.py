@@ -82,6 +82,18 @@ class RuleTests(SynchronousTestCase):
         self.assertMatch('! from rdns "*.example" for any', transaction())
         self.assertMatch("! from rdns for any", transaction())
 
+    def test_copiesHaveTheNameOfThePeer(self) -> None:
+        """What is forwarded is from here, and still from the peer by that name."""
+        text = (
+            'action box maildir alias { ann = "x@far.example" }\naction out relay\n'
+            'match from any for domain "example.org" action box\nmatch %s for any action out\n'
+        )
+        named, nameless = transaction(rdns="a.example"), transaction()
+        for rule, one in (("from rdns", named), ("! from rdns", nameless), ('! from rdns "b.example"', named)):
+            self.assertEqual(World(text % rule).goes("ann@example.org", one), ["out x@far.example"])
+        for rule, one in (("from rdns", nameless), ("! from rdns", named), ('! from rdns "a.example"', named)):
+            self.assertEqual(World(text % rule).goes("ann@example.org", one), ["524 5.2.4"])
+
     def test_fromAuthenticated(self) -> None:
         for rule in ("from auth for any", "from any auth for any"):
             self.assertMatch(rule, transaction(user="ann"))
