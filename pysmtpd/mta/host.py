@@ -78,7 +78,8 @@ class Host:
     def keeps(self, lane: Lane, now: float) -> None:
         """This is its pace."""
         self._lane = lane
-        self._slowUntil = now + pace.REMEMBERED
+        if lane > Lane.NEW:
+            self._slowUntil = now + pace.REMEMBERED
 
     def forgive(self) -> None:
         """Forget that it was slow."""

@@ -103,7 +103,7 @@ class Ledger:
         """These have failed for now; they are noted if it was for want of a host that can be reached."""
         if reply.enhanced == _UNREACHED:
             now, most = self._platform.wallTime(), self._config().maxDeferred
-            self.hostStats.unreached(domain.lower(), str(reply), envelopes, now, most)
+            self.hostStats.unreached(domain.lower(), reply, envelopes, now, most)
 
     def giveBack(self, parts: Sequence[Part]) -> None:
         """We stop, and these were not begun: it costs them no try."""
@@ -136,7 +136,7 @@ class Ledger:
             if domain == part.relay.key.domain:
                 # One text for all who remember it.
                 domain = part.relay.key.domain
-            again += self.hostStats.told(domain, str(reply), code < 400, wallTime)
+            again += self.hostStats.told(domain, reply, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
             results.append(
                 Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session, success)

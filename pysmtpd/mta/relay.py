@@ -31,12 +31,13 @@ class Down(NamedTuple):
     """No host can be reached: said once, and repeated to all who come before C{until} (monotonic seconds).
 
     @ivar retryAt: wall-clock seconds when the others come again.
+    @ivar isPolicy: each host lacks what its TLS has to be, and nothing else.
     """
 
     until: float
-    resolution: Resolution
     reply: Reply
     retryAt: float
+    isPolicy: bool
 
 
 class Relay:
@@ -138,7 +139,12 @@ class Relay:
         self._charges = None
         self._name = ""
         if self.fresh(now) is None:
-            self.resolution = self.down = None
+            self.resolution = None
+
+    def resolved(self, resolution: Resolution) -> None:
+        """This is the way from now on; who was down may not be on it."""
+        self.resolution = resolution
+        self.down = None
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
@@ -147,9 +153,7 @@ class Relay:
     def isDown(self, now: float) -> Down | None:
         """What is known of hosts that are out of reach; None: try."""
         down = self.down
-        if down is None or now >= down.until or self.resolution is not down.resolution or self.fresh(now) is None:
-            return None
-        return down
+        return down if down is not None and now < down.until and self.fresh(now) is not None else None
 
     def labels(self, most: int) -> list[str]:
         """Its hosts as far as they are known, best first; an answer to an operator has no room for all that DNS may say."""

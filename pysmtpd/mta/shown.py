@@ -11,6 +11,7 @@ from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.hosts import Known
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.nohost import UNREACHED
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.standing import UNBOUND
@@ -171,6 +172,11 @@ class Shown:
     def _down(self, relay: Relay) -> Constraint | None:
         """Each of its hosts is of no use now: why, and until when; None: one may be of use, or they are not known."""
         targets = relay.targets(MAX_SHOWN)
+        known = relay.down
+        if not targets and known is not None and self._now < known.until:
+            # Its hosts were let go; what was said of them was not.
+            kind = "TLS policy" if known.isPolicy else "back-off"
+            return Constraint(kind, known.reply.text.removeprefix(UNREACHED), self._wall(known.until))
         problems = [(target, self._board.hosts.problem(target, self._now)) for target in targets]
         if not targets or not all(problem for _, problem in problems):
             return None

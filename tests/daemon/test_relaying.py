@@ -157,6 +157,24 @@ class ShownTests(StoryTestCase):
         world.run(2)
         self.assertEqual(sorted(remote.recipients), ["ann@remote.test", "joe@remote.test"])
 
+    def test_whatIsDownIsShownAsLongAsItIs(self) -> None:
+        """Much else has happened since, and nobody has asked for its hosts."""
+        world = self.begin()
+        self.remote(world).set(Condition.REFUSING)
+        self.remote(world, "other.test")
+        self.accepted(world, "joe@remote.test")
+        world.run(1800)
+        for _ in range(3):
+            self.accepted(world, "joe@other.test")
+            world.run(60)
+        (row,) = [row for row in self.operator(world).rows("Relays") if row["relay"] == "remote.test"]
+        self.assertEqual((row["state"], row["constraint"]["kind"]), ("down", "back-off"))
+        text = "mx.remote.test [203.0.113.1]: 451 4.4.1 Connection was refused by other side"
+        self.assertEqual(row["constraint"]["text"], text)
+        self.assertEqual(row["next_try"], row["constraint"]["until"])
+        (host,) = [row for row in self.operator(world).rows("Hosts") if row["name"] == "mx.remote.test"]
+        self.assertAlmostEqual(row["next_try"], host["next_try"], delta=1)
+
     def test_askedForPatience(self) -> None:
         world = self.begin(rules("mta limit session-mail-max 1"))
         self.remote(world).tempfail("BODY", 1, "421 4.7.0 slow down")
@@ -176,6 +194,9 @@ class ShownTests(StoryTestCase):
         world.dns.silence("remote.test")
         self.accepted(world, "joe@remote.test")
         self.assertEqual(self.bound(world, "Relays")["kind"], "DNS")
+        world.run(300)
+        (row,) = self.operator(world).rows("Relays")
+        self.assertIn("no answer in time", row["error"])
 
     def test_tlsPolicy(self) -> None:
         world = self.begin(rules(relay="tls"))
