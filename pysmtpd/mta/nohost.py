@@ -120,6 +120,7 @@ class NoHost:
         if len(targets) == 1 and not skipped:
             reply = last.reply if last.reply.enhanced else Reply(last.reply.code, last.reply.text, "4.0.0")
         else:
-            text = "; ".join([*skipped, self.problems(part, targets, now)])
+            # With source addresses, each of them has told of the hosts as they are seen from there.
+            text = "; ".join(skipped) or self.problems(part, targets, now)
             reply = Reply(451, f"No host took it: {text}"[:_MAX_ERRORS], "4.4.1")
         self._ledger.refuse([part], Result.TEMPORARY, reply, remote=last)

@@ -111,9 +111,9 @@ class Pool:
 
         @return: there was something to forgive.
         """
-        had = bool(self.route.said) or (self.standing is not GOOD and self.standing.forgive())
+        had = self.route.caution is not None or (self.standing is not GOOD and self.standing.forgive())
         self.standing = GOOD
-        self.route.forgive()
+        self.route.caution = None
         self.route.host.forgive()
         return had
 

@@ -50,6 +50,7 @@ class Relay:
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar idle: how often it was looked at since it had something to do.
     @ivar lastError: why mail was last deferred; empty: some was delivered since.
+    @ivar skipped: source addresses that were of no use at the last attempt, each with the reason.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
@@ -68,6 +69,7 @@ class Relay:
         "limit",
         "release",
         "resolution",
+        "skipped",
         "waiting",
     )
 
@@ -87,6 +89,7 @@ class Relay:
         self.waiting: tuple[Callable[[Resolution], None], ...] = ()
         self.idle = 0
         self.lastError = ""
+        self.skipped: tuple[str, ...] = ()
         self.limit = ""
         self.down: Down | None = None
         self.release = release

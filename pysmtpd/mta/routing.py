@@ -133,6 +133,8 @@ class Routing:
                 self._ledger.giveBack([part for part, _ in left])
                 return
             now = self._clock.seconds()
+            for part, _ in left:
+                part.relay.skipped = tuple(turn.skipped)
             if source is None:
                 for part, resolution in left:
                     self._lacksHost(part, resolution, now, turn.skipped, tried.get(part, ()))
