@@ -174,7 +174,7 @@ class ShownTests(StoryTestCase):
         self.assertEqual(row["constraint"]["text"], text)
         self.assertEqual(row["next_try"], row["constraint"]["until"])
         (host,) = [row for row in self.operator(world).rows("Hosts") if row["name"] == "mx.remote.test"]
-        self.assertAlmostEqual(row["next_try"], host["next_try"], delta=1)
+        self.assertLess(abs(row["next_try"] - host["next_try"]), 1)
 
     def test_askedForPatience(self) -> None:
         world = self.begin(rules("mta limit session-mail-max 1"))
@@ -233,7 +233,7 @@ class ShownTests(StoryTestCase):
         self.assertEqual((row["deferred"], row["state"]), (1, "down"))
         self.assertEqual((row["constraint"]["kind"], row["constraint"]), ("back-off", relay["constraint"]))
         self.assertEqual(row["next_try"], relay["next_try"])
-        self.assertAlmostEqual(relay["penalty"], relay["next_try"] - world.platform.wallTime(), delta=1)
+        self.assertLess(abs(relay["penalty"] - (relay["next_try"] - world.platform.wallTime())), 1)
 
     def test_hostStatsOutliveTheRelay(self) -> None:
         world = self.begin()
