@@ -66,6 +66,9 @@ class Detail(NamedTuple):
     reason: str = ""
 
 
+_ROW = len(Detail._fields) + 1
+
+
 class Counts:
     """Of one domain under one policy. There is one for each domain that mail goes to, so it is small."""
 
@@ -75,21 +78,21 @@ class Counts:
         self.policy = policy
         self.succeeded = succeeded
         self.failed = failed
-        # Details, each with its number.
-        self._told: tuple[Detail | int, ...] = ()
+        # The fields of each detail, and its number: one tuple for all of them.
+        self._told: tuple[str | int, ...] = ()
 
     @property
     def details(self) -> dict[Detail, int]:
         """Failures, as far as they are told apart."""
-        return dict(
-            zip(cast("tuple[Detail, ...]", self._told[::2]), cast("tuple[int, ...]", self._told[1::2]), strict=True)
-        )
+        told = self._told
+        rows = [told[at : at + _ROW] for at in range(0, len(told), _ROW)]
+        return {Detail(*cast("tuple[str, ...]", row[:-1])): cast(int, row[-1]) for row in rows}
 
     def tell(self, detail: Detail, times: int) -> None:
         """So many more of these."""
         details = self.details
         details[detail] = details.get(detail, 0) + times
-        self._told = tuple(chain.from_iterable(details.items()))
+        self._told = tuple(chain.from_iterable((*each, number) for each, number in details.items()))
 
 
 def judge(encounter: Encounter) -> Iterator[tuple[Policy, Detail]]:
