@@ -195,7 +195,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     """
     if options["syntax"]:
         checkSyntax(reading)
-    examine(reading)
+    examine(reading, options["user"])
     tables: Mapping[str, ITable] = {}
     if onlyMachine(reading.problems.found()):
         tables = readTables(reading, platform)

@@ -208,6 +208,20 @@ class CheckTests(ProcessTestCase):
         (self.place / "key").chmod(0o600)
         self.assertEqual(self.check()[0], 0)
 
+    def test_openToOthers(self) -> None:
+        """Who may put another file in the place of the configuration says what the daemon does."""
+        self.write()
+        self.place.chmod(0o757)
+        code, _, error = self.check()
+        self.assertEqual(code, 72)
+        self.assertIn(f"environment: the configuration: everybody may write {self.place}; chmod o-w ", error)
+        self.place.chmod(0o775)
+        code, _, error = self.check()
+        self.assertEqual(code, 0)
+        self.assertRegex(error, f"^warning: .*smtpd.conf:1: the configuration: group .+ may write {self.place}\n")
+        self.place.chmod(0o755)
+        self.assertNotIn("may write", self.check()[2])
+
     def test_aCertificateThatCannotBeRead(self) -> None:
         self.pki()
         code, _, error = self.check()

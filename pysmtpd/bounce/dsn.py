@@ -233,7 +233,10 @@ def _typed(kind: str, address: str, utf8: bool) -> str:
 
 def _plain(words: str) -> str:
     """One line without controls, bounded."""
-    return _SURROGATES.sub("?", _CONTROLS.sub(" ", words[:MAX_WORDS])).strip()
+    words = words[:MAX_WORDS]
+    if not (words.isascii() and words.isprintable()):
+        words = _SURROGATES.sub("?", _CONTROLS.sub(" ", words))
+    return words.strip()
 
 
 def _fold(field: str) -> str:
@@ -249,7 +252,7 @@ def _wrap(text: str) -> list[str]:
     head, colon, rest = text.partition(": ")
     words = [head + colon + rest.split(" ", 1)[0], *rest.split(" ")[1:]] if colon and " " not in head else text.split()
     for word in words:
-        while len(word.encode()) > _MAX_WORD:
+        while len(word) * 4 > _MAX_WORD and len(word.encode()) > _MAX_WORD:
             if line:
                 lines.append(line)
                 line = ""

@@ -45,6 +45,8 @@ def tokenHint(lexemes: Sequence[Token], index: int, accepted: set[str]) -> str:
         opened = next(each for each in lexemes if each.spans)
         return f"; the quote that opens in line {opened.where.line} is closed in a later one"
     if lexeme.text == "{":
+        if index + 1 < len(lexemes) and lexemes[index + 1].text == "{":
+            return "; {{ ... }} is of a template, which was not filled in"
         return "; options need no braces: a backslash at the end of a line continues it"
     if lexeme.text == "!" and before in ("from", "for"):
         return f"; the mark stands before the condition: ! {before} ..."

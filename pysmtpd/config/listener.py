@@ -10,7 +10,8 @@ from lark import Token
 from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, valueAt, wordOf
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.filter import useFilter
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding, didYouMean, oneOf
 from pysmtpd.config.values import isAddress, isHostName, parsePort
 from pysmtpd.model.config import AuthMode, BareNewline, ListenerSpec, ProxySpec, TlsMode

@@ -84,7 +84,7 @@ def _showMessage(client: Client, options: argparse.Namespace) -> int:
 
 
 def _showEnvelope(client: Client, options: argparse.Namespace) -> int:
-    _print(options, client.call("Envelope", id=options.id)["envelope"], render.fields)
+    _print(options, client.call("Envelope", id=options.id)["envelope"], lambda row: render.detail(row, time.time()))
     return EX_OK
 
 

@@ -93,6 +93,32 @@ def stat(row: Sequence[Any]) -> str:
     return f"{key}={int(value)}" if value == int(value) else f"{key}={round(value, 6)}"
 
 
+def moment(seconds: float, now: float) -> str:
+    """A time of day, and how long that is from now."""
+    if not seconds:
+        return "never"
+    left = seconds - now
+    said = f"in {duration(left)}" if left > 0 else f"{duration(-left)} ago"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}, {said}"
+
+
+def _attempt(row: Mapping[str, Any], now: float) -> str:
+    when = moment(row["at"], now)
+    if row["times"] > 1:
+        when = f"{row['times']} times from {moment(row['since'], now)} to {when}"
+    source = f" from {row['source']}" if row["source"] else ""
+    tls = f", {row['tls']}" if row["tls"] else ""
+    return f"{when}: {row['host'] + source + tls + ': ' if row['host'] else ''}{row['reply']}"
+
+
+def detail(row: Mapping[str, Any], now: float) -> str:
+    """C{show envelope}: a line for each fact, and for each attempt."""
+    told = dict(row)
+    told |= {name: moment(row[name], now) for name in ("created", "expires", "last_try", "next_try")}
+    told["attempts"] = [_attempt(attempt, now) for attempt in row["attempts"]]
+    return fields(told)
+
+
 def fields(row: Mapping[str, Any], indent: str = "") -> str:
     """One line for each field."""
     lines = []

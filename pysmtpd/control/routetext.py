@@ -82,8 +82,10 @@ def hostStat(row: Row, now: float) -> str:
     """C{show hoststats}."""
     return _text(
         [
-            f"{row['domain']}: {duration(now - row['at'])} ago, {row['delivered']} delivered, {row['deferred']} wait for a host",
-            row["status"],
+            f"{row['domain']}: {row['state']}, {duration(now - row['at'])} ago, {row['delivered']} delivered, "
+            f"{row['deferred']} wait for a host",
+            _bound(row, now),
+            f"last reply: {row['status']}",
         ]
     )
 

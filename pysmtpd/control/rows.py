@@ -9,6 +9,7 @@ from pysmtpd.model.envelope import Agent, Envelope, Message, formatVia
 from pysmtpd.model.ids import EnvelopeId, formatEnvelopeId, formatMessageId, formatSessionId, messageOf
 from pysmtpd.model.rematched import Rematched
 from pysmtpd.model.schedule import CHANGED, SHAPED, VANISHED, Condition, Status
+from pysmtpd.smtp.parameters import formatNotify
 
 _WHY = {
     Condition.UNCOMMITTED: "being received",
@@ -101,7 +102,7 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, 
     session = message.transaction.session
     tls = session.tls
     return envelopeRow(message, envelope, status, look) | {
-        "notify": envelope.destination.notify.value,
+        "notify": formatNotify(envelope.destination.notify),
         "orcpt": envelope.destination.orcpt,
         "via": formatVia(envelope.destination.via),
         "envid": message.transaction.envid,

@@ -18,6 +18,8 @@ LONGEST_NEGATIVE_TTL = 3600.0
 
 
 _STATUSES = tuple(Lookup)
+_SECURE = 128
+_MORE = 64
 
 Content = bytes | tuple[int, bytes]
 """Of a record: an address or a TLSA record as octets, a name as it came, texts joined; of MX the preference and the name."""
@@ -42,19 +44,25 @@ class Records:
     until: float = 0.0
 
     def pack(self, name: bytes) -> bytes:
-        """In few octets, for the cache; the TTL is not in them.
+        """In few octets, for the cache; TTL and end are not in them. Most answers say that there is nothing: one octet.
 
         @param name: that was asked for.
         """
         canonical = b"" if self.canonical == name else self.canonical
-        status = _STATUSES.index(self.status)
-        return marshal.dumps((status, self.records, self.secure, canonical, self.error, self.until))
+        head = _STATUSES.index(self.status) | _SECURE * self.secure
+        if canonical or self.error:
+            return bytes((head | _MORE,)) + marshal.dumps((self.records, canonical, self.error))
+        return bytes((head,)) + (marshal.dumps(self.records) if self.records else b"")
 
     @classmethod
-    def unpack(cls, packed: bytes, name: bytes) -> Records:
+    def unpack(cls, packed: bytes, name: bytes, until: float) -> Records:
         """The reverse; the TTL is zero."""
-        status, records, secure, canonical, error, until = marshal.loads(packed)  # noqa: S302
-        return cls(_STATUSES[status], records, 0.0, secure, canonical or name, error, until)
+        head, canonical, error = packed[0], b"", ""
+        records: Any = marshal.loads(packed[1:]) if len(packed) > 1 else ()  # noqa: S302
+        if head & _MORE:
+            records, canonical, error = records
+        status = _STATUSES[head & ~(_SECURE | _MORE)]
+        return cls(status, records, 0.0, bool(head & _SECURE), canonical or name, error, until)
 
 
 @dataclass(frozen=True, slots=True)

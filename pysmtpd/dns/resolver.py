@@ -25,8 +25,8 @@ PATIENCE = 15.0
 # A session does not wait longer for its peer's name.
 PEER_PATIENCE = 5.0
 FAILURE_TTL = 5.0
-# For each of ten thousand domains its MX, the addresses of a host, and what it publishes about TLS.
-MOST_ENTRIES = 60_000
+# For each of ten thousand domains its own name, that of a host, and those of what it publishes about TLS.
+MOST_NAMES_KEPT = 50_000
 MOST_MX = 100
 MOST_ADDRESSES = 64
 MOST_NAMES = 8
@@ -35,6 +35,9 @@ MOST_TEXTS = 32
 
 # RFC 6698 7.1.
 TLSA = 52
+
+# In the cache: no type that we ask for is as high.
+_FOR_PEER = 0x8000
 
 _LOCALHOST = ("::1", "127.0.0.1")
 _TYPES = {"inet4": (dns.A,), "inet6": (dns.AAAA,), "": (dns.AAAA, dns.A)}
@@ -58,7 +61,7 @@ class Resolver:
         self._trustAD = settings.trustAD
         self._hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
         self._stub = Stub(platform, settings.servers)
-        self._cache = Cache(platform.clock.seconds, MOST_ENTRIES)
+        self._cache = Cache(platform.clock.seconds, MOST_NAMES_KEPT)
         self._merge: Merge[tuple[bytes, int, bool], Records] = Merge()
 
     # --- IResolver
@@ -150,11 +153,12 @@ class Resolver:
         """
         @param origin: see L{Stub.ask}.
         """
-        known = self._cache.get(_key(name, type, False))
+        known = self._cache.get(name, type)
         if known is None and origin:
-            known = self._cache.get(_key(name, type, True))
+            known = self._cache.get(name, type | _FOR_PEER)
         if known is not None:
-            return succeed(Records.unpack(known, name))
+            packed, until = known
+            return succeed(Records.unpack(packed, name, until))
         return self._merge.ask((name, type, bool(origin)), lambda: self._learn(name, type, origin))
 
     def _learn(self, name: bytes, type: int, origin: str) -> Deferred[Records]:
@@ -178,7 +182,7 @@ class Resolver:
         isFailure = records.status is Lookup.FAILED
         ttl = FAILURE_TTL if isFailure else records.ttl
         records = replace(records, until=self._clock.seconds() + ttl)
-        self._cache.put(_key(name, type, isForPeer and isFailure), records.pack(name), ttl)
+        self._cache.put(name, type | _FOR_PEER if isForPeer and isFailure else type, records.pack(name), ttl)
         return records
 
     def _readMx(self, records: Records, name: bytes) -> MxAnswer:
@@ -267,11 +271,6 @@ def _fixed(addresses: Sequence[str], family: str, name: str) -> AddressAnswer:
     """An answer that needs no DNS."""
     fitting = tuple(address for address in addresses if family in ("", "inet6" if ":" in address else "inet4"))
     return AddressAnswer(Lookup.FOUND if fitting else Lookup.NODATA, fitting, canonical=name if fitting else "")
-
-
-def _key(name: bytes, type: int, isForPeer: bool) -> bytes:
-    """In the cache."""
-    return b"%b %d%b" % (name, type, b"p" if isForPeer else b"")
 
 
 def _textual(octets: bytes) -> str:

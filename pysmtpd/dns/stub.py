@@ -24,6 +24,11 @@ PENALTY = 30.0
 PLAIN_FOR = 900.0
 MOST_OUTSTANDING = 512
 MOST_WAITING = 20_000
+# Seconds after which a question gives its place to one that waits. It goes on without: domains whose servers are dead must not keep good
+# mail waiting, however many there are.
+HASTE = 0.25
+# That go on so. If there are more, the one that was asked first is given up.
+MOST_SLOW = 4096
 # Questions that peers make us ask, by connecting, have places of their own: what they cost must not be taken from our mail. An origin is
 # a network of peers, so one of them with a reverse zone that never answers leaves places to others.
 MOST_FOR_PEERS = 128
@@ -42,6 +47,9 @@ class Unanswered:
     """No server gave an answer that counts; why, for people."""
 
     reason: str
+
+
+_TOO_MANY = Unanswered("too many questions to DNS are waiting")
 
 
 class Server:
@@ -74,6 +82,7 @@ class _Question:
     """One question on its way.
 
     @ivar asked: its number among the questions that are open; 0: it waits.
+    @ivar began: monotonic seconds when it was first asked.
     @ivar turns: the servers that may still be asked, in order; one that was silent is appended again.
     @ivar attempt: grows with each message sent, so that an old time-out is told from a new one.
     """
@@ -83,6 +92,7 @@ class _Question:
             "answer",
             "asked",
             "attempt",
+            "began",
             "deadline",
             "id",
             "name",
@@ -107,6 +117,7 @@ class _Question:
         self.answer: Deferred[dns.Message | Unanswered] = Deferred()
         self.turns: deque[Server] = deque()
         self.asked = 0
+        self.began = 0.0
         self.tries = 0
         self.attempt = 0
         self.server: Server | None = None
@@ -135,6 +146,9 @@ class Stub:
         self._due: list[tuple[float, int, _Question, int]] = []
         self._serial = 0
         self._timer: IDelayedCall | None = None
+        self._hurrying: IDelayedCall | None = None
+        # Those of our own that have no place any more, longest first.
+        self._slow: dict[_Question, None] = {}
         self._open: dict[int, _Question] = {}
         self._draining = False
         self._closed = False
@@ -152,10 +166,12 @@ class Stub:
             question.answer.callback(Unanswered("the resolver was closed"))
         elif not self._servers:
             question.answer.callback(Unanswered("no name server is configured"))
-        elif share.enter(origin):
+        elif share.enter(origin, question):
             self._start(question)
         elif not share.wait(origin, question):
-            question.answer.callback(Unanswered("too many questions to DNS are waiting"))
+            question.answer.callback(_TOO_MANY)
+        else:
+            self._hurrySoon()
         return question.answer
 
     def close(self) -> Deferred[None]:
@@ -164,9 +180,10 @@ class Stub:
         given = [*self._open.values(), *self._own.clear(), *self._peers.clear()]
         for question in given:
             self._finish(question, Unanswered("the resolver was closed"))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for call in (self._timer, self._hurrying):
+            if call is not None:
+                call.cancel()
+        self._timer = self._hurrying = None
         self._due.clear()
         return self._sockets.close()
 
@@ -176,6 +193,7 @@ class Stub:
         now = self._clock.seconds()
         self._serial += 1
         question.asked = self._serial
+        question.began = now
         self._open[question.asked] = question
         # Sorting is stable: servers in good standing in the order of the configuration, then the one that was slow longest ago.
         question.turns.extend(sorted(self._servers, key=lambda server: max(server.slowUntil - now, 0.0)))
@@ -198,7 +216,8 @@ class Stub:
         self._release(question)
         share = question.share
         if self._open.pop(question.asked, None) is not None:
-            share.leave(question.origin)
+            share.leave(question)
+            self._slow.pop(question, None)
         question.answer.callback(result)
         if len(share) and not self._draining:
             self._drain(share)
@@ -209,12 +228,31 @@ class Stub:
         try:
             while (question := share.next()) is not None:
                 if question.deadline <= self._clock.seconds():
-                    share.leave(question.origin)
-                    self._finish(question, Unanswered("too many questions to DNS are waiting"))
+                    share.leave(question)
+                    self._finish(question, _TOO_MANY)
                 else:
                     self._start(question)
         finally:
             self._draining = False
+
+    def _hurrySoon(self) -> None:
+        """If some of our own wait, look when it is somebody's time to make room."""
+        question = self._own.longest()
+        if self._hurrying is None and len(self._own) and question is not None:
+            left = question.began + HASTE - self._clock.seconds()
+            self._hurrying = self._clock.callLater(max(0.0, left), self._hurry)
+
+    def _hurry(self) -> None:
+        """Those that have had their places for long enough go on without."""
+        self._hurrying = None
+        now = self._clock.seconds()
+        while len(self._own) and (question := self._own.longest()) is not None and question.began + HASTE <= now:
+            self._own.leave(question)
+            self._slow[question] = None
+            if len(self._slow) > MOST_SLOW:
+                self._finish(next(iter(self._slow)), _TOO_MANY)
+            self._drain(self._own)
+        self._hurrySoon()
 
     def _release(self, question: _Question) -> None:
         socket, question.socket = question.socket, None

@@ -267,11 +267,16 @@ class ConnectionOpened(Event):
 
 @value
 class ConnectionTls(Event):
+    """
+    @ivar sni: the server name that we asked for; empty: none, for the host is an address.
+    """
+
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "tls"
     session: SessionId
     ciphers: str
     verified: bool
+    sni: str = ""
 
 
 @value
@@ -303,15 +308,17 @@ class ConnectionIdentified(Event):
 
 @value
 class ConnectionAuthenticated(Event):
-    """
+    """We tried to log in.
+
     @ivar user: table and label of our credentials.
-    @ivar result: ok; what is refused is told by L{CredentialsRefused}.
+    @ivar result: ok, permfail or tempfail; L{CredentialsRefused} tells why.
     """
 
     room: ClassVar[str] = "mta"
     word: ClassVar[str] = "authentication"
     session: SessionId
     user: str
+    mechanism: str
     result: str
 
 
@@ -386,6 +393,7 @@ class ConnectionClosed(Event):
     session: SessionId
     reason: str
     messages: int
+    seconds: float
 
 
 @value

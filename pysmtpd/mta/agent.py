@@ -149,6 +149,7 @@ class MtaAgent:
         self._graceTimer = self._clock.callLater(self._grace, self._graceOver)
         # What only waits for DNS or a table has not begun.
         self._turnstile.stop()
+        self._directory.stop()
         self._abandon()
         for pool in list(self._board.hosts.pools):
             while pool.waiting:

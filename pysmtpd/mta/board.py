@@ -24,7 +24,7 @@ from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.directory import TABLE_TIME
 from pysmtpd.mta.encounter import Encounter
-from pysmtpd.mta.host import CAUTION_DELAY, NEVER
+from pysmtpd.mta.host import NEVER
 from pysmtpd.mta.hosts import Hosts
 from pysmtpd.mta.keys import ConnectionKey
 from pysmtpd.mta.pacer import Pacer
@@ -231,7 +231,8 @@ class Board:
         full = self.load.full(config, charges)
         if full is not None:
             return Binding("", f"max-conn-per-{full.kind} {full.most(config)}", 0.0, full)
-        until, delay = route.nextConnect, ""
+        caution = route.cautious(now)
+        until, delay = caution.next if caution is not None else 0.0, ""
         if until > now:
             delay = "caution after the host asked for patience"
         for at, seconds, name in (
@@ -304,14 +305,13 @@ class Board:
         connection.counted = self.shaper.connected(_factsOf(pool, task), now)
         self.charge(connection, task)
         self.load.opened(self.config(), connection.charges, now)
-        route.opened = route.host.opened = now
+        route.opens(now)
+        route.host.opened = now
         self._lastFrom[pool.key.source] = now
         route.connections += 1
         route.host.connections += 1
         self.pacer.opens(connection, now)
         self.connections[connection] = None
-        if route.cautiousUntil > now:
-            route.nextConnect = now + CAUTION_DELAY
         self._wind()
 
     def visits(self, connection: Connection) -> None:

@@ -61,6 +61,8 @@ _STARTTLS = {
 }
 _USUAL_LIMITS = MtaLimits()
 _NEVER = float("inf")
+_NOT_WITHOUT_TLS = "4.7.11"
+_LOST = "4.4.2"
 _GAVE_WAY = Reply(451, "Gave way: the host is slow, and slow hosts have their share of connections", "4.4.5")
 
 
@@ -108,6 +110,7 @@ class Connection(Protocol):
         self.slowAt = _NEVER
         self._connector: Connector | None = None
         self._began = 0.0
+        self._made = 0.0
         self._isGreeted = False
         self._plain = plain
         self._clock = pool.board.clock
@@ -169,6 +172,7 @@ class Connection(Protocol):
             transport.abortConnection()
             return
         self.isConnected = True
+        self._made = self._clock.seconds()
         self._direct = direct.canWriteDirectly(transport)
         key = self.target.key
         if key.port:
@@ -192,7 +196,7 @@ class Connection(Protocol):
         facts = secured.completed(self.transport)
         said = f"{facts.protocol}:{facts.cipher}:{facts.bits}"
         self.tls = f"{said}{' verified' if facts.verified else ''}"
-        self.pool.board.report.happened(ConnectionTls(self.session, said, facts.verified))
+        self.pool.board.report.happened(ConnectionTls(self.session, said, facts.verified, facts.sni))
         if core.stage is Stage.TLS:
             core.tlsStarted()
             self._flush()
@@ -216,7 +220,7 @@ class Connection(Protocol):
         report, key = self.pool.board.report, self.target.key
         report.happened(ConnectionIdentified(self.session, key.helo, str(core.extensions)))
         if key.credential:
-            report.happened(ConnectionAuthenticated(self.session, key.credential, "ok"))
+            report.happened(ConnectionAuthenticated(self.session, key.credential, core.mechanism, "ok"))
         self.pool.board.connected()
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
@@ -328,7 +332,7 @@ class Connection(Protocol):
             core.abort(_GAVE_WAY)
         report, key = self.pool.board.report, self.target.key
         if self.isConnected:
-            report.happened(ConnectionClosed(self.session, str(_GAVE_WAY), self.transactions))
+            self._closed(_GAVE_WAY)
             cast(Any, self.transport).abortConnection()
         else:
             report.happened(ConnectionFailed(key.address, self.target.host, str(_GAVE_WAY)))
@@ -352,7 +356,7 @@ class Connection(Protocol):
                 text += ", for the transaction takes too long"
             if core.stage is Stage.END_OF_DATA:
                 text = "Time-out after the end of data; the message may have been delivered"
-            self.abort(Reply(451, text, "4.4.2"))
+            self.abort(Reply(451, text, _LOST))
 
     # --- the wire
 
@@ -423,7 +427,7 @@ class Connection(Protocol):
         if self.facts is None:
             board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, str(event.reply)))
         if self.isConnected:
-            board.report.happened(ConnectionClosed(self.session, str(event.reply), self.transactions))
+            self._closed(event.reply)
         if self.isConnected and not self._lost:
             transport = cast(Any, self.transport)
             if event.stage is Stage.QUIT:
@@ -431,14 +435,27 @@ class Connection(Protocol):
             else:
                 transport.abortConnection()
             self._rest()
-        if event.stage is Stage.AUTH:
-            credential = self.target.key.credential
-            board.report.happened(CredentialsRefused(self.session, self.label, credential, str(event.reply)))
+        if self.target.key.credential and (event.stage is Stage.AUTH or event.reply.enhanced == _NOT_WITHOUT_TLS):
+            self._unauthenticated(event.reply)
         if self.transaction is not None:
             self.transaction.giveBack()
         board.discharge(self)
         moved, self.moved = self.moved, None
         self.pool.lost(self, event.stage, event.reply, moved)
+
+    def _closed(self, reply: Reply) -> None:
+        seconds = self._clock.seconds() - self._made
+        self.pool.board.report.happened(ConnectionClosed(self.session, str(reply), self.transactions, seconds))
+
+    def _unauthenticated(self, reply: Reply) -> None:
+        report, credential = self.pool.board.report, self.target.key.credential
+        mechanism = cast(ClientCore, self._core).mechanism
+        if mechanism:
+            result = "permfail" if reply.isPermanent else "tempfail"
+            report.happened(ConnectionAuthenticated(self.session, credential, mechanism, result))
+        # A session that was lost has said nothing of them.
+        if reply.code != 421 and reply.enhanced != _LOST:
+            report.happened(CredentialsRefused(self.session, self.label, credential, str(reply)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         core, secured = self._core, self._secured
@@ -448,7 +465,7 @@ class Connection(Protocol):
         self.pool.board.forget(self)
         if core.stage is Stage.CLOSED:
             return
-        status = "4.4.2"
+        status = _LOST
         text, isCertificate = secured.explain(reason) if secured is not None else ("", False)
         if core.stage is Stage.END_OF_DATA:
             text = "Connection lost after the end of data; the message may have been delivered"

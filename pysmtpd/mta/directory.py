@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.platform import IPlatform
@@ -27,7 +28,7 @@ MAX_KNOWN = 20_000
 """Destinations whose relay is remembered."""
 
 TIDY = 60.0
-"""Seconds between two looks at what is not needed any more."""
+"""Seconds between two looks at what is not needed any more, as long as there is something."""
 
 TABLE_TIME = 10.0
 """Seconds that a table has for an answer."""
@@ -63,7 +64,7 @@ class Directory:
         self._fault = fault
         # By action and domain; only where no table is asked.
         self._known: dict[str, dict[str, Relay]] = {}
-        self._tidied = 0.0
+        self._timer: IDelayedCall | None = None
         self._generation: Config | None = None
         self._filter: Filter | None = None
 
@@ -73,13 +74,13 @@ class Directory:
             self._generation = config
             self._filter = Filter(config, self._platform.localAddresses())
             self._known.clear()
-        now = self._platform.clock.seconds()
-        if now - self._tidied > TIDY:
-            self._tidied = now
-            self._tidy(now)
+        if self._timer is None:
+            self._timer = self._platform.clock.callLater(TIDY, self._tidy)
 
-    def _tidy(self, now: float) -> None:
+    def _tidy(self) -> None:
         """Relays without anything to do let go what can be found again, and in the end of themselves."""
+        self._timer = None
+        now = self._platform.clock.seconds()
         gone = 0
         for relay in self.relays.values():
             if relay.isIdle:
@@ -88,6 +89,14 @@ class Directory:
         if gone:
             self.relays = {key: relay for key, relay in self.relays.items() if not relay.isForgettable}
             self._known.clear()
+        if self.relays:
+            self._timer = self._platform.clock.callLater(TIDY, self._tidy)
+
+    def stop(self) -> None:
+        """No more looks."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def known(self, destination: Destination) -> Relay | None:
         """Where its mail goes, if that is known and no table is asked for it."""
@@ -192,7 +201,7 @@ class Directory:
             if resolution.failure is not None and resolution.failure[0] is Result.TEMPORARY:
                 # It is asked for again at the next attempt; until then people can see it.
                 resolution.until = now
-            relay.resolution = resolution
+            relay.resolved(resolution)
             waiting, relay.waiting = relay.waiting, ()
             for one in waiting:
                 one(resolution)

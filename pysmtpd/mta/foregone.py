@@ -67,7 +67,7 @@ class Foregone:
         domains: dict[str, list[EnvelopeId]] = {}
         for delivery in deliveries:
             for envelope in delivery.envelopes:
-                domains.setdefault(envelope.destination.recipient.domain, []).append(envelope.id)
+                domains.setdefault(envelope.destination.recipient.domain.lower(), []).append(envelope.id)
         for domain, ids in domains.items():
             self._ledger.unreached(domain, ids, down.reply)
         return Outcome(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pysmtpd.mta import pace
 from pysmtpd.mta.lanes import Lane
 
@@ -78,7 +80,8 @@ class Host:
     def keeps(self, lane: Lane, now: float) -> None:
         """This is its pace."""
         self._lane = lane
-        self._slowUntil = now + pace.REMEMBERED
+        if lane > Lane.NEW:
+            self._slowUntil = now + pace.REMEMBERED
 
     def forgive(self) -> None:
         """Forget that it was slow."""
@@ -97,43 +100,49 @@ class Host:
         return min(said, self.rcptMax) if self.rcptMax and now < self.rcptMaxUntil else said
 
 
+class Caution(NamedTuple):
+    """The host has asked for patience: there are delays between connections.
+
+    @ivar until: monotonic seconds; C{next}: no connection before.
+    @ivar said: the reply that asked for it.
+    """
+
+    until: float
+    said: str
+    next: float = 0.0
+
+
 class Route:
     """Source address x host address.
 
     @ivar source: local address; empty: the system chooses.
-    @ivar cautiousUntil: there are delays between connections until then; C{said} is the reply that asked for it.
+    @ivar caution: None: nobody has asked for it lately.
     @ivar opened: monotonic seconds when the last connection was opened, and when one was C{closed}.
     """
 
-    __slots__ = (
-        "cautiousUntil",
-        "closed",
-        "connections",
-        "delivered",
-        "host",
-        "nextConnect",
-        "opened",
-        "said",
-        "source",
-    )
+    __slots__ = ("caution", "closed", "connections", "delivered", "host", "opened", "source")
 
     def __init__(self, source: str, host: Host) -> None:
         self.source = source
         self.host = host
         self.connections = 0
         self.delivered = 0
-        self.cautiousUntil = 0.0
-        self.nextConnect = 0.0
+        self.caution: Caution | None = None
         self.opened = NEVER
         self.closed = NEVER
-        self.said = ""
 
-    def forgive(self) -> None:
-        """Forget that the host asked for patience."""
-        self.cautiousUntil = self.nextConnect = 0.0
-        self.said = ""
+    def cautious(self, now: float) -> Caution | None:
+        """What is to be heeded now."""
+        caution = self.caution
+        return caution if caution is not None and caution.until > now else None
 
     def beCautious(self, now: float, said: str) -> None:
         """The host asks for patience."""
-        self.cautiousUntil = now + CAUTION_TIME
-        self.said = said
+        before = self.cautious(now)
+        self.caution = Caution(now + CAUTION_TIME, said, before.next if before is not None else 0.0)
+
+    def opens(self, now: float) -> None:
+        """A connection is opened."""
+        self.opened = now
+        caution = self.cautious(now)
+        self.caution = caution._replace(next=now + CAUTION_DELAY) if caution is not None else None

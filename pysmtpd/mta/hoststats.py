@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pysmtpd.model.ids import EnvelopeId
+from pysmtpd.model.reply import Reply
 
 KEPT_TIME = 4 * 3600.0
 """Seconds after which a domain that nothing was sent to is forgotten."""
@@ -13,14 +14,16 @@ MOST_DOMAINS = 20_000
 
 
 class _Stat:
-    __slots__ = ("at", "deferred", "delivered", "status")
+    """There are many: the reply is the one that others hold, too; most have nobody who waits, and those that have, few."""
 
-    def __init__(self) -> None:
+    __slots__ = ("at", "deferred", "delivered", "reply")
+
+    def __init__(self, reply: Reply) -> None:
         self.at = 0.0
-        self.status = ""
+        self.reply = reply
         self.delivered = 0
         # Those whose hosts could not be reached, in order of their coming.
-        self.deferred: dict[EnvelopeId, None] | None = None
+        self.deferred: tuple[EnvelopeId, ...] = ()
 
 
 class HostStats:
@@ -29,44 +32,36 @@ class HostStats:
     def __init__(self) -> None:
         self._stats: dict[str, _Stat] = {}
 
-    def told(self, domain: str, status: str, isDelivered: bool, now: float) -> Sequence[EnvelopeId]:
+    def told(self, domain: str, reply: Reply, now: float) -> Sequence[EnvelopeId]:
         """A host has said something about mail to this domain.
 
         @return: envelopes that waited for one to be reached, if it takes mail: now is the time.
         """
-        stat = self._stat(domain, now)
-        stat.status = status
-        stat.at = now
-        if not isDelivered:
+        stat = self._stat(domain, reply, now)
+        if not reply.isPositive:
             return ()
         stat.delivered += 1
-        if not stat.deferred:
-            return ()
-        deferred, stat.deferred = list(stat.deferred), None
+        deferred, stat.deferred = stat.deferred, ()
         return deferred
 
-    def unreached(self, domain: str, status: str, envelopes: Sequence[EnvelopeId], now: float, most: int) -> None:
+    def unreached(self, domain: str, reply: Reply, envelopes: Sequence[EnvelopeId], now: float, most: int) -> None:
         """No host could be reached.
 
         @param most: envelopes that are kept at hand (C{mta max-deferred}).
         """
-        stat = self._stat(domain, now)
-        stat.status = status
-        stat.at = now
-        deferred = stat.deferred
-        if deferred is None:
-            deferred = stat.deferred = {}
-        for envelope in envelopes:
-            if len(deferred) >= most:
-                return
-            deferred[envelope] = None
+        stat = self._stat(domain, reply, now)
+        room = most - len(stat.deferred)
+        if room > 0:
+            stat.deferred += tuple([each for each in envelopes if each not in stat.deferred][:room])
 
-    def _stat(self, domain: str, now: float) -> _Stat:
+    def _stat(self, domain: str, reply: Reply, now: float) -> _Stat:
         stat = self._stats.get(domain)
         if stat is None:
             if len(self._stats) >= MOST_DOMAINS:
                 self._forget(now)
-            stat = self._stats[domain] = _Stat()
+            stat = self._stats[domain] = _Stat(reply)
+        stat.reply = reply
+        stat.at = now
         return stat
 
     def _forget(self, now: float) -> None:
@@ -84,9 +79,9 @@ class HostStats:
             {
                 "domain": domain,
                 "at": stat.at,
-                "status": stat.status,
+                "status": str(stat.reply),
                 "delivered": stat.delivered,
-                "deferred": len(stat.deferred or ()),
+                "deferred": len(stat.deferred),
             }
             for domain, stat in self._stats.items()
         ]

@@ -178,8 +178,9 @@ class Target(NamedTuple):
 class TransactionKey(NamedTuple):
     """Recipients of one message that are equal in this, and have a connection key in common, share a transaction.
 
-    RET, ENVID, BODY, SMTPUTF8 and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient. What the
-    host has to show depends on the host; see L{pysmtpd.mta.grouping.group}.
+    RET, ENVID, BODY and content are the message's own, so they cannot differ. NOTIFY and ORCPT are per recipient. What the host has to
+    show depends on the host; see L{pysmtpd.mta.grouping.group}. Who needs SMTPUTF8 is known when the header was read; see
+    L{pysmtpd.mta.task.international}.
     """
 
     sender: str

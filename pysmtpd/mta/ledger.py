@@ -92,7 +92,7 @@ class Ledger:
         place = part.relay.key.place
         if result is Result.TEMPORARY:
             for envelope in part.envelopes:
-                self.unreached(envelope.destination.recipient.domain, (envelope.id,), reply)
+                self.unreached(_domainOf(part, envelope), (envelope.id,), reply)
         label, source, tls = (remote.label, remote.source, remote.tls) if remote is not None else ("", "", "")
         self.tell(
             part.outcomes,
@@ -100,10 +100,13 @@ class Ledger:
         )
 
     def unreached(self, domain: str, envelopes: Sequence[EnvelopeId], reply: Reply) -> None:
-        """These have failed for now; they are noted if it was for want of a host that can be reached."""
+        """These have failed for now; they are noted if it was for want of a host that can be reached.
+
+        @param domain: in lower case.
+        """
         if reply.enhanced == _UNREACHED:
             now, most = self._platform.wallTime(), self._config().maxDeferred
-            self.hostStats.unreached(domain.lower(), str(reply), envelopes, now, most)
+            self.hostStats.unreached(domain, reply, envelopes, now, most)
 
     def giveBack(self, parts: Sequence[Part]) -> None:
         """We stop, and these were not begun: it costs them no try."""
@@ -132,11 +135,7 @@ class Ledger:
             code = reply.code
             if code < 500:
                 part.relay.lastError = str(reply) if code >= 400 else ""
-            domain = envelope.destination.recipient.domain.lower()
-            if domain == part.relay.key.domain:
-                # One text for all who remember it.
-                domain = part.relay.key.domain
-            again += self.hostStats.told(domain, str(reply), code < 400, wallTime)
+            again += self.hostStats.told(_domainOf(part, envelope), reply, wallTime)
             result = Result.DELIVERED if code < 400 else Result.TEMPORARY if code < 500 else Result.PERMANENT
             results.append(
                 Outcome(envelope.id, result, reply, label, label, source, 0.0, tls, connection.session, success)
@@ -149,3 +148,10 @@ class Ledger:
             self._turnstile.serve()
         if again:
             self._releases.retry(again)
+
+
+def _domainOf(part: Part, envelope: Envelope) -> str:
+    """In lower case; one text for all who remember it."""
+    domain = envelope.destination.recipient.domain.lower()
+    known = part.relay.key.domain
+    return known if domain == known else domain

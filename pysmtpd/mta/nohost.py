@@ -19,6 +19,8 @@ from pysmtpd.mta.task import Part
 BARRED_TIME = 300.0
 """Seconds after which a host that a policy bars is looked at again."""
 
+UNREACHED = "No host could be reached: "
+
 _MAX_ERRORS = 900
 
 
@@ -93,12 +95,13 @@ class NoHost:
             reply = Reply(550, f"REQUIRETLS is not to be had: {text}"[:_MAX_ERRORS], "5.7.30")
             self._ledger.refuse([part], Result.PERMANENT, reply)
             return
-        reply = Reply(451, f"No host could be reached: {text}"[:_MAX_ERRORS], "4.4.1")
+        reply = Reply(451, f"{UNREACHED}{text}"[:_MAX_ERRORS], "4.4.1")
         relay = part.relay
         relay.lastError = reply.text
         retryAt = self._platform.wallTime() + max(0.0, until - now)
-        if part.isUsual:
-            relay.down = Down(until, resolution, reply, retryAt + FOLLOW)
+        if part.isUsual and relay.resolution is resolution:
+            isPolicy = all(self._board.hosts.isPolicy(target, now) for target, _ in errors)
+            relay.down = Down(until, reply, retryAt + FOLLOW, isPolicy)
         self._ledger.refuse([part], Result.TEMPORARY, reply, retryAt)
         if relay.held:
             # None of them needs room to hear it.
@@ -117,6 +120,7 @@ class NoHost:
         if len(targets) == 1 and not skipped:
             reply = last.reply if last.reply.enhanced else Reply(last.reply.code, last.reply.text, "4.0.0")
         else:
-            text = "; ".join([*skipped, self.problems(part, targets, now)])
+            # With source addresses, each of them has told of the hosts as they are seen from there.
+            text = "; ".join(skipped) or self.problems(part, targets, now)
             reply = Reply(451, f"No host took it: {text}"[:_MAX_ERRORS], "4.4.1")
         self._ledger.refuse([part], Result.TEMPORARY, reply, remote=last)

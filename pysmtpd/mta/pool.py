@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
@@ -18,10 +17,11 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.host import Route
 from pysmtpd.mta.keys import ConnectionKey, Target
 from pysmtpd.mta.lanes import Lane
-from pysmtpd.mta.security import Level, Policy, satisfies
+from pysmtpd.mta.security import Level, satisfies
 from pysmtpd.mta.shaping.backoff import complains
 from pysmtpd.mta.standing import GOOD, Standing
 from pysmtpd.mta.task import Part, Task
+from pysmtpd.mta.underway import NOTHING, UnderWay
 from pysmtpd.smtp.client_events import Credentials, Stage
 
 if TYPE_CHECKING:
@@ -55,54 +55,54 @@ def _isLost(reply: Reply) -> bool:
 _POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
 
 
-# Of all pools that are at rest. They cannot be changed: whoever puts something in makes a list, or a mapping, first.
-_NO_TASKS = cast("list[Task]", ())
-_NO_IDLE = cast("list[Connection]", ())
-_NO_CONNECTIONS = cast("dict[Connection, None]", MappingProxyType({}))
+# Where a host says that it takes no mail at all.
+_DOOR = (Stage.GREETING, Stage.HELLO)
 
 
 class Pool:
     """
-    @ivar waiting: in order of arrival.
     @ivar proven: some connection was established since the last failure; before that only one is tried at a time.
     """
 
-    __slots__ = (
-        "_isLate",
-        "_mixed",
-        "_policy",
-        "_tried",
-        "board",
-        "connections",
-        "idle",
-        "key",
-        "proven",
-        "route",
-        "standing",
-        "waiting",
-    )
+    __slots__ = ("_now", "_tried", "board", "key", "proven", "route", "standing")
 
     def __init__(self, key: ConnectionKey, route: Route, board: Board) -> None:
         self.key = key
         self.route = route
         self.board = board
-        self.waiting = _NO_TASKS
-        self.connections = _NO_CONNECTIONS
-        self.idle = _NO_IDLE
         self.standing = GOOD
         self.proven = False
-        self._policy: Policy | None = None
-        self._mixed = False
-        self._isLate = False
+        self._now = NOTHING
         # Others that were tried beside this one.
         self._tried: tuple[ConnectionKey, ...] = ()
 
+    @property
+    def waiting(self) -> list[Task]:
+        """In order of arrival."""
+        return self._now.waiting
+
+    @property
+    def connections(self) -> dict[Connection, None]:
+        """Open, or being opened."""
+        return self._now.connections
+
+    @property
+    def idle(self) -> list[Connection]:
+        """Those of them that wait for a task."""
+        return self._now.idle
+
     def _rest(self) -> None:
-        """Perhaps nothing is under way: most pools are like this, so they hold nothing."""
+        """Perhaps nothing is under way."""
         if not (self.connections or self.waiting):
-            self.waiting = _NO_TASKS
-            self.connections = _NO_CONNECTIONS
-            self.idle = _NO_IDLE
+            self._now = NOTHING
+
+    def _takeAll(self) -> list[Task]:
+        """Those who wait, who do so no more."""
+        tasks = list(self.waiting)
+        if tasks:
+            self.waiting.clear()
+            self._rest()
+        return tasks
 
     # --- what is known of it
 
@@ -111,9 +111,9 @@ class Pool:
 
         @return: there was something to forgive.
         """
-        had = bool(self.route.said) or (self.standing is not GOOD and self.standing.forgive())
+        had = self.route.caution is not None or (self.standing is not GOOD and self.standing.forgive())
         self.standing = GOOD
-        self.route.forgive()
+        self.route.caution = None
         self.route.host.forgive()
         return had
 
@@ -133,15 +133,12 @@ class Pool:
 
     def submit(self, task: Task) -> None:
         """Start it, or let it wait."""
-        if self.connections is _NO_CONNECTIONS:
-            self.waiting, self.connections, self.idle = [], {}, []
-        if self._policy is None:
-            self._policy = task.policy
-        elif task.policy != self._policy:
-            self._mixed = True
+        if self._now is NOTHING:
+            self._now = UnderWay()
+        self._now.meets(task)
         idle = self.idle
         if idle and self._hasRoom(task):
-            if not self._mixed:
+            if not self._now.isMixed:
                 idle.pop().run(task)
                 return
             for index in range(len(idle) - 1, -1, -1):
@@ -151,7 +148,7 @@ class Pool:
                     return
         self.waiting.append(task)
         self.grow(self.board.clock.seconds())
-        if self._isLate and task.others:
+        if self._now.isLate and task.others:
             self._alsoTry([task])
 
     def _alsoTry(self, tasks: Sequence[Task]) -> None:
@@ -163,14 +160,14 @@ class Pool:
     def _late(self, connection: Connection) -> None:
         """So long, and no connection yet: it goes on, but not alone (RFC 8305)."""
         if connection in self.connections and not connection.isConnected:
-            self._isLate = True
+            self._now.isLate = True
             self._alsoTry([task for task in self.waiting if task.others])
 
     def takeBack(self, key: ConnectionKey) -> Sequence[Task]:
         """What waits here, and was meant for another pool."""
         back = [task for task in self.waiting if task.home is not None and task.home.key == key]
         if back:
-            self.waiting = [task for task in self.waiting if task not in back]
+            self.waiting[:] = [task for task in self.waiting if task not in back]
             self._rest()
         return back
 
@@ -218,7 +215,7 @@ class Pool:
         facts = connection.facts
         assert facts is not None
         for index, task in enumerate(waiting):
-            if self._mixed and not satisfies(facts, task.policy):
+            if self._now.isMixed and not satisfies(facts, task.policy):
                 continue
             if self._hasRoom(task):
                 # Perhaps without some of its parts, which wait at the end now.
@@ -303,7 +300,7 @@ class Pool:
             self._open(task, now)
 
     def _suitable(self, task: Task) -> int:
-        if not self._mixed:
+        if not self._now.isMixed:
             return len(self.connections)
         count = 0
         for connection in self.connections:
@@ -315,7 +312,7 @@ class Pool:
 
     def _neediest(self) -> Task:
         """A waiting task that no connection is there for, or the first that has room, or the first."""
-        if self._mixed:
+        if self._now.isMixed:
             for task in self.waiting:
                 if not self._suitable(task):
                     return task
@@ -389,7 +386,7 @@ class Pool:
                     self.board.race.lost(task.home, now)
                     break
         self.proven = True
-        self._isLate = False
+        self._now.isLate = False
         self.freed(connection)
         if self._tried:
             tried, self._tried = self._tried, ()
@@ -414,9 +411,7 @@ class Pool:
         if self.connections:
             return
         self.proven = False
-        tasks, self.waiting = self.waiting, []
-        self._rest()
-        self.board.displaced(tasks)
+        self.board.displaced(self._takeAll())
 
     def _drop(self, connection: Connection) -> bool:
         if connection not in self.connections:
@@ -424,9 +419,7 @@ class Pool:
         del self.connections[connection]
         self.board.wakes(connection)
         if not self.connections:
-            self._mixed = False
-            self._policy = self.waiting[0].policy if self.waiting else None
-            self._mixed = any(task.policy != self._policy for task in self.waiting)
+            self._now.forgetPolicies()
             self._rest()
         self.board.closed(self, connection)
         return True
@@ -436,9 +429,7 @@ class Pool:
         if not self._drop(connection):
             return
         self.board.lacksSource(self.key.source, why)
-        tasks, self.waiting = self.waiting, []
-        self._rest()
-        self.board.homeless(tasks)
+        self.board.homeless(self._takeAll())
 
     def withoutDescriptor(self, connection: Connection) -> None:
         """We have no more to spare: that says nothing about the host."""
@@ -454,7 +445,8 @@ class Pool:
             self.idle.remove(connection)
         if not self._drop(connection):
             return
-        self._isLate = False
+        if self._now is not NOTHING:
+            self._now.isLate = False
         now = self.board.clock.seconds()
         level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
@@ -494,8 +486,9 @@ class Pool:
         if not (isPolicy and self.connections):
             self.proven = False
         penalty = self._own().failed(policy if isPolicy else None)
-        penalty.failed(now, str(reply), stage is Stage.GREETING and reply.code == TAKES_NO_MAIL)
+        penalty.failed(now, str(reply), stage in _DOOR and reply.code == TAKES_NO_MAIL)
         tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
-        self.waiting = [task for task in self.waiting if isPolicy and task.policy != policy]
-        self._rest()
+        if tasks:
+            self.waiting[:] = [task for task in self.waiting if isPolicy and task.policy != policy]
+            self._rest()
         self.board.homeless(tasks)

@@ -31,12 +31,13 @@ class Down(NamedTuple):
     """No host can be reached: said once, and repeated to all who come before C{until} (monotonic seconds).
 
     @ivar retryAt: wall-clock seconds when the others come again.
+    @ivar isPolicy: each host lacks what its TLS has to be, and nothing else.
     """
 
     until: float
-    resolution: Resolution
     reply: Reply
     retryAt: float
+    isPolicy: bool
 
 
 class Relay:
@@ -49,6 +50,7 @@ class Relay:
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar idle: how often it was looked at since it had something to do.
     @ivar lastError: why mail was last deferred; empty: some was delivered since.
+    @ivar skipped: source addresses that were of no use at the last attempt, each with the reason.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
@@ -67,6 +69,7 @@ class Relay:
         "limit",
         "release",
         "resolution",
+        "skipped",
         "waiting",
     )
 
@@ -86,6 +89,7 @@ class Relay:
         self.waiting: tuple[Callable[[Resolution], None], ...] = ()
         self.idle = 0
         self.lastError = ""
+        self.skipped: tuple[str, ...] = ()
         self.limit = ""
         self.down: Down | None = None
         self.release = release
@@ -138,7 +142,12 @@ class Relay:
         self._charges = None
         self._name = ""
         if self.fresh(now) is None:
-            self.resolution = self.down = None
+            self.resolution = None
+
+    def resolved(self, resolution: Resolution) -> None:
+        """This is the way from now on; who was down may not be on it."""
+        self.resolution = resolution
+        self.down = None
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
@@ -147,9 +156,7 @@ class Relay:
     def isDown(self, now: float) -> Down | None:
         """What is known of hosts that are out of reach; None: try."""
         down = self.down
-        if down is None or now >= down.until or self.resolution is not down.resolution or self.fresh(now) is None:
-            return None
-        return down
+        return down if down is not None and now < down.until and self.fresh(now) is not None else None
 
     def labels(self, most: int) -> list[str]:
         """Its hosts as far as they are known, best first; an answer to an operator has no room for all that DNS may say."""

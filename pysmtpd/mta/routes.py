@@ -155,4 +155,4 @@ class Routes:
         return self._shown().underWay()
 
     def showHostStats(self) -> Sequence[Mapping[str, object]]:
-        return self._hostStats.show(self._platform.wallTime())
+        return self._shown().hostStats(self._hostStats.show(self._platform.wallTime()))

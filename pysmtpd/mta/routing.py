@@ -95,10 +95,13 @@ class Routing:
         usable: list[tuple[Part, Sequence[Target]]] = []
         sourced: dict[tuple[str, str], list[tuple[Part, Resolution]]] = {}
         for part, resolution in ready:
-            if resolution.failure is not None:
-                self._ledger.refuse([part], *resolution.failure)
-                continue
             relay = part.relay
+            if resolution.failure is not None:
+                result, reply = resolution.failure
+                if result is Result.TEMPORARY:
+                    relay.lastError = str(reply)
+                self._ledger.refuse([part], result, reply)
+                continue
             down = relay.isDown(now) if part.isUsual and not part.refused else None
             if down is not None:
                 self._ledger.refuse([part], Result.TEMPORARY, down.reply, down.retryAt)
@@ -130,6 +133,8 @@ class Routing:
                 self._ledger.giveBack([part for part, _ in left])
                 return
             now = self._clock.seconds()
+            for part, _ in left:
+                part.relay.skipped = tuple(turn.skipped)
             if source is None:
                 for part, resolution in left:
                     self._lacksHost(part, resolution, now, turn.skipped, tried.get(part, ()))
@@ -251,6 +256,7 @@ class Routing:
                 else:
                     last = f"{task.target.label}: {self._board.hosts.problem(task.target, now)}"
                     text = f"None of {part.moves} hosts could be reached; {last}"[:_MAX_ERRORS]
+                    part.relay.lastError = text
                     self._ledger.refuse([part], Result.TEMPORARY, Reply(451, text, "4.4.1"))
             if left:
                 self.route(self._config(), left)

@@ -11,6 +11,7 @@ from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.hosts import Known
 from pysmtpd.mta.keys import Target
+from pysmtpd.mta.nohost import UNREACHED
 from pysmtpd.mta.pool import Pool
 from pysmtpd.mta.relay import Relay
 from pysmtpd.mta.standing import UNBOUND
@@ -86,7 +87,7 @@ class Shown:
         self._turnstile = turnstile
         self._gathering = gathering
         self._usual = board.config().serverName
-        self._lacking = list(lacking)
+        self._lacking = lacking
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
@@ -107,6 +108,19 @@ class Shown:
 
     def hosts(self) -> Sequence[Row]:
         return [self._host(host) for host in self._board.hosts]
+
+    def hostStats(self, stats: Sequence[Row]) -> Sequence[Row]:
+        """What became of the latest mail to each domain, with what binds it now."""
+        found = {relay.key.domain: relay for relay in reversed(self._relays)}
+        rows: list[Row] = []
+        for stat in stats:
+            relay = found.get(str(stat["domain"]))
+            more = self._relay(relay) if relay is not None else {}
+            constraint = more.get("constraint", NOTHING.row)
+            state = more.get("state", RelayState.IDLE.value)
+            times = {name: more.get(name, 0.0) for name in ("penalty", "next_try")}
+            rows.append({**stat, "state": state, "constraint": constraint, **times})
+        return rows
 
     def connections(self) -> Sequence[Row]:
         return [self._connection(connection) for connection in self._board.connections]
@@ -133,10 +147,17 @@ class Shown:
             "envelopes": relay.envelopes,
             "held": relay.held,
             "hosts": relay.labels(MAX_SHOWN),
-            "sources_skipped": self._lacking if relay.key.source else [],
+            "sources_skipped": self._skipped(relay),
             "error": relay.lastError,
+            "penalty": max(0.0, down.until - self._wallTime) if down is not None else 0.0,
             "next_try": down.until if down is not None else 0.0,
         }
+
+    def _skipped(self, relay: Relay) -> list[str]:
+        """Of its source addresses: those of no use at its last attempt, and those that this machine turned out not to have."""
+        if not relay.key.source:
+            return []
+        return list(dict.fromkeys([*(each.removeprefix("source ") for each in relay.skipped), *self._lacking]))
 
     def _relayConstraint(self, relay: Relay) -> Constraint:
         if self._isPaused:
@@ -171,6 +192,11 @@ class Shown:
     def _down(self, relay: Relay) -> Constraint | None:
         """Each of its hosts is of no use now: why, and until when; None: one may be of use, or they are not known."""
         targets = relay.targets(MAX_SHOWN)
+        known = relay.down
+        if not targets and known is not None and self._now < known.until:
+            # Its hosts were let go; what was said of them was not.
+            kind = "TLS policy" if known.isPolicy else "back-off"
+            return Constraint(kind, known.reply.text.removeprefix(UNREACHED), self._wall(known.until))
         problems = [(target, self._board.hosts.problem(target, self._now)) for target in targets]
         if not targets or not all(problem for _, problem in problems):
             return None
@@ -239,8 +265,9 @@ class Shown:
             return Constraint("rate", binding.text, self._wall(binding.until))
         if binding.kind != "delay":
             return Constraint("concurrency", binding.text)
-        if pool.route.cautiousUntil > self._now and binding.text.startswith("caution"):
-            return Constraint("back-off", f"the host said: {pool.route.said}", self._wall(binding.until))
+        caution = pool.route.cautious(self._now)
+        if caution is not None and binding.text.startswith("caution"):
+            return Constraint("back-off", f"the host said: {caution.said}", self._wall(binding.until))
         return Constraint("rate", binding.text, self._wall(binding.until))
 
     # --- hosts
@@ -249,7 +276,7 @@ class Shown:
         pools = host.pools
         broken = [penalty for pool in pools if (penalty := pool.standing.broken(self._now)) is not None]
         worst = max(broken, key=lambda penalty: penalty.until, default=None)
-        cautious = [pool.route for pool in pools if pool.route.cautiousUntil > self._now]
+        cautions = [caution for pool in pools if (caution := pool.route.cautious(self._now)) is not None]
         waiting = next((pool for pool in pools if pool.waiting), None)
         busy = sum(connection.task is not None for pool in pools for connection in pool.connections)
         if waiting is not None:
@@ -275,7 +302,7 @@ class Shown:
             "error": worst.error if worst is not None else "",
             "next_try": self._wall(worst.until) if worst is not None else 0.0,
             "rcpt_max": host.rcptMax if host.rcptMaxUntil > self._now else 0,
-            "asked_for_patience": cautious[0].said if cautious else "",
+            "asked_for_patience": cautions[0].said if cautions else "",
         }
 
     # --- connections

@@ -184,6 +184,10 @@ class Slots:
                 pool.grow(now)
                 # It may have a bound of its own, or nothing to do any more.
                 misses += pool in self._lanes and self.taken(source) <= before
+        if not self._lanes:
+            # They have grown with those who waited, and do not shrink by themselves.
+            self._queues.clear()
+            self._lanes.clear()
 
     def _next(self, source: str, queues: tuple[dict[Pool, int], ...]) -> Lane | None:
         """The lane whose first has waited longest, of those that have room."""

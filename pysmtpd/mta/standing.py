@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pysmtpd.mta.host import Penalty
 from pysmtpd.mta.security import Policy
 
@@ -12,6 +15,8 @@ CROWDED_TIME = 60.0
 """Seconds for which a host that refused one connection more is not asked for it again."""
 
 UNBOUND = 1 << 30
+
+_NONE: Mapping[Policy, Penalty] = MappingProxyType({})
 
 
 class Standing:
@@ -26,7 +31,7 @@ class Standing:
     def __init__(self) -> None:
         self.penalty = Penalty()
         self.lostInRow = 0
-        self._policies: dict[Policy, Penalty] = {}
+        self._policies: Mapping[Policy, Penalty] = _NONE
         self._plainUntil = 0.0
         self._cap = 0
         self._capUntil = 0.0
@@ -73,14 +78,21 @@ class Standing:
     def worked(self, policy: Policy) -> None:
         """It was reached, and gave what C{policy} asks for."""
         self.penalty.worked()
-        self._policies.pop(policy, None)
+        if policy in self._policies:
+            self._policies = {each: one for each, one in self._policies.items() if each != policy}
 
     def failed(self, policy: Policy | None) -> Penalty:
         """What to write the failure down in.
 
         @param policy: it concerns only those who ask for this; None: all.
         """
-        return self.penalty if policy is None else self._policies.setdefault(policy, Penalty())
+        if policy is None:
+            return self.penalty
+        penalty = self._policies.get(policy)
+        if penalty is None:
+            penalty = Penalty()
+            self._policies = {**self._policies, policy: penalty}
+        return penalty
 
     def tlsFailed(self, now: float) -> None:
         """Of somebody who only would like it."""
@@ -98,7 +110,7 @@ class Standing:
         """
         had = bool(self.penalty.failures or self._policies or self._cap or self._plainUntil)
         self.penalty.worked()
-        self._policies.clear()
+        self._policies = _NONE
         self._cap = 0
         self._plainUntil = 0.0
         return had

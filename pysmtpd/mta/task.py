@@ -199,6 +199,14 @@ class Task:
         return self.split(over) if over else None
 
 
+def international(task: Task, envelopes: Sequence[tuple[Part, Envelope]]) -> dict[int, None]:
+    """Which of these recipients need SMTPUTF8, where others do not; empty: they are all alike."""
+    if len(envelopes) < 2 or not _aLabels(task.key.sender).isascii():
+        return {}
+    found = {index: None for index, each in enumerate(envelopes) if not _pathOf(*each).isascii()}
+    return found if len(found) < len(envelopes) else {}
+
+
 def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeedsUtf8: bool) -> OutgoingMail:
     """
     @param headerNeedsUtf8: some header field holds octets above 127, and the sender declared SMTPUTF8.
@@ -210,10 +218,7 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
     recipients = []
     for part, envelope in envelopes:
         destination = envelope.destination
-        if part.action.method is Method.LMTP and not part.action.lmtpRcptTo and destination.user:
-            path = destination.user
-        else:
-            path = _aLabels(str(destination.recipient))
+        path = _pathOf(part, envelope)
         utf8 = utf8 or not path.isascii()
         recipients.append(OutgoingRcpt(path, destination.notify, destination.orcpt))
     body = transaction.body
@@ -229,6 +234,13 @@ def outgoing(task: Task, envelopes: Sequence[tuple[Part, Envelope]], headerNeeds
         transaction.envid,
         transaction.requireTls,
     )
+
+
+def _pathOf(part: Part, envelope: Envelope) -> str:
+    destination = envelope.destination
+    if part.action.method is Method.LMTP and not part.action.lmtpRcptTo and destination.user:
+        return destination.user
+    return _aLabels(str(destination.recipient))
 
 
 def _aLabels(path: str) -> str:

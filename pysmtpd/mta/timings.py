@@ -25,8 +25,7 @@ class Timings:
 
     def __init__(self, stat: IStat) -> None:
         self._stat = stat
-        self._routes: dict[tuple[str, str], _Keys] = {}
-        self._others = _Keys(OTHER)
+        self._routes: dict[str, None] = {}
         self._transactions = 0
         self._recipients = 0
         self._delivered = 0
@@ -43,44 +42,22 @@ class Timings:
         @param seconds: from the first command to the last reply.
         """
         stat = self._stat
-        keys = self._routes.get((source, address))
-        if keys is None:
-            keys = self._others
+        route = f"{source or 'local'}>{address}"
+        if route not in self._routes:
             if len(self._routes) < MOST_ROUTES:
-                keys = self._routes[source, address] = _Keys(f"{source or 'local'}>{address}")
+                self._routes[route] = None
+            else:
+                route = OTHER
         stat.increment("mta.transaction")
-        stat.increment(keys.latency(bisect_left(BOUNDS, seconds)))
+        stat.increment(f"mta.route.{route}.latency.{_CLASSES[bisect_left(BOUNDS, seconds)]}")
         delivered = 0
         for reply in replies:
             kind = reply.code // 100
             delivered += kind == 2
-            stat.increment(keys.result(_RESULTS[kind]))
+            stat.increment(f"mta.route.{route}.{_RESULTS[kind]}")
         self._transactions += 1
         self._recipients += len(replies)
         self._delivered += delivered
         stat.set("mta.ratio.recipients-per-transaction", self._recipients / self._transactions)
         stat.set("mta.ratio.transactions-per-connection", self._transactions / max(1, self._connections))
         stat.set("mta.ratio.delivered", self._delivered / max(1, self._recipients))
-
-
-class _Keys:
-    """The keys of one route, each made once."""
-
-    __slots__ = ("_latency", "_results", "_route")
-
-    def __init__(self, route: str) -> None:
-        self._route = route
-        self._latency: dict[int, str] = {}
-        self._results: dict[str, str] = {}
-
-    def latency(self, place: int) -> str:
-        key = self._latency.get(place)
-        if key is None:
-            key = self._latency[place] = f"mta.route.{self._route}.latency.{_CLASSES[place]}"
-        return key
-
-    def result(self, word: str) -> str:
-        key = self._results.get(word)
-        if key is None:
-            key = self._results[word] = f"mta.route.{self._route}.{word}"
-        return key

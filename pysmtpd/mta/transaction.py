@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from pysmtpd.model.ids import MessageId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta import pace
 from pysmtpd.mta.downgrade import SevenBitBody, Verdict, mustConvert
-from pysmtpd.mta.task import Part, Task, outgoing
+from pysmtpd.mta.task import Part, Task, international, outgoing
 from pysmtpd.mta.timeouts import RECIPIENT_TIME, TRANSACTION_RATE, TRANSACTION_TIME
 from pysmtpd.mta.upload import Upload
 from pysmtpd.smtp.client import ClientCore
@@ -115,6 +115,8 @@ class Transaction:
         if message.transaction.smtputf8 and message.eightBit:
             end = chunk.find(b"\r\n\r\n")
             headerNeedsUtf8 = not (chunk if end < 0 else chunk[:end]).isascii()
+        if not headerNeedsUtf8:
+            self._part(international(self.task, self.envelopes))
         mail = outgoing(self.task, self.envelopes, headerNeedsUtf8)
         if mustConvert(self._core.extensions, mail, message.eightBit):
             converting = Deferred.fromCoroutine(
@@ -123,6 +125,14 @@ class Transaction:
             converting.addErrback(self._unreadable).addErrback(self._broken)
         else:
             self._start(mail, chunk)
+
+    def _part(self, over: Collection[int]) -> None:
+        """These recipients go by themselves: what only they need must be nobody else's trouble, here or further on."""
+        if over:
+            connection, task = self._connection, self.task
+            connection.pool.returned(task.split(over))
+            self.envelopes = task.envelopes
+            connection.pool.board.charge(connection, task)
 
     async def _convert(self, body: SevenBitBody, mail: OutgoingMail) -> None:
         """Send 7-bit content in place of the message's own."""

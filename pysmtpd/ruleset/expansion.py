@@ -81,7 +81,8 @@ class _Place(NamedTuple):
 
     @ivar rule: the one whose local action it belongs to.
     @ivar path: the address that this rule took.
-    @ivar parent: the user whose name or .forward gave the node; the same name again is that user, not another alias.
+    @ivar parent: the user whose name or .forward gave the node; the same name again is that user, not another alias. It has its sub-address
+        where the table knows it with that.
     @ivar depth: how many expansions led here.
     @ivar table: the one that gave the node, itself or by an included file; empty: a .forward did.
     @ivar owner: whose .forward gave the node, who is delivered to if it gives the same name again; None: a table did.
@@ -307,13 +308,13 @@ class Expansion:
         action = place.action
         user = untagged(name, self._delimiter)
         table = action.alias or action.virtual
-        if table and user != place.parent:
+        if table and place.parent not in (user, name):
             keys = (name,) if name == user else (name, user)
             found = yield from self._lookup(table.name, keys, questions)
             if isinstance(found, TempFail):
                 return self._cannot(f"{name}: {found}")
             if found is not None:
-                children = yield from self._values(place, table.name, found, user)
+                children = yield from self._values(place, table.name, found, found[0])
                 return f'action "{action.name}": alias', children
         info = yield from self._info(place, user, questions)
         if isinstance(info, TempFail):
@@ -468,7 +469,8 @@ class Expansion:
 
     def _isItself(self, place: _Place, address: Path) -> bool:
         path = place.path
-        return address.key == path.key and place.parent in ("", untagged(path.local.lower(), self._delimiter))
+        local = path.local.lower()
+        return address.key == path.key and place.parent in ("", local, untagged(local, self._delimiter))
 
     def _once(self, place: _Place, name: str, questions: list[Question]) -> Asking[Outcome]:
         # The same name leads elsewhere where it stands for itself, and elsewhere again in the .forward of its own.
@@ -477,7 +479,7 @@ class Expansion:
             ".forward"
             if place.owner is not None and place.owner.name == user
             else "itself"
-            if user == place.parent
+            if place.parent in (user, name)
             else ""
         )
         if not self._isNew("user", place.action.name, self._keyOf(place.path), name, by):

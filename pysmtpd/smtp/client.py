@@ -38,6 +38,7 @@ class ClientCore:
     @ivar extensions: of the last answer to EHLO; what was said before TLS is forgotten (RFC 3207 4.2).
     @ivar secured: TLS is on.
     @ivar greeting: the text of the server's greeting.
+    @ivar mechanism: of AUTH, that was tried; empty: none was.
     @ivar heard: complete replies so far.
     @ivar trace: told of each reply within a transaction: step (reset, mail, rcpt, data, commit), command, reply.
     """
@@ -66,6 +67,7 @@ class ClientCore:
         "extensions",
         "greeting",
         "heard",
+        "mechanism",
         "secured",
         "stage",
         "trace",
@@ -76,6 +78,7 @@ class ClientCore:
         self.extensions: Extensions = NO_EXTENSIONS
         self.secured = settings.secured
         self.greeting = ""
+        self.mechanism = ""
         self.heard = 0
         self._settings = settings
         self._reader = ReplyReader()
@@ -304,12 +307,15 @@ class ClientCore:
         user = credentials.user.encode()
         self.stage = Stage.AUTH
         if MECHANISM in self.extensions.auth and self._settings.nonce:
+            self.mechanism = MECHANISM
             self._scram = Scram(credentials.user, credentials.password, self._settings.nonce)
             self._send(b"AUTH %b %b\r\n" % (MECHANISM.encode(), b64encode(self._scram.first())))
         elif "PLAIN" in self.extensions.auth:
+            self.mechanism = "PLAIN"
             self._authSteps = []
             self._send(b"AUTH PLAIN %b\r\n" % b64encode(b"\0%b\0%b" % (user, credentials.password)))
         elif "LOGIN" in self.extensions.auth:
+            self.mechanism = "LOGIN"
             self._authSteps = [b64encode(credentials.password), b64encode(user)]
             self._send(b"AUTH LOGIN\r\n")
         else:

@@ -149,7 +149,7 @@ class Content:
         return bool(self._globs) and any(glob.match(key) for glob in self._globs)
 
     def _matchAddress(self, key: str) -> bool:
-        """Entries are C{user}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, and C{<>} for the null path."""
+        """Entries are C{user}, C{user@}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, C{<>} for the null path."""
         holds = self._holds
         if self._mailAll:
             return True
@@ -353,6 +353,8 @@ class Builder:
                 octets += len(key) + 96
                 if "*" in key:
                     self._star(key)
+                elif key[-1:] == "@" and key != "@":
+                    self.mailGlobs.setdefault(key[:-1], []).append(Glob("*"))
                 isNetwork = key[:1] in starts and _NETWORK_LIKE.match(key) and self._network(key)
                 if onlyNetworks and not isNetwork and key != "local" and len(self.problems) < MAX_FAULTS:
                     self.problems.append(

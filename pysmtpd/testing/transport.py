@@ -366,14 +366,16 @@ class SimulatedTransport:
         if producer is not None:
             producer.stopProducing()
         failure = Failure(reason)
-        protocol = self.protocol
+        # As Twisted does: who still holds this end holds nobody else by that.
+        protocol, self.protocol = self.protocol, None
+        connector, self.connector = self.connector, None
         if protocol is not None:
             try:
                 protocol.connectionLost(failure)
             except Exception:
                 self._log.failure("a protocol's connectionLost")
-        if self.connector is not None:
-            self.connector.connectionLost(failure)
+        if connector is not None:
+            connector.connectionLost(failure)
 
     def died(self, isSilent: bool) -> None:
         """The process of this end was killed: its protocol is told nothing.

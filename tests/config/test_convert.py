@@ -207,6 +207,7 @@ class ConvertTests(SynchronousTestCase):
             ('accept for any deliver to mda "x %{sender} | y"', "no shell"),
             ("accept for any deliver to nowhere", "unknown"),
             ("nonsense here", "has no counterpart"),
+            ("accept = accept accept", "a macro stands for one value"),
             ("accept for any relay )", '")"'),
             ('accept for any relay "', "never closed"),
         ):

@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Reading
 from pysmtpd.config.lexer import Kind, Lexer
+from pysmtpd.config.machine import grammarText
 from pysmtpd.config.macros import Macros
-from pysmtpd.config.parser import grammarText, parse
+from pysmtpd.config.parser import parse
 from pysmtpd.config.printer import printed, quoted
 from pysmtpd.config.problem import Problems
 from pysmtpd.model.config import Config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pysmtpd.control import render
 from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
@@ -157,6 +158,24 @@ class ShownTests(StoryTestCase):
         world.run(2)
         self.assertEqual(sorted(remote.recipients), ["ann@remote.test", "joe@remote.test"])
 
+    def test_whatIsDownIsShownAsLongAsItIs(self) -> None:
+        """Much else has happened since, and nobody has asked for its hosts."""
+        world = self.begin()
+        self.remote(world).set(Condition.REFUSING)
+        self.remote(world, "other.test")
+        self.accepted(world, "joe@remote.test")
+        world.run(1800)
+        for _ in range(3):
+            self.accepted(world, "joe@other.test")
+            world.run(60)
+        (row,) = [row for row in self.operator(world).rows("Relays") if row["relay"] == "remote.test"]
+        self.assertEqual((row["state"], row["constraint"]["kind"]), ("down", "back-off"))
+        text = "mx.remote.test [203.0.113.1]: 451 4.4.1 Connection was refused by other side"
+        self.assertEqual(row["constraint"]["text"], text)
+        self.assertEqual(row["next_try"], row["constraint"]["until"])
+        (host,) = [row for row in self.operator(world).rows("Hosts") if row["name"] == "mx.remote.test"]
+        self.assertLess(abs(row["next_try"] - host["next_try"]), 1)
+
     def test_askedForPatience(self) -> None:
         world = self.begin(rules("mta limit session-mail-max 1"))
         self.remote(world).tempfail("BODY", 1, "421 4.7.0 slow down")
@@ -176,6 +195,9 @@ class ShownTests(StoryTestCase):
         world.dns.silence("remote.test")
         self.accepted(world, "joe@remote.test")
         self.assertEqual(self.bound(world, "Relays")["kind"], "DNS")
+        world.run(300)
+        (row,) = self.operator(world).rows("Relays")
+        self.assertIn("no answer in time", row["error"])
 
     def test_tlsPolicy(self) -> None:
         world = self.begin(rules(relay="tls"))
@@ -203,6 +225,38 @@ class ShownTests(StoryTestCase):
         world.run(2)
         (row,) = self.operator(world).rows("HostStats")
         self.assertEqual((row["domain"], row["status"], row["delivered"]), ("remote.test", "451 4.7.1 greylisted", 0))
+        self.assertEqual((row["state"], row["constraint"]["kind"]), ("waiting", "nothing to send"))
+        world.remotes["mx.remote.test"].set(Condition.REFUSING)
+        world.run(900)
+        (row,) = self.operator(world).rows("HostStats")
+        (relay,) = self.operator(world).rows("Relays")
+        self.assertEqual((row["deferred"], row["state"]), (1, "down"))
+        self.assertEqual((row["constraint"]["kind"], row["constraint"]), ("back-off", relay["constraint"]))
+        self.assertEqual(row["next_try"], relay["next_try"])
+        self.assertLess(abs(relay["penalty"] - (relay["next_try"] - world.platform.wallTime())), 1)
+
+    def test_hostStatsOutliveTheRelay(self) -> None:
+        world = self.begin()
+        self.remote(world)
+        self.accepted(world, "joe@remote.test")
+        world.run(600)
+        self.assertEqual(self.operator(world).rows("Relays"), [])
+        (row,) = self.operator(world).rows("HostStats")
+        self.assertEqual((row["delivered"], row["state"], row["next_try"]), (1, "idle", 0.0))
+
+    def test_aSourceOfTheWrongFamily(self) -> None:
+        """It is skipped, and shown, though another one could be used."""
+        config = rules(relay="src { 2001:db8::25, 192.0.2.25 }")
+        world = self.begin(config, addresses=("192.0.2.25", "2001:db8::25"))
+        remote = self.remote(world)
+        skipped = []
+        for _ in range(2):
+            self.accepted(world, "joe@remote.test")
+            world.run(1)
+            (row,) = self.operator(world).rows("Relays")
+            skipped += row["sources_skipped"]
+        self.assertEqual(skipped, ["2001:db8::25: no host is of its family"])
+        self.assertEqual(len(remote.messages), 2)
 
 
 class ProbeTests(StoryTestCase):
@@ -270,6 +324,47 @@ class AttemptTests(StoryTestCase):
         world.restart()
         world.run(1)
         self.assertEqual(self.operator(world).ask("Envelope", id=row["evpid"])["envelope"]["attempts"], before)
+
+    def test_severalHostsAndSources(self) -> None:
+        """One letter, tried from two addresses at two hosts, with and without TLS: all of it is shown, and told to its sender."""
+        config = rules(relay="src { 192.0.2.25, 192.0.2.26 }")
+        world = self.begin(config, addresses=("192.0.2.25", "192.0.2.26"))
+        home = self.remote(world, "client.test")
+        one, two = world.remote("one.test", starttls=True), world.remote("two.test")
+        world.dns.mx("remote.test", (10, "one.test"), (20, "two.test"))
+        one.tempfail("RCPT", 1, "451 4.7.1 greylisted")
+        self.accepted(world, "joe@remote.test", rcptParameters=["NOTIFY=FAILURE,DELAY"])
+        world.run(30)
+        one.set(Condition.REFUSING)
+        two.tempfail("MAIL", 2, "421 4.3.2 busy")
+        world.run(900)
+        two.tempfail("BODY", 2, "452 4.3.1 disk full")
+        world.run(2 * 3600)
+        operator = self.operator(world)
+        (row,) = operator.queue()
+        found = operator.ask("Envelope", id=row["evpid"])["envelope"]
+        first, both, last = found["attempts"]
+        self.assertEqual((first["host"], first["reply"]), ("one.test [203.0.113.2]", "451 4.7.1 greylisted"))
+        self.assertTrue(first["tls"].startswith("TLSv1."))
+        self.assertEqual(last["tls"], "")
+        self.assertEqual({first["source"], both["source"]}, {"192.0.2.25", "192.0.2.26"})
+        refused = "one.test [203.0.113.2]: 451 4.4.1 Connection was refused by other side"
+        busy = "two.test [203.0.113.3]: 421 4.3.2 busy"
+        sources = [f"source {each['source']}: {refused}; {busy}" for each in (first, both)]
+        self.assertEqual(both["reply"], f"451 4.4.1 No host took it: {'; '.join(sources)}")
+        self.assertEqual((last["times"], last["reply"]), (2, "452 4.3.1 disk full"))
+        self.assertLess(last["since"], last["at"])
+        text = render.detail(found, world.platform.wallTime()).splitlines()
+        lines = text[text.index("attempts:") + 1 :][:3]
+        self.assertIn(f" ago: one.test [203.0.113.2] from {first['source']}, TLSv1.", lines[0])
+        self.assertIn(" 2 times from 2026-", lines[2])
+        self.assertTrue(lines[2].endswith(f"two.test [203.0.113.3] from {last['source']}: 452 4.3.1 disk full"))
+        self.assertIn("notify: FAILURE,DELAY", text)
+        two.reject("RCPT", "550 5.1.1 nobody")
+        world.until(lambda: home.messages, 6 * 3600)
+        told = " ".join(home.messages[-1].content.decode().split())
+        for said in ("451 4.7.1 greylisted", sources[0], "disk full", "two.test [203.0.113.3]: 550 5.1.1 nobody"):
+            self.assertIn(said, told)
 
     def test_bouncesTellIt(self) -> None:
         """What was tried before the end is in the report."""

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from pysmtpd.model.events import DeliveryAttempted, TlsReportSent
+from pysmtpd.mta.policy.reports import DELAY
 from pysmtpd.testing.certificates import selfSigned
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.web import ScriptedWeb
@@ -93,7 +94,9 @@ class ReportTests(Case):
         for _ in range(3):
             self.send(world)
         self.assertEqual([], self.web.requests)
-        report = self.reported(world)
+        world.run(DAY - world.platform.wallTime() % DAY + DELAY - 10)
+        self.assertEqual([], self.web.requests, "not all at midnight (RFC 8460 4.1)")
+        report = self.reported(world, 3700)
         self.assertEqual([("POST /v1/tls HTTP/1.1", REPORTS)], self.web.requests)
         self.assertEqual("mail.example.org", report["organization-name"])
         (section,) = report["policies"]
@@ -117,6 +120,8 @@ class ReportTests(Case):
         (section,) = self.reported(world)["policies"]
         self.assertEqual("tlsa", section["policy"]["policy-type"])
         self.assertEqual([f"3 1 1 {bytes(32).hex()}"], section["policy"]["policy-string"])
+        # RFC 8460 1.1: of DANE it is the name where the records are.
+        self.assertEqual(MX, section["policy"]["policy-domain"])
         (failure,) = section["failure-details"]
         self.assertEqual(("validation-failure", MX), (failure["result-type"], failure["receiving-mx-hostname"]))
         self.assertEqual("203.0.113.1", failure["receiving-ip"])

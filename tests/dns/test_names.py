@@ -106,19 +106,18 @@ class CacheTests(SynchronousTestCase):
 
     def put(self, keys: str, size: int = 1, ttl: float = 10) -> None:
         for key in keys:
-            self.cache.put(key.encode(), key.encode() * size, ttl)
+            self.cache.put(key.encode(), 1, key.encode() * size, ttl)
 
     def known(self, keys: str) -> str:
         """Those of them that are still there."""
-        return "".join(key for key in keys if self.cache.get(key.encode()) is not None)
+        return "".join(key for key in keys if self.cache.get(key.encode(), 1) is not None)
 
     def test_time(self) -> None:
         self.put("a", 5)
         self.clock.advance(9.9)
-        self.assertEqual(self.cache.get(b"a"), b"aaaaa")
+        self.assertEqual(self.cache.get(b"a", 1), (b"aaaaa", 10.0))
         self.clock.advance(0.1)
-        self.assertIsNone(self.cache.get(b"a"))
-        self.assertEqual(len(self.cache), 0)
+        self.assertIsNone(self.cache.get(b"a", 1))
 
     def test_theOldestGoes(self) -> None:
         self.put("abcd")
@@ -135,12 +134,37 @@ class CacheTests(SynchronousTestCase):
         self.put("abc")
         self.assertEqual(len(self.cache), 3)
 
-    def test_putAgainIsNew(self) -> None:
-        self.put("abcad")
-        self.assertEqual(self.known("abcd"), "acd")
+    def test_putAgainTakesItsPlace(self) -> None:
+        self.put("abca")
+        self.assertEqual(self.known("abc"), "abc")
+        self.put("d")
+        self.assertEqual(self.known("abcd"), "bcd")
+
+    def test_putAgainWithMoreWeight(self) -> None:
+        self.put("abc")
+        self.put("a", 2 * USUAL)
+        self.assertEqual(self.known("abc"), "a")
+        self.put("d")
+        self.assertEqual(self.known("abcd"), "d")
+
+    def test_whatWasAskedForIsToldApart(self) -> None:
+        self.put("ab")
+        self.cache.put(b"a", 28, b"more", 5)
+        self.cache.put(b"a", 0x8001, b"", 20)
+        self.assertEqual(
+            [self.cache.get(b"a", kind) for kind in (1, 28, 0x8001, 16)],
+            [(b"a", 10.0), (b"more", 5.0), (b"", 20.0), None],
+        )
+        self.assertEqual(len(self.cache), 2)
+        self.clock.advance(6)
+        self.assertIsNone(self.cache.get(b"a", 28))
+        self.cache.put(b"a", 1, b"other", 10)
+        self.assertEqual((self.cache.get(b"a", 1), self.cache.get(b"a", 0x8001)), ((b"other", 16.0), (b"", 20.0)))
+        self.cache.put(b"a", 1, b"", 0)
+        self.assertEqual((self.cache.get(b"a", 1), self.cache.get(b"a", 0x8001)), (None, (b"", 20.0)))
 
     def test_withoutTimeItIsForgotten(self) -> None:
         self.put("a")
         self.put("a", ttl=0)
-        self.assertIsNone(self.cache.get(b"a"))
+        self.assertIsNone(self.cache.get(b"a", 1))
         self.assertEqual(len(self.cache), 0)

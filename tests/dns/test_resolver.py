@@ -10,7 +10,15 @@ from zope.interface.verify import verifyObject
 
 from pysmtpd.dns.resolver import FAILURE_TTL, PATIENCE, PEER_PATIENCE, Resolver
 from pysmtpd.dns.sockets import MOST_USES, POOL
-from pysmtpd.dns.stub import MOST_FOR_ORIGIN, MOST_FOR_PEERS, MOST_OUTSTANDING, PENALTY, UDP_TIMEOUT
+from pysmtpd.dns.stub import (
+    HASTE,
+    MOST_FOR_ORIGIN,
+    MOST_FOR_PEERS,
+    MOST_OUTSTANDING,
+    MOST_SLOW,
+    PENALTY,
+    UDP_TIMEOUT,
+)
 from pysmtpd.dns.wire import EDNS_SIZE
 from pysmtpd.interfaces.platform import ResolverSettings
 from pysmtpd.interfaces.routing import AddressAnswer, IResolver, Lookup, MxAnswer, MxHost
@@ -742,6 +750,57 @@ class BoundsTests(Case):
         results = [self.resolver.mx(f"x{number}.example.org") for number in range(MOST_OUTSTANDING * 4)]
         self.clock.pump([0.5] * 60)
         self.assertEqual({self.successResultOf(result).status for result in results}, {Lookup.FAILED})
+
+    def test_whatIsNotAnsweredLeavesPlacesToOthers(self) -> None:
+        zone = Zone(mx("example.org", 10, "mx.example.org"))
+        first: list[dns.Message] = []
+
+        def answer(message: dns.Message) -> Any:
+            if message.queries[0].name.name == b"example.org":
+                return zone(message)
+            if message.queries[0].name.name == b"x0.example.net":
+                first.append(message)
+            return None
+
+        self.serve(answer)
+        dead = [self.resolver.mx(f"x{number}.example.net") for number in range(MOST_OUTSTANDING * 4)]
+        good = self.resolver.mx("example.org")
+        self.clock.pump([HASTE / 5] * 20)
+        self.assertLess(len(self.network.asked), MOST_OUTSTANDING * 4 + 2, "nobody is asked twice for it")
+        self.clock.pump([HASTE / 5] * 4)
+        self.assertEqual(self.successResultOf(good).status, Lookup.FOUND)
+        # Those without a place go on: an answer still counts.
+        self.assertNoResult(dead[0])
+        [message] = first
+        for port in self.network.ports:
+            self.network.deliver(port, reply(message, mx("x0.example.net", 10, "mx.example.net")), FIRST)
+        self.clock.advance(0.1)
+        self.assertEqual(self.successResultOf(dead[0]).status, Lookup.FOUND)
+        self.clock.pump([0.5] * 60)
+        self.assertEqual({self.successResultOf(each).status for each in dead[1:]}, {Lookup.FAILED})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nobodyIsHurriedForNothing(self) -> None:
+        """While there are places for all, nobody waits for them."""
+        results = [self.resolver.mx(f"x{number}.example.net") for number in range(MOST_OUTSTANDING)]
+        self.clock.pump([HASTE] * 3)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.pump([0.5] * 30)
+        self.assertEqual({self.successResultOf(result).status for result in results}, {Lookup.FAILED})
+
+    def test_thoseWithoutAPlaceAreBounded(self) -> None:
+        results = [self.resolver.mx(f"x{number}.example.net") for number in range(MOST_SLOW + 3 * MOST_OUTSTANDING)]
+        # All have a place in turn before the first is given up in the usual way.
+        self.clock.pump([HASTE] * 7)
+        self.assertFalse(any(result.called for result in results))
+        while len(self.network.asked) < len(results):
+            self.clock.advance(HASTE)
+        given = [self.successResultOf(result).error for result in results if result.called]
+        self.assertTrue(given)
+        self.assertTrue(all("too many questions" in error for error in given), given[:3])
+        self.assertEqual([result.called for result in results[: len(given)]], [True] * len(given), "the first ones")
+        self.clock.pump([0.5] * 60)
+        self.assertTrue(all(result.called for result in results))
 
     def test_peersDoNotStarveOurMail(self) -> None:
         """Servers of reverse zones that never answer, and many who connect from there."""

@@ -45,6 +45,8 @@ class ReuseTests(SynchronousTestCase):
         world.run(13)
         self.assertEqual(commands[-1], "QUIT")
         self.assertEqual(world.sink.open, 0)
+        world.run(200)
+        self.assertEqual(world.agent.routes.showRelays(), [])
         self.assertEqual(world.clock.getDelayedCalls(), [], "nothing ticks when nothing is open")
 
     def test_wholeMessageInOneSegment(self) -> None:
@@ -53,6 +55,36 @@ class ReuseTests(SynchronousTestCase):
         segments = world.sink.segments[0]
         self.assertEqual(len(segments), 2)
         self.assertTrue(segments[1].endswith(b"BDAT 25 LAST\r\nSubject: hello\r\n\r\n.dots\r\n"))
+
+    def test_nothingIsSaidBeforeTheMessageBeforeIsDecided(self) -> None:
+        """Several wait for one connection: each goes out in one segment, once the reply to the one before is there."""
+        for extensions, last, opening in (
+            (("PIPELINING",), b"..dots\r\n.\r\n", b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n"),
+            (("PIPELINING", "CHUNKING"), b".dots\r\n", b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nBDAT "),
+        ):
+            world = Relay(*extensions, limits=MtaLimits(maxConnPerHost=1), DOT="", BDAT="")
+            world.burst(4)
+            world.run(5)
+            (link,) = world.sink.connections
+            for number in range(1, 5):
+                said = b"".join(link.segments)
+                self.assertTrue(said.endswith(last), said)
+                self.assertEqual(said.count(b"MAIL"), number)
+                self.assertEqual(sum(segment.startswith(opening) for segment in link.segments), number)
+                self.assertNotIn(b"RSET", said)
+                world.run(30)
+                self.assertEqual(b"".join(link.segments), said, "it waits, however long that takes")
+                link.sayRaw(b"250 2.0.0 queued\r\n")
+                world.run(1)
+            self.assertEqual(len(world.ears.outcomes), 4)
+
+    def test_afterARefusalTheResetGoesWithTheNext(self) -> None:
+        world = Relay("PIPELINING", limits=MtaLimits(maxConnPerHost=1), **{"c@y.test": "550 5.1.1 nobody"})
+        world.send("c@y.test")
+        world.send("b@y.test", seconds=1)
+        (link,) = world.sink.connections
+        opening = b"RSET\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n"
+        self.assertEqual([segment for segment in link.segments if b"b@y.test" in segment], [opening])
 
     def test_backlogOpensConnections(self) -> None:
         world = Relay()
@@ -603,11 +635,14 @@ class ManyHostsTests(SynchronousTestCase):
             for address in world.dns.hosts[host]:
                 world.host(address).isSilent = True
         (one,) = world.send("b@y.test")
-        world.run(2 * 3600)
+        while not world.told(one):
+            world.run(20)
         self.assertIn("None of 20 hosts could be reached", world.told(one))
         self.assertEqual(20, len(world.network.tried))
         (relay,) = world.agent.routes.showRelays()
         self.assertEqual(50, len(cast(list[str], relay["hosts"])))
+        self.assertIn("None of 20 hosts could be reached", cast(str, relay["error"]))
+        world.run(2 * 3600)
         (two,) = world.send("b@y.test")
         world.run(2 * 3600)
         self.assertIn("4.4.1", world.told(two))

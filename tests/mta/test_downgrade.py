@@ -164,3 +164,29 @@ class Utf8Tests(SynchronousTestCase):
         told, commands = self.commands("b@xn--bcher-kva.test")
         self.assertEqual(told, "Ok 250 2.0.0 queued")
         self.assertEqual(commands, ["MAIL FROM:<a@x.test>", "RCPT TO:<b@xn--bcher-kva.test>"])
+
+    def test_othersDoNotSuffer(self) -> None:
+        """Recipients who need it go by themselves: with a host that lacks it the others arrive, and none is taken for international."""
+        for extensions in (("PIPELINING",), ("PIPELINING", "SMTPUTF8")):
+            world = World()
+            world.dns.hosts["x.test"] = ("192.0.2.1",)
+            server = world.host("192.0.2.1", Server(*extensions))
+            envelopes = world.send("jürgen@x.test", "b@x.test", "jörg@x.test", "c@x.test", smtputf8=True, seconds=2)
+            told = [world.told(envelope)[:9] for envelope in envelopes]
+            has = "SMTPUTF8" in extensions
+            self.assertEqual(told, ["Ok 250 2." if has else "PermFail ", "Ok 250 2."] * 2)
+            (commands,) = server.conversations
+            said = [command for command in commands if command.startswith(("MAIL", "RCPT"))]
+            expected = ["MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "RCPT TO:<c@x.test>"]
+            if has:
+                expected += ["MAIL FROM:<a@x.test> SMTPUTF8", "RCPT TO:<jürgen@x.test>", "RCPT TO:<jörg@x.test>"]
+            self.assertEqual(said, expected)
+            self.assertEqual(world.agent._board.load._used, {})
+
+    def test_allNeedItWhereTheHeaderDoes(self) -> None:
+        world = World()
+        world.dns.hosts["x.test"] = ("192.0.2.1",)
+        server = world.host("192.0.2.1", Server("8BITMIME", "SMTPUTF8"))
+        content = "Subject: \N{LATIN SMALL LETTER E WITH ACUTE}\r\n\r\n".encode()
+        world.send("jürgen@x.test", "b@x.test", smtputf8=True, content=content, seconds=2)
+        self.assertEqual([recipients for recipients, _ in server.mails], [["jürgen@x.test", "b@x.test"]])

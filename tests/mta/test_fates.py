@@ -66,6 +66,7 @@ class FateTests(SynchronousTestCase):
         held = [envelope for ids, _ in world.ears.held for envelope in ids]
         self.assertEqual(sorted([*world.ears.outcomes, *held]), sorted(envelopes))
         self.assertEqual([server.open for server in world.network.servers.values()], [0] * len(servers))
+        world.agent.stop()
         self.assertEqual(world.clock.getDelayedCalls(), [])
         self.assertTrue(all(body.isClosed for body in world.bodies.opened))
         self.assertTrue(all(relay["backlog"] == 0 for relay in world.agent.routes.showRelays()))

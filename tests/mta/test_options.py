@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pysmtpd.interfaces.routing import AddressAnswer, Lookup, Service, TableError
 from pysmtpd.model.clienttls import ClientKind
 from pysmtpd.model.config import Action, CaSpec, Method, MtaLimits, PkiSpec, TableRef
-from pysmtpd.model.events import CredentialsRefused
+from pysmtpd.model.events import ConnectionAuthenticated, CredentialsRefused, Event
 from pysmtpd.model.outcome import Result
 from tests.mta.fakes import Server, Table, World, explicit
 
@@ -351,6 +351,9 @@ class OtherHostTests(SynchronousTestCase):
         world = TwoHosts(Server(greeting="521 5.3.2 no mail"), Server(greeting="521 no mail"))
         (told,) = world.result()
         self.assertIn("PermFail 521 5.3.2 No host takes mail: a.test [192.0.2.1]: 521", told)
+        late = {"EHLO": "521 5.3.2 no mail", "HELO": "521 5.3.2 no mail"}
+        (told,) = TwoHosts(Server(greeting="521 no mail"), Server(**late)).result()
+        self.assertIn("PermFail 521 5.3.2 No host takes mail: ", told)
         world = TwoHosts(Server(greeting="521 5.3.2 no mail"), Server(greeting="554 5.7.1 not you"))
         (told,) = world.result()
         self.assertIn("TempFail 451 4.4.1", told)
@@ -416,6 +419,42 @@ class CredentialTests(SynchronousTestCase):
         self.assertEqual(
             (event.host, event.credential, event.reason), ("192.0.2.1 [192.0.2.1]", "secrets:me", "535 5.7.8 wrong")
         )
+
+    def told(self, protocol: str, *extensions: str, **replies: str) -> tuple[list[Event], str]:
+        """What is told of logging in, and what becomes of the mail."""
+        actions = explicit(f"{protocol}://me@192.0.2.1", 25, tlsVerify=False, authTable=TableRef("secrets"))
+        world = World(actions, tables={"secrets": Table("secrets", {"me": "user:pass"})})
+        world.host("192.0.2.1", Server(*extensions, **replies))
+        (envelope,) = world.send("b@y.test", seconds=1)
+        kinds = (ConnectionAuthenticated, CredentialsRefused)
+        return [event for event in world.ears.events if isinstance(event, kinds)], world.told(envelope)
+
+    def test_eachTryIsTold(self) -> None:
+        for mechanism, reply, result in (
+            ("PLAIN", "235 2.7.0 ok", "ok"),
+            ("LOGIN", "535 5.7.8 wrong", "permfail"),
+            ("PLAIN", "454 4.7.0 the directory is down", "tempfail"),
+            ("SCRAM-SHA-256", "534 5.7.9 too weak", "permfail"),
+        ):
+            events, mail = self.told("smtp+tls", "STARTTLS", f"AUTH {mechanism}", AUTH=reply)
+            event = events[0]
+            assert isinstance(event, ConnectionAuthenticated)
+            self.assertEqual((event.user, event.mechanism, event.result), ("secrets:me", mechanism, result))
+            self.assertEqual(len(events), 1 if result == "ok" else 2)
+            self.assertTrue(mail.startswith("Ok" if result == "ok" else "TempFail"), mail)
+
+    def test_neverInPlainText(self) -> None:
+        """A host that has lost its TLS is as loud as one that has lost our password."""
+        (event,), mail = self.told("smtp", "AUTH PLAIN")
+        assert isinstance(event, CredentialsRefused)
+        self.assertEqual(event.reason, "451 4.7.11 Passwords are not sent without TLS")
+        self.assertIn("TempFail", mail)
+
+    def test_aSessionThatIsLostHasNotRefusedThem(self) -> None:
+        (event,), mail = self.told("smtp+tls", "STARTTLS", "AUTH PLAIN", AUTH="HANGUP")
+        assert isinstance(event, ConnectionAuthenticated)
+        self.assertEqual(event.result, "tempfail")
+        self.assertIn("TempFail", mail)
 
     def test_missing(self) -> None:
         actions = explicit("smtp+tls://me@192.0.2.1", 25, tlsVerify=False, authTable=TableRef("secrets"))

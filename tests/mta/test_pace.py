@@ -84,6 +84,7 @@ class LaneTests(SynchronousTestCase):
         world.run(40 * 300 / (MOST // 4) + 60)
         self.assertEqual([world.told(id)[:8] for id in mute], ["TempFail"] * 40)
         self.assertEqual(world.agent._board.slots.taken(""), 0)
+        world.agent.stop()
         self.assertEqual(world.clock.getDelayedCalls(), [], "nothing ticks when nothing waits")
 
     def test_itIsTold(self) -> None:

@@ -58,6 +58,10 @@ class SessionEventTests(SynchronousTestCase):
         self.assertEqual([type(event) for event in told], list(kinds))
         greeted, identified = told[1:3]
         assert isinstance(greeted, ConnectionGreeted) and isinstance(identified, ConnectionIdentified)
+        closed = told[3]
+        assert isinstance(closed, ConnectionClosed)
+        # It was kept for ten seconds after the message.
+        self.assertEqual((closed.messages, round(closed.seconds)), (1, 10))
         self.assertEqual((greeted.banner, identified.extensions), ("welcome", "PIPELINING SIZE=1000"))
         self.assertFalse(any(isinstance(event, CommandAnswered) for event in world.ears.events))
         self.assertEqual(world.ears.counts["mta.transaction"], 1)

@@ -91,6 +91,9 @@ class _Conversion:
     def _directive(self, tokens: list[Token], first: int, after: int) -> None:
         lines = self._lines[first:after]
         if len(tokens) > 1 and tokens[1].text == "=" and tokens[1].kind is Kind.MARK:
+            if len(tokens) > 3:
+                self._keep(lines, first + 1, "a macro stands for one value: several words stand in quotes")
+                return
             self._define(lines)
             self._output += lines
             return

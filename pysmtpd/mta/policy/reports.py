@@ -25,7 +25,10 @@ from pysmtpd.mta.security import Level
 INTERVAL = 3600.0
 """Seconds between two looks whether there is something to send."""
 
-GIVE_UP = DAY + INTERVAL
+DELAY = 3 * 3600.0
+"""Seconds after the end of a day before its reports are sent: not when everybody else does (RFC 8460 4.1)."""
+
+GIVE_UP = DELAY + DAY + INTERVAL
 """Seconds after the end of a day when what could not be sent of it is forgotten (RFC 8460 5.6: a day after the first attempt)."""
 
 SAVE_DELAY = 60.0
@@ -115,8 +118,8 @@ class TlsReports:
     async def send(self) -> None:
         """Send what is due, one report after the other."""
         now = self._platform.wallTime()
-        today = int(now // DAY) * DAY
-        due = [(day, domain) for day, domains in self._tally.days.items() if day < today for domain in domains]
+        latest = now - DAY - DELAY
+        due = [(day, domain) for day, domains in self._tally.days.items() if day <= latest for domain in domains]
         for day, domain in due:
             if self._isStopped:
                 return

@@ -9,7 +9,7 @@ from email.utils import formatdate, parsedate
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
-from pysmtpd.model.tlsa import deciding
+from pysmtpd.model.tlsa import Tlsa, deciding
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.policy.sts import Mode, StsPolicy
 from pysmtpd.mta.security import Dane, anchoredNames, isMatched
@@ -40,11 +40,13 @@ class Policy(NamedTuple):
     @ivar kind: tlsa, sts or no-policy-found.
     @ivar lines: of it, as published.
     @ivar hosts: patterns that an MTA-STS policy names.
+    @ivar domain: whose it is: with DANE the name where the records are (1.1); empty: the domain that is reported to.
     """
 
     kind: str
     lines: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    domain: str = ""
 
 
 NO_POLICY = Policy("no-policy-found")
@@ -64,6 +66,9 @@ class Detail(NamedTuple):
     reason: str = ""
 
 
+_ROW = len(Detail._fields) + 1
+
+
 class Counts:
     """Of one domain under one policy. There is one for each domain that mail goes to, so it is small."""
 
@@ -73,21 +78,21 @@ class Counts:
         self.policy = policy
         self.succeeded = succeeded
         self.failed = failed
-        # Details, each with its number.
-        self._told: tuple[Detail | int, ...] = ()
+        # The fields of each detail, and its number: one tuple for all of them.
+        self._told: tuple[str | int, ...] = ()
 
     @property
     def details(self) -> dict[Detail, int]:
         """Failures, as far as they are told apart."""
-        return dict(
-            zip(cast("tuple[Detail, ...]", self._told[::2]), cast("tuple[int, ...]", self._told[1::2]), strict=True)
-        )
+        told = self._told
+        rows = [told[at : at + _ROW] for at in range(0, len(told), _ROW)]
+        return {Detail(*cast("tuple[str, ...]", row[:-1])): cast(int, row[-1]) for row in rows}
 
     def tell(self, detail: Detail, times: int) -> None:
         """So many more of these."""
         details = self.details
         details[detail] = details.get(detail, 0) + times
-        self._told = tuple(chain.from_iterable(details.items()))
+        self._told = tuple(chain.from_iterable((*each, number) for each, number in details.items()))
 
 
 def judge(encounter: Encounter) -> Iterator[tuple[Policy, Detail]]:
@@ -97,7 +102,7 @@ def judge(encounter: Encounter) -> Iterator[tuple[Policy, Detail]]:
     if known.dane is not Dane.NONE:
         hasPolicy = True
         yield (
-            Policy("tlsa", tuple(f"{r.usage} {r.selector} {r.matching} {r.data.hex()}" for r in known.tlsa)),
+            Policy("tlsa", tuple(map(_line, known.tlsa)), domain=known.baseName or known.host),
             _detail(encounter, *_underDane(encounter)),
         )
     if sts is not None and sts.mode is not Mode.NONE:
@@ -105,6 +110,10 @@ def judge(encounter: Encounter) -> Iterator[tuple[Policy, Detail]]:
         yield Policy("sts", policyLines(sts), sts.mx), _detail(encounter, *_underSts(encounter, sts))
     if not hasPolicy:
         yield NO_POLICY, _detail(encounter, *_encrypted(encounter))
+
+
+def _line(record: Tlsa) -> str:
+    return f"{record.usage} {record.selector} {record.matching} {record.data.hex()}"
 
 
 def _detail(encounter: Encounter, result: str, reason: str = "") -> Detail:
@@ -230,8 +239,8 @@ class Tally:
 
         @raise ValueError: (or L{TypeError}) this is something else; what came before that in it was taken.
         """
-        for day, domain, (kind, lines, hosts), succeeded, failed, details in rows:
-            policy = Policy(str(kind), tuple(map(str, lines)), tuple(map(str, hosts)))
+        for day, domain, (kind, lines, hosts, *whose), succeeded, failed, details in rows:
+            policy = Policy(str(kind), tuple(map(str, lines)), tuple(map(str, hosts)), *map(str, whose))
             told = 0
             for *detail, times in details:
                 self.count(int(day), str(domain), policy, Detail(*map(str, detail)), int(times))
@@ -276,7 +285,7 @@ def _moment(seconds: int) -> str:
 
 def _section(domain: str, counts: Counts) -> dict[str, Any]:
     policy = counts.policy
-    said: dict[str, Any] = {"policy-type": policy.kind, "policy-domain": domain}
+    said: dict[str, Any] = {"policy-type": policy.kind, "policy-domain": policy.domain or domain}
     if policy.lines:
         said["policy-string"] = list(policy.lines)
     if policy.hosts:

@@ -149,6 +149,12 @@ class TallyTests(SynchronousTestCase):
             other.load(json.loads(json.dumps(tally.dump())))
         self.assertEqual(json.dumps(tally.dump()), json.dumps(other.dump()))
 
+    def test_aFileOfAnOlderRelease(self) -> None:
+        tally = Tally()
+        tally.load([[DAY, "example.org", ["tlsa", ["3 1 1 00"], []], 2, 0, []]])
+        (counts,) = tally.days[DAY]["example.org"]
+        self.assertEqual((Policy("tlsa", ("3 1 1 00",)), 2), (counts.policy, counts.succeeded))
+
 
 class RecordTests(SynchronousTestCase):
     def test_where(self) -> None:
