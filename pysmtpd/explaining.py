@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from pysmtpd.backends import NoSuchBackend
+from pysmtpd.config.macros import definition
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.control import supposition
 from pysmtpd.control.amp import BadArgument
@@ -47,7 +48,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-f", dest="file", default=DEFAULT_CONFIGURATION, help="the configuration file (default: %(default)s)"
     )
-    made.add_argument("-D", dest="defines", action="append", default=[], metavar="NAME=VALUE", help="define a macro")
+    made.add_argument(
+        "-D",
+        dest="defines",
+        action="append",
+        default=[],
+        type=_definition,
+        metavar="NAME=VALUE",
+        help="define a macro",
+    )
     made.add_argument(
         "--user",
         dest="runs",
@@ -92,6 +101,16 @@ def _fail(text: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _definition(text: str) -> tuple[str, str]:
+    """
+    @raise argparse.ArgumentTypeError:
+    """
+    try:
+        return definition(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _prepare(options: argparse.Namespace, reactor: Any, isRoot: bool) -> Daemon:
     """A daemon of which nothing is started, so nothing is opened.
 
@@ -102,10 +121,9 @@ def _prepare(options: argparse.Namespace, reactor: Any, isRoot: bool) -> Daemon:
     @raise NoSuchBackend:
     @raise PrivilegeError: there is nobody to become.
     """
-    defines = dict(definition.partition("=")[::2] for definition in options.defines)
     helper = Helper(reactor) if isRoot else None
     platform = RealPlatform(reactor, isPrivileged=isRoot)
-    config = loadConfig(options.file, platform, defines)
+    config = loadConfig(options.file, platform, dict(options.defines))
     daemon = build(platform, config, Settings(spool="/", helper=helper, queueKey=UNUSED))
     if helper is not None:
         user = chooseUser(options.runs)

@@ -8,6 +8,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from pysmtpd import __version__
+from pysmtpd.config import macros
 from pysmtpd.settings import PARTS
 
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
@@ -50,9 +51,10 @@ class Options(UsageOptions):
 
     def opt_define(self, definition: str) -> None:
         """Define a macro, NAME=VALUE; it goes before the file's own."""
-        name, equals, value = definition.partition("=")
-        if not equals or not name:
-            raise UsageError(f"-D takes NAME=VALUE, not {definition!r}")
+        try:
+            name, value = macros.definition(definition)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         self.defines[name] = value
 
     def opt_pause(self, part: str) -> None:

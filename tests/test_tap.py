@@ -241,10 +241,14 @@ class CheckTests(ProcessTestCase):
         code, _, error = self.check("-D", "where=nowhere.test")
         self.assertEqual(code, 72)
         self.assertIn("nowhere.test", error)
+        # A typing error has no effect; that is told.
+        code, _, error = self.check("-D", "where=127.0.0.1", "-D", "wehre=127.0.0.2")
+        self.assertEqual(code, 0)
+        self.assertRegex(error, r'^warning: .*smtpd\.conf:1: the file has no macro "wehre", which -D defines\n$')
 
     def test_usage(self) -> None:
         self.write()
-        for options in (("-P", "queue"), ("-D", "x"), ("--log", "xml"), ("--nonsense",)):
+        for options in (("-P", "queue"), ("-D", "x"), ("-D", "a b=c"), ("--log", "xml"), ("--nonsense",)):
             code, _, error = self.check(*options)
             self.assertEqual(code, 2, options)
             self.assertIn("Try: pysmtpd --help", error)

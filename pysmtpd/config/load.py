@@ -66,6 +66,8 @@ class Reading:
         if not self.problems.found(Finding.LANGUAGE, Finding.CHECK):
             for name, where in self._macros.unused():
                 self.problems.warn(where, f'macro "{name}" is never used')
+            for name in self._macros.unknown():
+                self.problems.warn(Where(self._path, 1), f'the file has no macro "{name}", which -D defines')
 
     def config(self) -> Config:
         """What there is of it; it can be used where there is no problem of any kind."""

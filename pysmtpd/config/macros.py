@@ -67,6 +67,21 @@ class Macros:
         """Macros of the file that it never uses, but for those that it cannot use."""
         return ((name, where) for name, where in self._places.items() if name not in self._used and canBeUsed(name))
 
+    def unknown(self) -> Iterator[str]:
+        """Macros of the command line that the file neither defines nor uses."""
+        return (name for name in self._defines if name not in self._used and name not in self._places)
+
+
+def definition(text: str) -> tuple[str, str]:
+    """Name and text of a macro, as the command line has them: C{name=text}.
+
+    @raise ValueError: it is none.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not canBeUsed(name):
+        raise ValueError(f"-D takes NAME=VALUE, and a NAME of letters, digits and _, not {text!r}")
+    return name, value
+
 
 def canBeUsed(name: str) -> bool:
     """Does C{$name} end where the name does?"""
