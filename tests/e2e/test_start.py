@@ -119,7 +119,9 @@ class RunSinkTests(SynchronousTestCase):
         self.closed()
         less = "-sys_admin"
         printed = run("setpriv", "--bounding-set", less, "--inh-caps", less, "sh", str(self.script), isOk=False)
-        self.assertIn(f"The sink runs as nobody, who may not enter {self.top}: ", printed)
+        self.assertIn(
+            f"The sink runs as nobody, who may not enter {self.top}, where the tree or its Python is: ", printed
+        )
 
     def greets(self, daemon: subprocess.Popen[bytes], output: Path) -> bool:
         self.assertIsNone(daemon.poll(), output.read_text())
