@@ -293,6 +293,11 @@ class ErrorTests(DaemonTestCase):
         self.assertEqual((ran.code, ran.out), (77, ""))
         self.assertIn("run it as the daemon's user or as root", ran.error)
 
+    async def test_interrupted(self) -> None:
+        with patch("pysmtpd.control.cli.Client.rows", side_effect=KeyboardInterrupt):
+            for command, code in (("show queue", 130), ("monitor", 0)):
+                self.assertEqual(await self.ctl(*command.split()), Ran(code, "", ""))
+
     async def test_readersThatLeave(self) -> None:
         """C{pysmtpctl show queue | head -1}"""
         await self.submit(*(f"recipient{number}@example.net" for number in range(900)))

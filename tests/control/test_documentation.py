@@ -54,7 +54,9 @@ class PageTests(DaemonTestCase):
 
     def test_exitCodes(self) -> None:
         codes = [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE_TEXT, flags=re.MULTILINE)]
-        self.assertEqual(codes, [cli.EX_OK, cli.EX_REFUSED, cli.EX_USAGE, cli.EX_UNAVAILABLE, cli.EX_NOPERM])
+        self.assertEqual(
+            codes, [cli.EX_OK, cli.EX_REFUSED, cli.EX_USAGE, cli.EX_UNAVAILABLE, cli.EX_NOPERM, cli.EX_INTERRUPTED]
+        )
 
     async def test_program(self) -> None:
         """The example in Python."""
