@@ -25,7 +25,7 @@ from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
-from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.model.config import CaSpec, Config, PkiSpec
 from pysmtpd.model.question import Service, UserInfo, titled
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
@@ -35,6 +35,7 @@ from pysmtpd.privilege.drop import PrivilegeError, chooseUser
 from pysmtpd.reading import readOctets
 from pysmtpd.ruleset.nodes import BadNode, parseNodes
 from pysmtpd.table.uses import servicesOf
+from pysmtpd.tls.authorities import loadAuthorities
 from pysmtpd.tls.certificates import Certificates
 
 # Of what is wrong with entries of one table.
@@ -53,6 +54,7 @@ def machine(config: Config, user: str | None) -> Machine:
         _fileMode,
         lambda path: _openings(path, daemon),
         lambda: _pkiFaults(config.pki),
+        _caFaults,
     )
 
 
@@ -117,6 +119,15 @@ def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
         # One without the other was told before.
         if spec.cert and spec.key
     }
+
+
+def _caFaults(spec: CaSpec) -> Sequence[str]:
+    """Why the certificates of a ca cannot be used. A file that cannot be read is told with all others."""
+    try:
+        readOctets(spec.cert)
+    except OSError:
+        return ()
+    return [fault.removeprefix(f"{spec.where}: ") for fault in loadAuthorities(spec, readOctets).faults]
 
 
 def examine(reading: Reading, user: str | None) -> None:

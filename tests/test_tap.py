@@ -222,6 +222,15 @@ class CheckTests(ProcessTestCase):
         self.place.chmod(0o755)
         self.assertNotIn("may write", self.check()[2])
 
+    def test_authorities(self) -> None:
+        """What is in the file of a ca is looked at, too, and told in our words."""
+        (self.place / "ca.pem").write_text("nonsense\n")
+        self.write(before=f'ca c cert "{self.place}/ca.pem"\naction "b" relay ca c\nmatch from auth for any action "b"')
+        code, _, error = self.check()
+        self.assertEqual(code, 72, error)
+        said = f"conf:3:1: environment: ca c: {self.place}/ca.pem is not in PEM form, or damaged\n"
+        self.assertIn(said, error)
+
     def test_aCertificateThatCannotBeRead(self) -> None:
         self.pki()
         code, _, error = self.check()

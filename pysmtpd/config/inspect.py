@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pysmtpd.config.problem import Finding, Problems
-from pysmtpd.model.config import NOWHERE, Config, TableRef
+from pysmtpd.model.config import NOWHERE, CaSpec, Config, TableRef
 from pysmtpd.model.decision import Where
 from pysmtpd.model.queuekey import STDIN
 
@@ -23,6 +23,7 @@ class Machine:
     @ivar openings: where others than root and the daemon's user can change what a path leads to: it or directories above it, and who
         they are. Empty: everybody.
     @ivar pkiFaults: why a pki's certificate or key cannot be used, by the pki's name.
+    @ivar caFaults: why what is in the file of a ca, which can be read, cannot be used.
     """
 
     knowsUser: Callable[[str], bool]
@@ -30,6 +31,7 @@ class Machine:
     fileMode: Callable[[str], int]
     openings: Callable[[str], Sequence[tuple[str, str]]]
     pkiFaults: Callable[[], Mapping[str, Sequence[str]]]
+    caFaults: Callable[[CaSpec], Sequence[str]]
 
 
 def inspect(config: Config, files: Sequence[str], machine: Machine, problems: Problems) -> None:
@@ -40,6 +42,9 @@ def inspect(config: Config, files: Sequence[str], machine: Machine, problems: Pr
     for name, faults in machine.pkiFaults().items():
         for fault in faults:
             problems.add(config.pki[name].where, fault, Finding.ENVIRONMENT)
+    for authority in config.ca.values():
+        for fault in machine.caFaults(authority):
+            problems.add(authority.where, fault, Finding.ENVIRONMENT)
     for what, path, where in _files(config):
         try:
             machine.fileMode(path)

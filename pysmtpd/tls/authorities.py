@@ -31,8 +31,8 @@ def loadAuthorities(spec: CaSpec, readFile: Callable[[str], bytes]) -> Authoriti
         certificates = tuple(x509.load_pem_x509_certificates(readFile(spec.cert)))
     except OSError as error:
         fault = f"{spec.cert}: {error.strerror or error}"
-    except ValueError as error:
-        fault = f"{spec.cert} is not in PEM form: {error}"
+    except ValueError:
+        fault = f"{spec.cert} is not in PEM form, or damaged"
     else:
         return Authorities(spec, certificates, ())
     return Authorities(spec, (), (f"{spec.where}: ca {spec.name}: {fault}",))

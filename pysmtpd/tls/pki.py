@@ -45,16 +45,19 @@ def load(spec: PkiSpec, readFile: Callable[[str], bytes]) -> Pki:
         chain = tuple(x509.load_pem_x509_certificates(readFile(spec.cert)))
     except OSError as error:
         faults.append(f"certificate {spec.cert}: {error.strerror or error}")
-    except ValueError as error:
-        faults.append(f"certificate {spec.cert} is not in PEM form: {error}")
+    except ValueError:
+        # What the library says of it would help nobody.
+        faults.append(f"certificate {spec.cert} is not in PEM form, or damaged")
     try:
         key = load_pem_private_key(readFile(spec.key), None)
     except OSError as error:
         faults.append(f"key {spec.key}: {error.strerror or error}")
     except TypeError:
         faults.append(f"key {spec.key} is encrypted; the daemon cannot ask for its password")
-    except (ValueError, UnsupportedAlgorithm) as error:
-        faults.append(f"key {spec.key} is not a private key in PEM form: {error}")
+    except UnsupportedAlgorithm:
+        faults.append(f"key {spec.key} is of a kind that is not supported")
+    except ValueError:
+        faults.append(f"key {spec.key} is not a private key in PEM form, or damaged")
     if chain and key is not None:
         mine = _public(key.public_key())
         owners = [_public(certificate.public_key()) == mine for certificate in chain]

@@ -291,6 +291,7 @@ class InspectTests(SynchronousTestCase):
             fileMode,
             lambda path: (openings or {}).get(path, []),
             lambda: {"a.example": ["does not fit"]} if PKI in text else {},
+            lambda spec: [f"{spec.name} is nonsense"] if spec.cert == "/nonsense" else (),
         )
         inspect(read(text + REJECT), ["smtpd.conf"], machine, problems)
         self.assertTrue(all(problem.finding is Finding.ENVIRONMENT for problem in problems.found()))
@@ -310,6 +311,7 @@ class InspectTests(SynchronousTestCase):
 
     def test_certificates(self) -> None:
         self.assertEqual(self.found(PKI, {"/k": 0o600}), ["does not fit"])
+        self.assertEqual(self.found('ca c cert "/nonsense"', {"/nonsense": 0o644}), ["c is nonsense"])
 
     def test_secrets(self) -> None:
         self.assertIn("everybody may read /k", self.found(PKI, {"/k": 0o604})[1])
