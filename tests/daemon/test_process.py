@@ -221,6 +221,12 @@ class CopyTests(ProcessTestCase):
         self.assertEqual(ids[0], ids[1])
         self.assertEqual(self.stopped(daemon), 0)
         self.assertEqual(self.copy("--from", "fs:", "--to", "sqlite:other")[0], 0)
+        # A typing error is no empty queue.
+        for source in ("fs:quue", "sqlite:ohter"):
+            code, _, error = self.copy("--from", source, "--to", "sqlite:third")
+            self.assertEqual(code, 2)
+            self.assertIn(f"there is no queue in {self.spool}/{source.partition(':')[2]}: nothing to copy", error)
+        self.assertEqual([name for name in ("quue", "ohter", "third") if (self.spool / name).exists()], [])
 
     def test_wrongUse(self) -> None:
         self.spool.mkdir()
