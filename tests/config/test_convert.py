@@ -166,7 +166,7 @@ class ConvertTests(SynchronousTestCase):
     def test_settings(self) -> None:
         for old, new in (
             ("expire 4d", "queue ttl 4d"),
-            ("expire 4\\\\\nexpire 4d", 'queue ttl "4\\\n"\nqueue ttl 4d'),
+            ("expire 4\\\\\nexpire 4d", 'queue ttl "4\\\\\n"\nqueue ttl 4d'),
             ("bounce-warn 4h, 1d", "bounce warn-interval 4h, 1d"),
             ("max-message-size 35M", "smtp max-message-size 35M"),
             ("max-message-size 1000", "smtp max-message-size 1000"),
