@@ -276,12 +276,19 @@ class ConvertTests(SynchronousTestCase):
             """\
             map aliases source db "/etc/mail/aliases.db"
             map "more" { source plain "/etc/more" }
+            map odd source plain '/etc/"odd"'
+            other = "'/etc/other'"
+            map other source plain $other
             listen on lo
             accept for all alias aliases deliver to mbox
             """,
             """\
             table aliases "db:/etc/mail/aliases.db"
             table "more" "file:/etc/more"
+            table odd "file:/etc/\\"odd\\""
+            other = "'/etc/other'"
+            # pysmtpd convert: what the macros stood for is written out here
+            table other "file:/etc/other"
             listen on lo
             action "mbox" mbox alias <aliases>
             match for any action "mbox"
