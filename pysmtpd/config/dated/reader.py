@@ -43,7 +43,7 @@ def written(token: Token) -> str:
     """A string as today's language takes it."""
     if isMacro(token):
         return "$" + token.text[len(MACRO) :]
-    if token.kind is Kind.WORD and token.text not in RESERVED:
+    if token.kind is Kind.WORD and token.text not in RESERVED and "\\" not in token.text:
         return token.text
     return quoted(token.text)
 
@@ -120,7 +120,7 @@ class Reader:
         """A string or a number."""
         if self._at < len(self.tokens) and (token := self.tokens[self._at]).kind in (Kind.NUMBER, Kind.WORD):
             self._at += 1
-            return token.text
+            return token.text if token.kind is Kind.NUMBER else written(token)
         return self.string()
 
     def hasTable(self) -> bool:
