@@ -46,9 +46,11 @@ TAKES_NO_MAIL = 521
 """RFC 7504."""
 
 
-def _isLost(reply: Reply) -> bool:
-    """Is this what we say of a connection that was lost, or of an answer that did not come in time?"""
-    return reply.code == 451 and reply.enhanced == "4.4.2"
+def goesPlain(level: Level, stage: Stage, reply: Reply) -> bool:
+    """Does who only would like TLS do without, on a new connection, after one has ended so? TLS has failed, or the host was lost over it:
+    that is what we say of a connection that was lost, or of an answer that did not come in time."""
+    isLost = reply.code == 451 and reply.enhanced == "4.4.2"
+    return level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and isLost))
 
 
 # Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
@@ -448,7 +450,6 @@ class Pool:
         if self._now is not NOTHING:
             self._now.isLate = False
         now = self.board.clock.seconds()
-        level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
         # The next one begins anew, and says what is wrong, if it still is.
@@ -466,7 +467,7 @@ class Pool:
                 standing.lostInRow += 1
                 if standing.lostInRow >= BROKEN and not self.connections:
                     self._failed(connection, Stage.GREETING, reply, now)
-        elif level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and _isLost(reply))):
+        elif goesPlain(connection.target.policy.level, stage, reply):
             self._own().tlsFailed(now)
         elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)
