@@ -135,6 +135,11 @@ class Connection(Protocol):
         self._told.failed(why)
         self.pool.lost(self, Stage.GREETING, Reply(451, why, "4.4.1"))
 
+    def withoutCredentials(self, why: str) -> None:
+        """There are none for this host."""
+        self._told.withoutCredentials(why)
+        self.refused(f"Credentials: {why}")
+
     def unbound(self, why: str) -> None:
         """Our own address could not be had."""
         self.pool.board.forget(self)

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from twisted.python.failure import Failure
-
-from pysmtpd.interfaces.ready import whenReady
-from pysmtpd.interfaces.routing import TableError
 from pysmtpd.model.envelope import Envelope
-from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
@@ -22,7 +17,7 @@ from pysmtpd.mta.shaping.backoff import complains
 from pysmtpd.mta.standing import GOOD, Standing
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.mta.underway import NOTHING, UnderWay
-from pysmtpd.smtp.client_events import Credentials, Stage
+from pysmtpd.smtp.client_events import Stage
 
 if TYPE_CHECKING:
     from pysmtpd.mta.board import Board
@@ -348,32 +343,7 @@ class Pool:
         self.connections[connection] = None
         self.board.opened(self, connection, task, now)
 
-        def without(why: str) -> None:
-            self.board.report.happened(
-                CredentialsRefused(connection.session, connection.label, self.key.credential, why)
-            )
-            connection.refused(f"Credentials: {why}")
-
-        def failed(failure: Failure) -> None:
-            without(failure.getErrorMessage())
-
-        def begin(credentials: Credentials | None) -> None:
-            if self.key.credential and credentials is None:
-                without(f"nothing under {self.key.credential}")
-                return
-            try:
-                self.board.tls.check(self.key.tls)
-            except LookupError as error:
-                connection.refused(f"TLS: {error.args[0]}")
-                return
-            connection.begin(credentials)
-
-        try:
-            credentials = self.board.credentials(self.key.credential)
-        except TableError:
-            failed(Failure())
-            return
-        whenReady(credentials, begin, failed)
+        self.board.opening.begin(connection)
 
     def established(self, connection: Connection) -> None:
         self.board.discharge(connection)

@@ -87,7 +87,12 @@ class Told:
             self._report.happened(ConnectionAuthenticated(self._session, credential, mechanism, result))
         # A session that was lost has said nothing of them.
         if reply.code != 421 and reply.enhanced != LOST:
-            self._report.happened(CredentialsRefused(self._session, self._target.label, credential, str(reply)))
+            self.withoutCredentials(str(reply))
+
+    def withoutCredentials(self, why: str) -> None:
+        """The host has not taken them, or there are none for it."""
+        target = self._target
+        self._report.happened(CredentialsRefused(self._session, target.label, target.key.credential, why))
 
     def closed(self, reply: Reply, messages: int) -> None:
         """It is over."""
