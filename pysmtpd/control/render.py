@@ -90,7 +90,7 @@ def envelope(row: Mapping[str, Any], now: float) -> str:
 def stat(row: Sequence[Any]) -> str:
     """One line of C{show stats}. A counter has all of its digits."""
     key, value = row
-    return f"{key}={int(value)}" if value == int(value) else f"{key}={value:g}"
+    return f"{key}={int(value)}" if value == int(value) else f"{key}={round(value, 6)}"
 
 
 def moment(seconds: float, now: float) -> str:

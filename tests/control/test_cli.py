@@ -184,9 +184,11 @@ class CommandTests(DaemonTestCase):
     async def test_countersHaveAllTheirDigits(self) -> None:
         self.daemon.stat.set("test.count", 123_456_789)
         self.daemon.stat.set("test.seconds", 0.25)
+        self.daemon.stat.set("test.at", 1_796_027_166.5)
         shown = (await self.ctl("show", "stats")).out.splitlines()
         self.assertIn("test.count=123456789", shown)
         self.assertIn("test.seconds=0.25", shown)
+        self.assertIn("test.at=1796027166.5", shown)
 
     async def test_doing(self) -> None:
         message = await self.submit("ann@example.net", "bob@example.net")

@@ -89,6 +89,7 @@ class RunSinkTests(SynchronousTestCase):
         self.assertIn(f"127.0.0.1 port {SINK_PORT}", printed)
         self.assertEqual(sorted(lines), ["look", "send", "stop"])
 
+        self.assertEqual(run("sh", "-c", lines["look"]), "")
         run("sh", "-c", lines["send"])
         new = self.top / "run" / "Maildir" / "new"
         waitFor("the letter", lambda: new.is_dir() and list(new.iterdir()))
