@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pysmtpd.config.dated.words import dated
-from pysmtpd.config.lexer import Kind, Token
+from pysmtpd.config.token import Kind, Token
 
 # What a single directive takes so many of that a list of all helps nobody.
 _MANY = {

@@ -10,10 +10,10 @@ from lark.lexer import PatternStr
 
 from pysmtpd.config.dated.words import dated
 from pysmtpd.config.hints import manyOf, numberHint, tokenHint
-from pysmtpd.config.lexer import Kind
-from pysmtpd.config.lexer import Token as Lexeme
 from pysmtpd.config.machine import END, Leaf, Machine, Node, grammar
 from pysmtpd.config.problem import Problems, didYouMean, oneOf
+from pysmtpd.config.token import Kind
+from pysmtpd.config.token import Token as Lexeme
 from pysmtpd.config.words import RESERVED
 from pysmtpd.model.decision import Where
 
