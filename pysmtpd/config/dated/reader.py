@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pysmtpd.config.lexer import Kind, Token
 from pysmtpd.config.macros import Macros
 from pysmtpd.config.printer import quoted
 from pysmtpd.config.problem import oneOf
+from pysmtpd.config.token import Kind, Token
 from pysmtpd.config.words import RESERVED
 
 # Marks a macro among the strings; a private character, which no configuration has.
