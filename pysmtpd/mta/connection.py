@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces import direct
 from pysmtpd.model.config import Config
-from pysmtpd.model.ids import SessionId
+from pysmtpd.model.events import CommandAnswered
+from pysmtpd.model.ids import MessageId, SessionId
 from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, strictest
@@ -123,6 +124,7 @@ class Connection(Protocol):
         board = self.pool.board
         nonce = board.secret(18).hex() if credentials is not None else ""
         self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
+        self.tellSteps()
         self._connector = Connector(self)
         self._connector.connect(board.network)
 
@@ -207,6 +209,16 @@ class Connection(Protocol):
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)
+
+    def tellSteps(self) -> None:
+        """To those who want to hear of them now; mostly nobody does."""
+        cast(ClientCore, self._core).trace = self._stepped if self.pool.board.steps() is not None else None
+
+    def _stepped(self, step: str, command: str, reply: Reply) -> None:
+        steps = self.pool.board.steps()
+        if steps is not None:
+            message = self.task.message.id if self.task is not None else MessageId(0)
+            steps(CommandAnswered(self.session, message, step, command, str(reply)))
 
     # --- what it is like
 
