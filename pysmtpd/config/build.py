@@ -127,6 +127,8 @@ def _tableBackend(directive: Directive, token: Token) -> BackendSpec:
     backend, colon, argument = ("file", ":", written) if written.startswith("/") else written.partition(":")
     if not backend:
         raise Refused(where, 'a backend must stand here: file:/path, or "name:argument"')
+    if "/" in backend:
+        raise Refused(where, f'"{backend[:80]}" is no backend, and the path of a file is absolute')
     if backend == "static" and colon:
         backend = "file"
     if backend in _WITH_PATH and not argument.startswith("/"):

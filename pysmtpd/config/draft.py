@@ -11,10 +11,10 @@ from lark import Token
 
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.hints import wordHint
-from pysmtpd.config.lexer import Token as Lexeme
 from pysmtpd.config.machine import Node
 from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding, Problems, didYouMean
+from pysmtpd.config.token import Token as Lexeme
 from pysmtpd.model.config import (
     Action,
     BackendSpec,

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import NoReturn
 
 from pysmtpd.config.characters import unexpectedStart
 from pysmtpd.config.macros import MAX_EXPANDED, Macros
 from pysmtpd.config.problem import Problems, didYouMean
-from pysmtpd.config.words import RESERVED
+from pysmtpd.config.token import Kind, Token
 from pysmtpd.model.decision import Where
-from pysmtpd.model.value import value
 
 MAX_STRING = 8095
 MAX_REREAD = 4
@@ -50,35 +48,8 @@ _BLANKS = re.compile(r"[ \t]*\n")
 _SHOWN = re.compile(r"[^\s,{}#]{1,80}")
 
 
-class Kind(Enum):
-    """WORD: unquoted, and perhaps a keyword. MARK: one of C{{ } < > , ! = =>}."""
-
-    WORD = "word"
-    QUOTED = "quoted"
-    NUMBER = "number"
-    MARK = "mark"
-    NEWLINE = "newline"
-
-
 # Members of an enumeration are slow to reach in Python 3.11.
 _WORD, _QUOTED, _NUMBER_KIND, _MARK, _NEWLINE = Kind.WORD, Kind.QUOTED, Kind.NUMBER, Kind.MARK, Kind.NEWLINE
-
-
-@value
-class Token:
-    """
-    @ivar spans: a quoted string that goes on over the end of a line.
-    """
-
-    kind: Kind
-    text: str
-    where: Where
-    spans: bool = False
-
-    @property
-    def isReserved(self) -> bool:
-        """Is it a keyword wherever it stands?"""
-        return self.kind is _WORD and self.text in RESERVED
 
 
 class _Broken(Exception):

@@ -138,7 +138,7 @@ def _port(draft: Draft, directive: Directive, option: Node, place: Where, listen
 def _tag(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     tag = text(option)
     place = valueAt(directive, option)
-    if len(tag.encode("utf-8", "surrogateescape")) > MAX_TAG:
+    if len(tag.encode("utf-8", "replace")) > MAX_TAG:
         raise Refused(place, f"a tag has 1 to {MAX_TAG} characters")
     if not tag or not tag.isprintable():
         raise Refused(place, "a tag is not empty, and printable", Finding.CHECK)

@@ -10,16 +10,20 @@ from lark.lexer import PatternStr
 
 from pysmtpd.config.dated.words import dated
 from pysmtpd.config.hints import manyOf, numberHint, tokenHint
-from pysmtpd.config.lexer import Kind
-from pysmtpd.config.lexer import Token as Lexeme
 from pysmtpd.config.machine import END, Leaf, Machine, Node, grammar
 from pysmtpd.config.problem import Problems, didYouMean, oneOf
+from pysmtpd.config.token import Kind
+from pysmtpd.config.token import Token as Lexeme
 from pysmtpd.config.words import RESERVED
 from pysmtpd.model.decision import Where
 
 # Members of an enumeration are slow to reach in Python 3.11.
 _QUOTED, _NUMBER, _NEWLINE, _MARK = Kind.QUOTED, Kind.NUMBER, Kind.NEWLINE, Kind.MARK
 _MOST_SHOWN = 8
+# With these begins what people write below "match", "listen" or "action".
+_CONTINUED = frozenset(
+    {"alias", "auth", "for", "from", "host", "mail-from", "rcpt-to", "tag", "tls", "user", "virtual"}
+)
 _NAMES = {"STRING": "a name or value", "NUMBER": "a number", "_NEWLINE": "", "$END": "the end of the line"}
 
 
@@ -181,4 +185,6 @@ def _noDirective(lexemes: Sequence[Lexeme]) -> str:
     starts = [word for word, name in keywords().items() if name in choices]
     if text == "set" and len(lexemes) > 1 and lexemes[1].text in starts:
         return '"set" is left out: the line begins with the word behind it'
+    if text in _CONTINUED:
+        return f'no line begins with "{text}"; the one before it must end with a backslash to go on here'
     return f'unknown directive "{text}"{didYouMean(text, starts)}'

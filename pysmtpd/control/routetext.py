@@ -139,5 +139,6 @@ def probe(found: Row) -> str:
             lines.append("TLS: none")
         lines.append(f"asked for: {row['policy']}")
         lines += row["grounds"]
+        lines.append(f"verdict: {row['verdict']}")
         texts.append(_text(lines))
     return "\n".join(texts)

@@ -29,6 +29,8 @@ MOST_WAITING = 20_000
 HASTE = 0.25
 # That go on so. If there are more, the one that was asked first is given up.
 MOST_SLOW = 4096
+# Over TCP, each with a descriptor of its own, whether or not it has a place.
+MOST_STREAMS = 256
 # Questions that peers make us ask, by connecting, have places of their own: what they cost must not be taken from our mail. An origin is
 # a network of peers, so one of them with a reverse zone that never answers leaves places to others.
 MOST_FOR_PEERS = 128
@@ -149,6 +151,7 @@ class Stub:
         self._hurrying: IDelayedCall | None = None
         # Those of our own that have no place any more, longest first.
         self._slow: dict[_Question, None] = {}
+        self._streams = 0
         self._open: dict[int, _Question] = {}
         self._draining = False
         self._closed = False
@@ -260,6 +263,7 @@ class Stub:
             self._sockets.release(socket, question.id)
         stream, question.stream = question.stream, None
         if stream is not None:
+            self._streams -= 1
             stream.stop()
 
     # --- asking
@@ -286,7 +290,11 @@ class Stub:
         """The same question to the same server, over TCP."""
         server = question.server
         assert server is not None
+        if self._streams >= MOST_STREAMS:
+            self._failed(question, "too many answers that do not fit into a datagram")
+            return
         self._release(question)
+        self._streams += 1
         id = int.from_bytes(self._platform.secret(2), "big")
         question.stream = stream = StreamQuestion(
             encode(id, question.name, question.type, question.usedEdns),

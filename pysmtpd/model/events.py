@@ -324,9 +324,11 @@ class ConnectionAuthenticated(Event):
 
 @value
 class CommandAnswered(Event):
-    """One step of an outgoing transaction: mail, rcpt, data, commit or reset. Told only to those who ask for steps.
+    """One step of an outgoing session: greeting, hello, starttls, auth, reset, mail, rcpt, data, commit, quit, or unasked: the host has
+    spoken when nobody had asked it. Told only to those who ask for steps.
 
-    @ivar command: without parameters.
+    @ivar msgid: 0: it is of no message.
+    @ivar command: what was said, without parameters and passwords; empty: nothing.
     """
 
     room: ClassVar[str] = "mta"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IQueue
-from pysmtpd.interfaces.ready import Ready
 from pysmtpd.interfaces.reporting import IReport
-from pysmtpd.interfaces.routing import ITable, Service, TableError
+from pysmtpd.interfaces.routing import ITable
 from pysmtpd.interfaces.tls import IClientTls
 from pysmtpd.model.config import Config
 from pysmtpd.model.envelope import Envelope
@@ -22,11 +20,11 @@ from pysmtpd.model.ids import SessionId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, Load, strictest
 from pysmtpd.mta.connection import Connection
-from pysmtpd.mta.directory import TABLE_TIME
 from pysmtpd.mta.encounter import Encounter
 from pysmtpd.mta.host import NEVER
 from pysmtpd.mta.hosts import Hosts
 from pysmtpd.mta.keys import ConnectionKey
+from pysmtpd.mta.opening import Opening
 from pysmtpd.mta.pacer import Pacer
 from pysmtpd.mta.pool import IMPATIENCE, Pool
 from pysmtpd.mta.race import Race
@@ -34,7 +32,6 @@ from pysmtpd.mta.shaping.keys import Facts
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.slots import Slots
 from pysmtpd.mta.task import Part, Task
-from pysmtpd.smtp.client_events import Credentials
 
 TICK = 1.0
 """Seconds between two looks at deadlines, while there are connections."""
@@ -84,6 +81,7 @@ class Board:
     @ivar steps: gives who wants to hear of each command; None: nobody does.
     @ivar displaced: told of tasks whose host has to do without a connection, for it is slow.
     @ivar slots: connections as places; C{pacer} tells who is slow.
+    @ivar opening: lets connections begin.
     @ivar starved: pools that may not open a connection now, for another reason than want of a place.
     @ivar impatient: pools where somebody waits for a connection that is in use.
     """
@@ -129,6 +127,7 @@ class Board:
         self.displaced = displaced
         self.load = Load()
         self.slots = Slots(platform.clock, most, lambda: config().mta.maxConnPerSource)
+        self.opening = Opening(platform.clock, tables, tls)
         self.pacer = Pacer(platform.clock, self.slots)
         self.met = met
         self.connected = connected
@@ -146,33 +145,11 @@ class Board:
         # Idle connections by their host and by their source, longest idle first.
         self._resting: dict[str, dict[Connection, None]] = {}
         self._random = platform.random
-        self._tables = tables
         self._timer: IDelayedCall | None = None
         self._swept = 0.0
 
     def newSession(self) -> SessionId:
         return SessionId(self._random.getrandbits(63))
-
-    def credentials(self, name: str) -> Ready[Credentials | None]:
-        """
-        @param name: C{table:label}, or empty.
-        @raise TableError: (or a Deferred that fails with it)
-        """
-        if not name:
-            return None
-        table, _, label = name.partition(":")
-        try:
-            answer = self._tables()[table].lookup(Service.CREDENTIALS, label)
-        except KeyError:
-            return None
-        if not isinstance(answer, Deferred):
-            return _credentials(answer)
-
-        def late(outcome: object, seconds: float) -> str | None:
-            raise TableError(f"no answer within {seconds:g} seconds")
-
-        # The connection that needs them has its place, and others wait for it.
-        return answer.addTimeout(TABLE_TIME, self.clock, late).addCallback(_credentials)
 
     # --- connections
 
@@ -406,15 +383,3 @@ def _places(connection: Connection) -> Sequence[str]:
     key = connection.pool.key
     places = (key.address, _fromSource(key.source), _ALL)
     return (*places, *map(_limited, connection.counted)) if connection.counted else places
-
-
-def _credentials(value: str | None) -> Credentials | None:
-    """
-    @raise TableError: not C{user:password}.
-    """
-    if value is None:
-        return None
-    user, mark, password = value.partition(":")
-    if not mark:
-        raise TableError("credentials are not user:password")
-    return Credentials(user, password.encode())

@@ -12,17 +12,8 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces import direct
 from pysmtpd.model.config import Config
-from pysmtpd.model.events import (
-    ConnectionAuthenticated,
-    ConnectionClosed,
-    ConnectionFailed,
-    ConnectionGreeted,
-    ConnectionIdentified,
-    ConnectionOpened,
-    ConnectionTls,
-    CredentialsRefused,
-)
-from pysmtpd.model.ids import SessionId
+from pysmtpd.model.events import CommandAnswered
+from pysmtpd.model.ids import MessageId, SessionId
 from pysmtpd.model.limits import MtaLimits
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import Charge, strictest
@@ -34,6 +25,7 @@ from pysmtpd.mta.secured import Secured
 from pysmtpd.mta.security import Facts, Level, Missing, missing
 from pysmtpd.mta.task import Task
 from pysmtpd.mta.timeouts import TIMEOUTS
+from pysmtpd.mta.told import LOST, Told
 from pysmtpd.mta.transaction import Transaction
 from pysmtpd.smtp.client import ClientCore
 from pysmtpd.smtp.client_events import (
@@ -61,8 +53,6 @@ _STARTTLS = {
 }
 _USUAL_LIMITS = MtaLimits()
 _NEVER = float("inf")
-_NOT_WITHOUT_TLS = "4.7.11"
-_LOST = "4.4.2"
 _GAVE_WAY = Reply(451, "Gave way: the host is slow, and slow hosts have their share of connections", "4.4.5")
 
 
@@ -110,10 +100,9 @@ class Connection(Protocol):
         self.slowAt = _NEVER
         self._connector: Connector | None = None
         self._began = 0.0
-        self._made = 0.0
-        self._isGreeted = False
         self._plain = plain
         self._clock = pool.board.clock
+        self._told = Told(pool.board.report, self._clock, session, target)
         self._secured: Secured | None = None
         self._core: ClientCore | None = None
         self.isConnected = False
@@ -135,6 +124,7 @@ class Connection(Protocol):
         board = self.pool.board
         nonce = board.secret(18).hex() if credentials is not None else ""
         self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
+        self.tellSteps()
         self._connector = Connector(self)
         self._connector.connect(board.network)
 
@@ -144,19 +134,21 @@ class Connection(Protocol):
         if self._gone:
             return
         self._gone = True
-        self.pool.board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, why))
+        self._told.failed(why)
         self.pool.lost(self, Stage.GREETING, Reply(451, why, "4.4.1"))
+
+    def withoutCredentials(self, why: str) -> None:
+        """There are none for this host."""
+        self._told.withoutCredentials(why)
+        self.refused(f"Credentials: {why}")
 
     def unbound(self, why: str) -> None:
         """Our own address could not be had."""
-        board = self.pool.board
-        board.forget(self)
+        self.pool.board.forget(self)
         if self._gone:
             return
         self._gone = True
-        board.report.happened(
-            ConnectionFailed(self.target.key.address, self.target.host, f"from {self.target.key.source}: {why}")
-        )
+        self._told.failed(f"from {self.target.key.source}: {why}")
         self.pool.unbound(self, why)
 
     def withoutDescriptor(self) -> None:
@@ -172,15 +164,12 @@ class Connection(Protocol):
             transport.abortConnection()
             return
         self.isConnected = True
-        self._made = self._clock.seconds()
         self._direct = direct.canWriteDirectly(transport)
         key = self.target.key
         if key.port:
             transport.setTcpNoDelay(True)
             self.source = transport.getHost().host
-        self.pool.board.report.happened(
-            ConnectionOpened(self.session, key.address, self.target.host, self.source or key.source)
-        )
+        self._told.opened(self.source)
         self._rest()
         if key.protocol == "smtps":
             self._startTls()
@@ -194,9 +183,7 @@ class Connection(Protocol):
         core, secured = self._core, self._secured
         assert core is not None and secured is not None
         facts = secured.completed(self.transport)
-        said = f"{facts.protocol}:{facts.cipher}:{facts.bits}"
-        self.tls = f"{said}{' verified' if facts.verified else ''}"
-        self.pool.board.report.happened(ConnectionTls(self.session, said, facts.verified, facts.sni))
+        self.tls = f"{self._told.encrypted(facts)}{' verified' if facts.verified else ''}"
         if core.stage is Stage.TLS:
             core.tlsStarted()
             self._flush()
@@ -217,14 +204,21 @@ class Connection(Protocol):
             self.abort(Reply(451, f"TLS: {lack.value}", "4.7.30" if lack is Missing.REQUIRETLS else "4.7.5"))
             return
         self.facts = facts
-        report, key = self.pool.board.report, self.target.key
-        report.happened(ConnectionIdentified(self.session, key.helo, str(core.extensions)))
-        if key.credential:
-            report.happened(ConnectionAuthenticated(self.session, key.credential, core.mechanism, "ok"))
+        self._told.established(core.extensions, core.mechanism)
         self.pool.board.connected()
         limit = self.limits.sessionMailMax
         self.maxMails = min(limit, core.extensions.mailMax) if core.extensions.mailMax else limit
         self.pool.established(self)
+
+    def tellSteps(self) -> None:
+        """To those who want to hear of them now; mostly nobody does."""
+        cast(ClientCore, self._core).trace = self._stepped if self.pool.board.steps() is not None else None
+
+    def _stepped(self, step: str, command: str, reply: Reply) -> None:
+        steps = self.pool.board.steps()
+        if steps is not None:
+            message = self.task.message.id if self.task is not None else MessageId(0)
+            steps(CommandAnswered(self.session, message, step, command, str(reply)))
 
     # --- what it is like
 
@@ -264,7 +258,7 @@ class Connection(Protocol):
     @property
     def hasSpoken(self) -> bool:
         """Has the peer said anything?"""
-        return self._isGreeted
+        return self._told.isGreeted
 
     @property
     def isRevocable(self) -> bool:
@@ -330,12 +324,11 @@ class Connection(Protocol):
         self._gone = True
         if core is not None:
             core.abort(_GAVE_WAY)
-        report, key = self.pool.board.report, self.target.key
         if self.isConnected:
-            self._closed(_GAVE_WAY)
+            self._told.closed(_GAVE_WAY, self.transactions)
             cast(Any, self.transport).abortConnection()
         else:
-            report.happened(ConnectionFailed(key.address, self.target.host, str(_GAVE_WAY)))
+            self._told.failed(str(_GAVE_WAY))
             self.pool.board.forget(self)
             if self._connector is not None:
                 self._connector.stop()
@@ -356,7 +349,7 @@ class Connection(Protocol):
                 text += ", for the transaction takes too long"
             if core.stage is Stage.END_OF_DATA:
                 text = "Time-out after the end of data; the message may have been delivered"
-            self.abort(Reply(451, text, _LOST))
+            self.abort(Reply(451, text, LOST))
 
     # --- the wire
 
@@ -365,9 +358,8 @@ class Connection(Protocol):
         assert core is not None
         heard = core.heard
         events = core.receive(data)
-        if core.heard and not self._isGreeted:
-            self._isGreeted = True
-            self.pool.board.report.happened(ConnectionGreeted(self.session, core.greeting))
+        if core.heard and not self._told.isGreeted:
+            self._told.greeted(core.greeting)
         if events:
             self._act(events)
         self._flush()
@@ -423,11 +415,11 @@ class Connection(Protocol):
         if self._gone:
             return
         self._gone = True
-        board = self.pool.board
+        self._told.unauthenticated(event.stage, event.reply, cast(ClientCore, self._core).mechanism)
         if self.facts is None:
-            board.report.happened(ConnectionFailed(self.target.key.address, self.target.host, str(event.reply)))
+            self._told.failed(str(event.reply))
         if self.isConnected:
-            self._closed(event.reply)
+            self._told.closed(event.reply, self.transactions)
         if self.isConnected and not self._lost:
             transport = cast(Any, self.transport)
             if event.stage is Stage.QUIT:
@@ -435,27 +427,11 @@ class Connection(Protocol):
             else:
                 transport.abortConnection()
             self._rest()
-        if self.target.key.credential and (event.stage is Stage.AUTH or event.reply.enhanced == _NOT_WITHOUT_TLS):
-            self._unauthenticated(event.reply)
         if self.transaction is not None:
             self.transaction.giveBack()
-        board.discharge(self)
+        self.pool.board.discharge(self)
         moved, self.moved = self.moved, None
         self.pool.lost(self, event.stage, event.reply, moved)
-
-    def _closed(self, reply: Reply) -> None:
-        seconds = self._clock.seconds() - self._made
-        self.pool.board.report.happened(ConnectionClosed(self.session, str(reply), self.transactions, seconds))
-
-    def _unauthenticated(self, reply: Reply) -> None:
-        report, credential = self.pool.board.report, self.target.key.credential
-        mechanism = cast(ClientCore, self._core).mechanism
-        if mechanism:
-            result = "permfail" if reply.isPermanent else "tempfail"
-            report.happened(ConnectionAuthenticated(self.session, credential, mechanism, result))
-        # A session that was lost has said nothing of them.
-        if reply.code != 421 and reply.enhanced != _LOST:
-            report.happened(CredentialsRefused(self.session, self.label, credential, str(reply)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         core, secured = self._core, self._secured
@@ -465,7 +441,7 @@ class Connection(Protocol):
         self.pool.board.forget(self)
         if core.stage is Stage.CLOSED:
             return
-        status = _LOST
+        status = LOST
         text, isCertificate = secured.explain(reason) if secured is not None else ("", False)
         if core.stage is Stage.END_OF_DATA:
             text = "Connection lost after the end of data; the message may have been delivered"

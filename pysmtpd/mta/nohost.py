@@ -61,7 +61,7 @@ class NoHost:
         @param tried: the hosts, as targets from these.
         """
         if part.refused:
-            self._exhausted(part, resolution, now, skipped)
+            self._exhausted(part, resolution, now, skipped, tried)
             return
         targets = tried or [target for level in part.levels(resolution) for target in level]
         if skipped:
@@ -108,14 +108,20 @@ class NoHost:
             held, relay.held = relay.held, 0
             self._releases.release(relay.name, held)
 
-    def _exhausted(self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str]) -> None:
-        """Some hosts were talked to, and none is left. What all of those lack is not there for good; the rest may be tomorrow."""
+    def _exhausted(
+        self, part: Part, resolution: Resolution, now: float, skipped: Sequence[str], tried: Sequence[Target]
+    ) -> None:
+        """Some hosts were talked to, and none is left. What all that can be reached lack is not to be had; the rest may be tomorrow."""
         refused = list(part.refused.values())
         last = refused[-1]
-        if resolution.isComplete and all(each.isLacking for each in refused):
+        targets = [target for level in part.levels(resolution) for target in level]
+        if (
+            resolution.isComplete
+            and all(each.isLacking for each in refused)
+            and not any(self._mayHave(part, target, now) for target in tried or targets)
+        ):
             self._ledger.refuse([part], Result.PERMANENT, last.reply, remote=last)
             return
-        targets = [target for level in part.levels(resolution) for target in level]
         part.relay.lastError = str(last.reply)
         if len(targets) == 1 and not skipped:
             reply = last.reply if last.reply.enhanced else Reply(last.reply.code, last.reply.text, "4.0.0")
@@ -124,3 +130,10 @@ class NoHost:
             text = "; ".join(skipped) or self.problems(part, targets, now)
             reply = Reply(451, f"No host took it: {text}"[:_MAX_ERRORS], "4.4.1")
         self._ledger.refuse([part], Result.TEMPORARY, reply, remote=last)
+
+    def _mayHave(self, part: Part, target: Target, now: float) -> bool:
+        """Was this host reached, and did not come to say what it lacks? It has refused the session, and may not tomorrow."""
+        if target.barred or (target.key.address, target.key.port) in part.refused:
+            return False
+        problem = self._board.hosts.problem(target, now)
+        return bool(problem) and not problem.startswith("451 4.4.") and not self._board.hosts.takesNoMail(target, now)

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from twisted.python.failure import Failure
-
-from pysmtpd.interfaces.ready import whenReady
-from pysmtpd.interfaces.routing import TableError
 from pysmtpd.model.envelope import Envelope
-from pysmtpd.model.events import CredentialsRefused
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
@@ -22,7 +17,7 @@ from pysmtpd.mta.shaping.backoff import complains
 from pysmtpd.mta.standing import GOOD, Standing
 from pysmtpd.mta.task import Part, Task
 from pysmtpd.mta.underway import NOTHING, UnderWay
-from pysmtpd.smtp.client_events import Credentials, Stage
+from pysmtpd.smtp.client_events import Stage
 
 if TYPE_CHECKING:
     from pysmtpd.mta.board import Board
@@ -46,9 +41,11 @@ TAKES_NO_MAIL = 521
 """RFC 7504."""
 
 
-def _isLost(reply: Reply) -> bool:
-    """Is this what we say of a connection that was lost, or of an answer that did not come in time?"""
-    return reply.code == 451 and reply.enhanced == "4.4.2"
+def goesPlain(level: Level, stage: Stage, reply: Reply) -> bool:
+    """Does who only would like TLS do without, on a new connection, after one has ended so? TLS has failed, or the host was lost over it:
+    that is what we say of a connection that was lost, or of an answer that did not come in time."""
+    isLost = reply.code == 451 and reply.enhanced == "4.4.2"
+    return level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and isLost))
 
 
 # Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
@@ -346,32 +343,7 @@ class Pool:
         self.connections[connection] = None
         self.board.opened(self, connection, task, now)
 
-        def without(why: str) -> None:
-            self.board.report.happened(
-                CredentialsRefused(connection.session, connection.label, self.key.credential, why)
-            )
-            connection.refused(f"Credentials: {why}")
-
-        def failed(failure: Failure) -> None:
-            without(failure.getErrorMessage())
-
-        def begin(credentials: Credentials | None) -> None:
-            if self.key.credential and credentials is None:
-                without(f"nothing under {self.key.credential}")
-                return
-            try:
-                self.board.tls.check(self.key.tls)
-            except LookupError as error:
-                connection.refused(f"TLS: {error.args[0]}")
-                return
-            connection.begin(credentials)
-
-        try:
-            credentials = self.board.credentials(self.key.credential)
-        except TableError:
-            failed(Failure())
-            return
-        whenReady(credentials, begin, failed)
+        self.board.opening.begin(connection)
 
     def established(self, connection: Connection) -> None:
         self.board.discharge(connection)
@@ -448,7 +420,6 @@ class Pool:
         if self._now is not NOTHING:
             self._now.isLate = False
         now = self.board.clock.seconds()
-        level = connection.target.policy.level
         # That STARTTLS is not offered is found out at EHLO.
         isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
         # The next one begins anew, and says what is wrong, if it still is.
@@ -466,7 +437,7 @@ class Pool:
                 standing.lostInRow += 1
                 if standing.lostInRow >= BROKEN and not self.connections:
                     self._failed(connection, Stage.GREETING, reply, now)
-        elif level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and _isLost(reply))):
+        elif goesPlain(connection.target.policy.level, stage, reply):
             self._own().tlsFailed(now)
         elif connection.target.policy.asksForMore and isPolicy:
             self._failed(connection, stage, reply, now)

@@ -19,6 +19,7 @@ from pysmtpd.mta.connection import Connection
 from pysmtpd.mta.keys import BadDomain, RelayKey, Target, domainOf
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
+from pysmtpd.mta.pool import goesPlain
 from pysmtpd.mta.security import Level
 from pysmtpd.mta.task import Task
 from pysmtpd.smtp.client_events import Stage
@@ -65,7 +66,7 @@ class Visit:
 
     def lost(self, connection: Connection, stage: Stage, reply: Reply, moved: Task | None = None) -> None:
         """It came to no good end."""
-        self._end(stage, str(reply))
+        self._end(stage, str(reply), goesPlain(self._target.policy.level, stage, reply))
 
     def unbound(self, connection: Connection, why: str) -> None:
         """Our address could not be had."""
@@ -79,10 +80,13 @@ class Visit:
         """The deadline of an idle connection; it has said QUIT before."""
 
     def _tooLate(self) -> None:
-        self._end(self._connection.stage, str(_GIVEN_UP))
+        self.lost(self._connection, self._connection.stage, _GIVEN_UP)
         self._connection.giveUp(_GIVEN_UP)
 
-    def _end(self, stage: Stage, error: str) -> None:
+    def _end(self, stage: Stage, error: str, isPlain: bool = False) -> None:
+        """
+        @param isPlain: mail would be sent without TLS after this.
+        """
         if self.done.called:
             return
         if self._late.active():
@@ -103,10 +107,20 @@ class Visit:
                 "tls": connection.tls,
                 "certificate": connection.certificateError if connection.tls else "",
                 "policy": str(policy),
+                "verdict": _verdict(error, bool(connection.tls), isPlain),
                 "grounds": [str(ground) for ground in policy.grounds],
                 "seconds": round(self.board.clock.seconds() - self._since, 3),
             }
         )
+
+
+def _verdict(error: str, isTls: bool, isPlain: bool) -> str:
+    """What becomes of usual mail for this host, after what was seen."""
+    if not error:
+        return f"mail goes there, {'under TLS' if isTls else 'in plain text'}"
+    if isPlain:
+        return "mail goes there, in plain text on a new connection: TLS fails, and nothing asks for it"
+    return "no mail goes there"
 
 
 class Probe:

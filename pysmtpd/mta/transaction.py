@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,6 @@ from twisted.python.failure import Failure
 from pysmtpd.interfaces.queue import IBody, NoSuchItem, QueueError
 from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.model.envelope import Envelope
-from pysmtpd.model.events import CommandAnswered, Event
-from pysmtpd.model.ids import MessageId
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta import pace
 from pysmtpd.mta.downgrade import SevenBitBody, Verdict, mustConvert
@@ -156,8 +154,7 @@ class Transaction:
     def _start(self, mail: OutgoingMail, chunk: bytes) -> None:
         connection, core = self._connection, self._core
         board = connection.pool.board
-        steps = board.steps()
-        core.trace = None if steps is None else self._tracer(steps, self.task.message.id)
+        connection.tellSteps()
         length = TRANSACTION_TIME + RECIPIENT_TIME * len(self.envelopes) + mail.size / TRANSACTION_RATE
         now = board.clock.seconds()
         self.until = now + length
@@ -170,10 +167,6 @@ class Transaction:
             self._pending = chunk
             events = core.start(mail)
         connection.proceed(events)
-
-    def _tracer(self, steps: Callable[[Event], None], message: MessageId) -> Callable[[str, str, Reply], None]:
-        session = self._connection.session
-        return lambda step, command, reply: steps(CommandAnswered(session, message, step, command, str(reply)))
 
     def contentWanted(self) -> None:
         """The peer waits for it. It is more than one chunk."""

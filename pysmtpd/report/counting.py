@@ -51,6 +51,7 @@ class Counting:
             events.DeliveryAttempted: self._deliveryAttempted,
             events.ConnectionOpened: self._connectionOpened,
             events.ConnectionTls: self._connectionTls,
+            events.ConnectionAuthenticated: self._connectionAuthenticated,
             events.TlsRefused: self._tlsRefused,
             events.ConnectionClosed: self._connectionClosed,
             events.ConnectionFailed: self._connectionFailed,
@@ -160,6 +161,9 @@ class Counting:
 
     def _connectionTls(self, when: float, event: events.ConnectionTls) -> None:
         self._increment("mta.tls.verified" if event.verified else "mta.tls.unverified")
+
+    def _connectionAuthenticated(self, when: float, event: events.ConnectionAuthenticated) -> None:
+        self._increment("mta.authentication." + _AUTHENTICATION.get(event.result, OTHER))
 
     def _tlsRefused(self, when: float, event: events.TlsRefused) -> None:
         self._increment("mta.tls.refused")

@@ -40,7 +40,8 @@ class ClientCore:
     @ivar greeting: the text of the server's greeting.
     @ivar mechanism: of AUTH, that was tried; empty: none was.
     @ivar heard: complete replies so far.
-    @ivar trace: told of each reply within a transaction: step (reset, mail, rcpt, data, commit), command, reply.
+    @ivar trace: told of each reply: step, what was said, reply. Steps are greeting, hello, starttls, auth, reset, mail, rcpt, data,
+        commit, quit, and unasked. No password is in what was said.
     """
 
     __slots__ = (
@@ -103,8 +104,8 @@ class ClientCore:
         try:
             while (reply := reader.next()) is not None:
                 self.heard += 1
-                if self.trace is not None and self._mail is not None:
-                    self.trace(*self._step(self._mail), reply)
+                if self.trace is not None:
+                    self.trace(*self._step(), reply)
                 self._answered(reply)
         except ReplyError as error:
             self._end(Reply(451, f"Protocol error: {error}", "4.5.0"))
@@ -239,9 +240,11 @@ class ClientCore:
         else:
             raise ReplyError("reply in plain text after STARTTLS")
 
-    def _step(self, mail: OutgoingMail) -> tuple[str, str]:
+    def _step(self) -> tuple[str, str]:
         """What the next reply answers."""
-        stage = self.stage
+        stage, mail = self.stage, self._mail
+        if mail is None:
+            return self._sessionStep()
         if stage is Stage.MAIL:
             return ("reset", "RSET") if self._resetting else ("mail", f"MAIL FROM:<{mail.sender}>")
         if stage is Stage.RCPT:
@@ -249,6 +252,19 @@ class ClientCore:
         if stage is Stage.DATA:
             return "data", "DATA"
         return "commit", "BDAT" if self._bdat else "."
+
+    def _sessionStep(self) -> tuple[str, str]:
+        stage = self.stage
+        if stage is Stage.HELLO:
+            verb = "LHLO" if self._settings.lmtp else "HELO" if self._saidHelo else "EHLO"
+            return "hello", f"{verb} {self._settings.hostname}"
+        if stage is Stage.STARTTLS:
+            return "starttls", "STARTTLS"
+        if stage is Stage.AUTH:
+            return "auth", f"AUTH {self.mechanism}"
+        if stage is Stage.QUIT:
+            return "quit", "QUIT"
+        return ("greeting", "") if stage is Stage.GREETING else ("unasked", "")
 
     def _hello(self) -> None:
         self.stage = Stage.HELLO

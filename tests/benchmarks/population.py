@@ -38,8 +38,9 @@ GOOD, SLOW, DEAD = range(3)
 MUTE_FOR = 1e7
 # Virtual seconds.
 PATIENCE = 6 * 3600.0
-# After which octets are counted: what can be found again has been let go by then.
+# After which octets are counted, when there was no attempt for so long: what can be found again has been let go by then.
 REST = 900.0
+QUIET = 150.0
 
 
 @dataclass
@@ -131,6 +132,11 @@ def _memory(world: World) -> tuple[int, float]:
         if number % 3 == DEAD:
             remote.set(Condition.REFUSING)
     world.run(REST)
+    world.events.clear()
+    world.run(QUIET)
+    while world.eventsOf(DeliveryAttempted):
+        world.events.clear()
+        world.run(QUIET)
     busy = sum(remote.open for remote in world.remotes.values())
     if busy:
         sys.exit(f"{busy} connections are open still: what is under way would count")

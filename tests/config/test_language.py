@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import ConfigErrors, Finding, load
-from pysmtpd.config.lexer import Kind, Lexer
+from pysmtpd.config.lexer import Lexer
 from pysmtpd.config.macros import Macros
 from pysmtpd.config.parser import keywords
 from pysmtpd.config.problem import Problems
+from pysmtpd.config.token import Kind
 from pysmtpd.config.words import RESERVED
 from tests.config.support import ENVIRONMENT, problems, read
 

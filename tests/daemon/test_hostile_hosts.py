@@ -179,6 +179,9 @@ class HostileHostTests(StoryTestCase):
             world.run(300)
             results = [event.result for event in world.eventsOf(DeliveryAttempted) if "@evil.test" in event.to]
             self.assertEqual(results, ["Ok"], name)
+            (row,) = self.operator(world).whole("Probe", destination="evil.test")["hosts"]
+            again = " on a new connection: TLS fails, and nothing asks for it" if row["result"] == "failed" else ""
+            self.assertEqual(row["verdict"], f"mail goes there, in plain text{again}", name)
             self.finish(world, "delivered", "delivered", "delivered")
 
     def test_allAtOnce(self) -> None:

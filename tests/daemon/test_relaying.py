@@ -279,6 +279,7 @@ class ProbeTests(StoryTestCase):
         self.assertIn("PIPELINING", one["extensions"])
         self.assertEqual((two["host"], two["result"]), ("dead.test", "failed"))
         self.assertIn("refused", two["error"])
+        self.assertEqual((one["verdict"], two["verdict"]), ("mail goes there, under TLS", "no mail goes there"))
         world.run(5)
         self.assertEqual((good.messages, good.attempts, good.open), ([], 0, 0))
         self.assertIn("QUIT", " ".join(line for _, _, line in good.transcript))

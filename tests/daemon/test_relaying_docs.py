@@ -91,6 +91,7 @@ class ControlPageTests(SynchronousTestCase):
             "tls": "TLSv1.3:TLS_AES_256_GCM_SHA384:256 verified",
             "certificate": "",
             "policy": "opportunistic",
+            "verdict": "mail goes there, under TLS",
             "grounds": [],
         }
         found = {"name": "example.net", "problem": "", "hosts": [row]}

@@ -180,6 +180,18 @@ class ReportTests(Case):
         (event,) = world.eventsOf(TlsReportSent)
         self.assertEqual(("mailto:tls%2Breports@remote.test?x=y", "Ok"), (event.uri, event.result))
 
+    def test_whoDoesNotAnswerHoldsUpNobody(self) -> None:
+        world = self.begun()
+        others = [f"d{number}.test" for number in range(40)]
+        for domain in others:
+            world.dns.mx(domain, MX)
+            world.dns.silence(f"_smtp._tls.{domain}")
+        self.accepted(world, *(f"joe@{domain}" for domain in others))
+        world.run(60)
+        self.send(world)
+        world.until(lambda: any(one.name.startswith("_smtp._tls") for one in world.dns.queries), 2 * DAY, "it begins")
+        self.reported(world, 60)
+
     def test_triedAgain(self) -> None:
         world = self.begun()
         self.send(world)

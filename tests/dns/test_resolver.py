@@ -16,6 +16,7 @@ from pysmtpd.dns.stub import (
     MOST_FOR_PEERS,
     MOST_OUTSTANDING,
     MOST_SLOW,
+    MOST_STREAMS,
     PENALTY,
     UDP_TIMEOUT,
 )
@@ -787,6 +788,20 @@ class BoundsTests(Case):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.pump([0.5] * 30)
         self.assertEqual({self.successResultOf(result).status for result in results}, {Lookup.FAILED})
+
+    def test_tcpIsBounded(self) -> None:
+        """Each has a descriptor. Those that are over make room."""
+        self.serve(lambda q: reply(q, trunc=1))
+        self.network.streams[FIRST] = lambda q: None
+        results = [self.resolver.mx(f"x{number}.example.net") for number in range(MOST_STREAMS + 3 * MOST_OUTSTANDING)]
+        most = 0
+        for _ in range(60):
+            self.clock.advance(0.5)
+            most = max(most, sum(not connector.over for connector in self.network.connectors))
+        self.assertEqual(most, MOST_STREAMS)
+        self.assertEqual({self.successResultOf(result).status for result in results}, {Lookup.FAILED})
+        self.network.streams[FIRST] = Zone(mx("example.org", 10, "mx.example.org"))
+        self.assertEqual(self.mx("example.org").status, Lookup.FOUND)
 
     def test_thoseWithoutAPlaceAreBounded(self) -> None:
         results = [self.resolver.mx(f"x{number}.example.net") for number in range(MOST_SLOW + 3 * MOST_OUTSTANDING)]

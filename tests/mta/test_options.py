@@ -379,6 +379,22 @@ class CapabilityTests(SynchronousTestCase):
         (told,) = TwoHosts(Server(), Server()).result(body="BINARYMIME", content=b"Subject: x\r\n\r\na\nb")
         self.assertIn("PermFail 554 5.6.3", told)
 
+    def test_theOtherOneIsBusy(self) -> None:
+        """It was reached, and nobody knows what it would have offered. One that never takes mail may as well not be there."""
+        for greeting, result in (
+            ("421 4.3.2 busy", "TempFail 451 4.4.1 No host took it: "),
+            ("554 5.7.1 not you", "TempFail 451 4.4.1 No host took it: "),
+            ("521 5.3.2 never", "PermFail 552 5.3.4 "),
+        ):
+            (told,) = TwoHosts(Server("SIZE 10"), Server(greeting=greeting)).result()
+            self.assertIn(result, told, greeting)
+        actions = {"out": Action("out", Method.RELAY, source=TableRef("sources"))}
+        tables = {"sources": Table("sources", {"198.51.100.9": ""})}
+        (told,) = TwoHosts(
+            Server("SIZE 10"), Server(greeting="421 4.3.2 busy"), actions=actions, tables=tables
+        ).result()
+        self.assertIn("TempFail 451 4.4.1 No host took it: source 198.51.100.9: a.test", told)
+
     def test_theOtherOneIsDown(self) -> None:
         """What cannot be reached may as well not be there."""
         world = TwoHosts(Server("SIZE 10"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pysmtpd.model.config import TableRef
 from pysmtpd.model.events import (
     CommandAnswered,
     ConnectionClosed,
@@ -15,7 +16,7 @@ from pysmtpd.model.events import (
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.timings import MOST_ROUTES, Timings
 from pysmtpd.report.bus import Bus
-from tests.mta.fakes import Ears, Server, World
+from tests.mta.fakes import Ears, Server, Table, World, explicit
 
 
 class TimingTests(SynchronousTestCase):
@@ -80,11 +81,59 @@ class SessionEventTests(SynchronousTestCase):
             world.host("192.0.2.1", Server(*extensions, RSET="250 2.0.0 ok", **{"b@x.test": "550 5.1.1 no"}))
             world.send("b@x.test", seconds=1)
             world.send("a@x.test", "b@x.test", seconds=1)
-            steps = [event.step for event in heard if event.msgid == heard[-1].msgid]
+            steps = [event.step for event in heard if event.msgid and event.msgid == max(each.msgid for each in heard)]
             expected = ["reset", "mail", "rcpt", "rcpt", *(() if "CHUNKING" in extensions else ("data",)), "commit"]
             self.assertEqual([step for step in steps if step != "reset"], expected[1:])
             refused = [event for event in heard if event.command == "RCPT TO:<b@x.test>"]
             self.assertEqual([event.result for event in refused], ["550 5.1.1 no"] * 2)
+
+    def test_eachStepOfASession(self) -> None:
+        """From the greeting to QUIT, and no password."""
+        heard: list[CommandAnswered] = []
+
+        def hear(event: Event) -> None:
+            assert isinstance(event, CommandAnswered)
+            heard.append(event)
+
+        actions = explicit("smtp+tls://me@192.0.2.1", 25, tlsVerify=False, authTable=TableRef("secrets"))
+        world = World(actions, tables={"secrets": Table("secrets", {"me": "user:secret"})}, steps=lambda: hear)
+        offers = ("PIPELINING", "STARTTLS", "AUTH LOGIN")
+        sink = world.host("192.0.2.1", Server(*offers, AUTH="334 VXNlcm5hbWU6"))
+        # By its verb, which is in upper case: the user, and then the password.
+        sink.replies |= {"DXNLCG==": "334 UGFzc3dvcmQ6", "C2VJCMV0": "235 2.7.0 ok"}
+        world.send("b@y.test", seconds=20)
+        said = [(event.step, event.command, event.result[:3]) for event in heard]
+        self.assertEqual(
+            said,
+            [
+                ("greeting", "", "220"),
+                ("hello", "EHLO me.test", "250"),
+                ("starttls", "STARTTLS", "220"),
+                ("hello", "EHLO me.test", "250"),
+                ("auth", "AUTH LOGIN", "334"),
+                ("auth", "AUTH LOGIN", "334"),
+                ("auth", "AUTH LOGIN", "235"),
+                ("mail", "MAIL FROM:<a@x.test>", "250"),
+                ("rcpt", "RCPT TO:<b@y.test>", "250"),
+                ("data", "DATA", "354"),
+                ("commit", ".", "250"),
+                ("quit", "QUIT", "221"),
+            ],
+        )
+        heard.clear()
+        world.send("b@y.test", seconds=1)
+        sink.connections[-1].sayRaw(b"421 4.4.2 idle for too long\r\n")
+        world.run(1)
+        self.assertEqual((heard[-1].step, heard[-1].msgid, heard[-1].result[:3]), ("unasked", 0, "421"))
+
+    def test_stepsBelongToTheirMessages(self) -> None:
+        heard: list[CommandAnswered] = []
+        world = World(steps=lambda: lambda event: heard.append(event))  # type: ignore[arg-type]
+        world.dns.hosts["x.test"] = ("192.0.2.1",)
+        world.host("192.0.2.1")
+        world.send("a@x.test", seconds=20)
+        self.assertEqual([bool(event.msgid) for event in heard], [False] * 2 + [True] * 4 + [False])
+        self.assertEqual(len({event.session for event in heard}), 1)
 
     def test_theBus(self) -> None:
         bus = Bus(lambda: 0.0)

@@ -129,6 +129,14 @@ class CountingTests(SynchronousTestCase):
             {"mta.session": 0, "mta.connection.ok": 1, "mta.tls.unverified": 1, "mta.connection.failed": 1},
         )
 
+    def test_loginsElsewhere(self) -> None:
+        for result in ("ok", "ok", "permfail", "x.y"):
+            self.tell(sample(events.ConnectionAuthenticated, result=result))
+        self.assertEqual(
+            self.stat.values,
+            {"mta.authentication.ok": 2, "mta.authentication.permfail": 1, "mta.authentication.other": 1},
+        )
+
     def test_startIsATime(self) -> None:
         self.tell(sample(events.DaemonStarted))
         self.assertEqual(self.stat.values, {"daemon.started": 1000})

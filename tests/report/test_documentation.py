@@ -59,6 +59,7 @@ class MetricsPageTests(SynchronousTestCase):
                 count(1.0, sample(events.DeliveryAttempted, agent=agent, result=result, rcpt="a@example.org"))
         for result in ("ok", "permfail", "tempfail", "?"):
             count(1.0, sample(events.SessionAuthenticated, result=result))
+            count(1.0, sample(events.ConnectionAuthenticated, result=result))
         count(1.0, sample(events.ConnectionTls, verified=False))
         count(1.0, sample(events.EnvelopeBounced, bounce=0))
         for action in ("delayed", "relayed", "delivered"):

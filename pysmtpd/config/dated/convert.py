@@ -15,10 +15,11 @@ from pysmtpd.config.dated.listeners import listen
 from pysmtpd.config.dated.reader import Cannot, KeptMacros, Reader, isMacro, written
 from pysmtpd.config.dated.rules import accept, reject
 from pysmtpd.config.dated.words import dated
-from pysmtpd.config.lexer import Kind, Lexer, Token
+from pysmtpd.config.lexer import Lexer
 from pysmtpd.config.macros import Macros, canBeUsed
 from pysmtpd.config.parser import accepts, keywords, parse
 from pysmtpd.config.problem import Problems
+from pysmtpd.config.token import Kind, Token
 
 _MARGIN = "# "
 

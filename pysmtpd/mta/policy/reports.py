@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import unquote
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -30,6 +30,9 @@ DELAY = 3 * 3600.0
 
 GIVE_UP = DELAY + DAY + INTERVAL
 """Seconds after the end of a day when what could not be sent of it is forgotten (RFC 8460 5.6: a day after the first attempt)."""
+
+AT_A_TIME = 10
+"""Reports that are under way."""
 
 SAVE_DELAY = 60.0
 
@@ -116,10 +119,15 @@ class TlsReports:
         sending.addCallback(lambda _: None if self._isStopped else self._again(INTERVAL))
 
     async def send(self) -> None:
-        """Send what is due, one report after the other."""
+        """Send what is due, a few reports at a time: who answers slowly, or not at all, must not hold up the others for days."""
         now = self._platform.wallTime()
         latest = now - DAY - DELAY
-        due = [(day, domain) for day, domains in self._tally.days.items() if day <= latest for domain in domains]
+        due = iter([(day, domain) for day, domains in self._tally.days.items() if day <= latest for domain in domains])
+        await gatherResults(
+            [Deferred.fromCoroutine(self._sendEach(due, now)) for _ in range(AT_A_TIME)], consumeErrors=True
+        )
+
+    async def _sendEach(self, due: Iterator[tuple[int, str]], now: float) -> None:
         for day, domain in due:
             if self._isStopped:
                 return
