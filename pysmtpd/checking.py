@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred
@@ -26,7 +27,7 @@ from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
 from pysmtpd.model.config import Config, PkiSpec
-from pysmtpd.model.question import Service, UserInfo
+from pysmtpd.model.question import INLINE, Service, UserInfo, called
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
 from pysmtpd.platform.trusted import openings
@@ -34,6 +35,7 @@ from pysmtpd.privilege import password
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser
 from pysmtpd.reading import readOctets
 from pysmtpd.ruleset.nodes import BadNode, parseNodes
+from pysmtpd.table.networks import parseNetwork
 from pysmtpd.table.uses import servicesOf
 from pysmtpd.tls.certificates import Certificates
 
@@ -232,7 +234,7 @@ def survey(platform: IPlatform, config: Config, tables: Mapping[str, ITable]) ->
     if isinstance(sights, Failure):
         sights.raiseException()
     analysis = analyse(config, sights)
-    more = (*unroutable(config, sights, _findUser), *_wrongAliases(config, sights))
+    more = (*unroutable(config, sights, _findUser), *_wrongAliases(config, sights), *_wrongNetworks(config, sights))
     return replace(analysis, warnings=(*analysis.warnings, *more))
 
 
@@ -258,3 +260,14 @@ def _wrongAliases(config: Config, sights: Sights) -> Iterator[str]:
         wrong = [(key, node) for key, value in entries for node in parseNodes(value) if isinstance(node, BadNode)]
         for key, node in wrong[:_SHOWN_PROBLEMS]:
             yield f'{where}: table {name}: {key}: "{node.text[:80]}" is no address, user, command, file, include or error'
+
+
+def _wrongNetworks(config: Config, sights: Sights) -> Iterator[str]:
+    """Warnings about entries that no peer has: a typing error lets somebody in, or keeps somebody out."""
+    for name, services in servicesOf(config).items():
+        if Service.NETADDR not in services or (name.startswith("<") and not name.startswith(INLINE)):
+            continue
+        entries = (key for key, _ in sights.tables().entries(name, Service.NETADDR) or ())
+        wrong = (key for key in entries if key != "local" and parseNetwork(key) is None)
+        for key in islice(wrong, _SHOWN_PROBLEMS):
+            yield f'{config.tables[name].where}: {called(name)}: "{key[:80]}" is neither an address nor a network, and no peer is in it'
