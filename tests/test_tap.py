@@ -208,6 +208,16 @@ class CheckTests(ProcessTestCase):
         (self.place / "key").chmod(0o600)
         self.assertEqual(self.check()[0], 0)
 
+    def test_whatIsNoNetwork(self) -> None:
+        self.write(
+            before='table nets { "local", "10/8", "10.1", "mail.example.org" }\nmatch from src <nets> for any reject\n'
+        )
+        code, _, error = self.check()
+        self.assertEqual(code, 0)
+        for entry in ("10.1", "mail.example.org"):
+            self.assertIn(f':3: "{entry}" is no address and no network: it never matches', error)
+        self.assertEqual(error.count("it never matches"), 2)
+
     def test_openToOthers(self) -> None:
         """Who may put another file in the place of the configuration says what the daemon does."""
         self.write()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+_SHORT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,2}\Z")
 
 
 def parseIp(text: str) -> IPv4Address | IPv6Address | None:
@@ -24,6 +27,11 @@ def parseIp(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def filledBase(text: str) -> str:
+    """What stands before the slash of a network, with the zeros that may be left out, as in C{10/8} (inet_net_pton(3))."""
+    return text + ".0" * (3 - text.count(".")) if _SHORT.match(text) else text
 
 
 def canonicalIp(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from pysmtpd.model.netaddr import isLoopback, parseIp
+from pysmtpd.model.netaddr import filledBase, isLoopback, parseIp
 from pysmtpd.ruleset.sights import TooMany
 
 SHORTEST_TRUSTED = 8
@@ -51,7 +51,7 @@ def networks(entries: Iterable[str]) -> list[Network]:
     found: list[Network] = []
     for entry in entries:
         base, slash, length = entry.partition("/")
-        address = parseIp(base)
+        address = parseIp(filledBase(base) if slash else base)
         if address is None:
             continue
         width = address.max_prefixlen

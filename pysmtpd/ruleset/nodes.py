@@ -15,7 +15,7 @@ _ERROR = re.compile(r":?error:\s*([45][0-9]{2}) ([0-9A-Za-z][^\x00-\x1f\x7f]*)\Z
 _ENHANCED = re.compile(r"([45]\.[0-9]{1,3}\.[0-9]{1,3}) +([^ ].*)\Z")
 _INCLUDE = re.compile(r":?include:\s*", re.IGNORECASE)
 _LOCAL = re.compile(r"[0-9A-Za-z!#$%*/?|^{}`~&'+=_.\-\x80-\U0010ffff]{1,255}\Z")
-_DOMAIN = re.compile(r"[0-9A-Za-z.\-\x80-\U0010ffff]{1,255}\Z")
+_DOMAIN = re.compile(r"(?:[0-9A-Za-z._\-\x80-\U0010ffff]{1,255}|\[[0-9A-Za-z:.]{2,60}\])\Z")
 # What would be understood in another way without them; a line of a file that begins with C{#} is none.
 _NEEDS_QUOTES = re.compile(r"""[,"'\\\s]|\A#""")
 _USER = re.compile(r"[0-9A-Za-z_.+\-]{1,255}\Z")

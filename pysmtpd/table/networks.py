@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from pysmtpd.model.netaddr import filledBase
+
 
 @lru_cache(maxsize=4096)
 def parseAddress(text: str) -> tuple[int, int] | None:
@@ -24,7 +26,7 @@ def parseAddress(text: str) -> tuple[int, int] | None:
 def parseNetwork(text: str) -> tuple[int, int, int] | None:
     """Width, prefix length, and the prefix as a number; None: it is not a network. Bits after the prefix do not count."""
     base, slash, length = text.rpartition("/")
-    parsed = parseAddress.__wrapped__(base if slash else text)
+    parsed = parseAddress.__wrapped__(filledBase(base) if slash else text)
     if parsed is None:
         return None
     width, number = parsed

@@ -208,7 +208,7 @@ class ConvertTests(SynchronousTestCase):
             ('accept for any deliver to mda "x %{sender} | y"', "no shell"),
             ("accept for any deliver to nowhere", "unknown"),
             ("nonsense here", "has no counterpart"),
-            ("accept = accept accept", "a macro stands for one value"),
+            ("accept = accept for", "a macro has one value"),
             ("accept for any relay )", '")"'),
             ('accept for any relay "', "never closed"),
         ):
@@ -270,6 +270,11 @@ class ConvertTests(SynchronousTestCase):
             f"{text}accept for any relay tls\n",
             f'{text}action "relay_2" relay tls no-verify\nmatch for any action "relay_2"\n',
         )
+
+    def test_unknownMacroBeforeAQuoteOverLines(self) -> None:
+        """What is inside the quote is no line of its own."""
+        converted = convert("t", 'accept for any via $x"\nlisten on lo\naccept for any relay\n"\n')
+        self.assertEqual([line[:1] for line in converted.text.split("\n")[:-1]], ["#"] * 5)
 
     def test_maps(self) -> None:
         """Before there were tables."""

@@ -420,6 +420,7 @@ action "local" maildir
 action "out" relay
 match from src <near> for any action "out"
 match from src "203.0.113.7" for domain "seven.test" action "out"
+match from src { "192.0.2/27", "10/8" } for domain "short.test" action "out"
 match from local for domain "local.test" action "out"
 match for domain "default.test" action "out"
 match from socket for domain "socket.test" action "out"
@@ -436,6 +437,8 @@ x@anywhere.test peer=203.0.113.98 difference=bracketed-networks
 x@anywhere.test peer=192.0.2.1
 x@seven.test
 x@seven.test peer=203.0.113.8
+x@short.test peer=192.0.2.9
+x@short.test peer=192.0.2.40
 x@local.test
 x@local.test peer=127.0.0.1
 x@local.test peer=198.51.100.1
@@ -865,8 +868,11 @@ to-tagged@example.org
 to-address@example.org
 to-tagged-address@example.org
 to-other-domain@example.org
+to-literal@example.org difference=alias-domains
+to-underscore@example.org difference=alias-domains
 spaces@example.org
 quotes@example.org difference=alias-quotes
+quoted-key@example.org difference=alias-quotes
 long-chain@example.org
 circle@example.org
 circle-and-user@example.org
@@ -906,6 +912,9 @@ to-tagged: ann+lists
 to-address: ann@example.org
 to-tagged-address: ann+lists@example.org
 to-other-domain: ann@as.example.org
+to-literal: someone@[192.0.2.9]
+to-underscore: someone@far_away.test
+"quoted-key": ann
 spaces:    ann   ,   ben
 quotes: "ann", "ben"
 long-chain: l1

@@ -51,7 +51,7 @@ class VerdictTests(SynchronousTestCase):
             self.assertIsNotNone(found.where)
 
     def test_declaredNetworksAreTrusted(self) -> None:
-        found = self.check("closed", 'match from src { 192.0.2.0/24, 10.0.0.0/8 } for any action "out"')
+        found = self.check("closed", 'match from src { 192.0.2.0/24, "10/8" } for any action "out"')
         self.assertEqual(found.trusted, ("192.0.2.0/24", "10.0.0.0/8"))
 
     def test_whatAnyoneMayAnnounce(self) -> None:

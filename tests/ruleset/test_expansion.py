@@ -178,6 +178,16 @@ class AliasTests(SynchronousTestCase):
             self.assertEqual(decision.destinations, ())
             self.assertIn(bad.split()[-1].removeprefix(":include:"), decision.reason)
 
+    def test_domainsOfEveryKind(self) -> None:
+        world = aliases(
+            'a = "x@[192.0.2.9]", b = "x@[IPv6:2001:db8::9]", c = "x@far_away.example", d = "x@[", e = "x@y z"'
+        )
+        self.assertEqual(world.goes("a@example.org"), ["out x@[192.0.2.9]"])
+        self.assertEqual(world.goes("b@example.org"), ["out x@[IPv6:2001:db8::9]"])
+        self.assertEqual(world.goes("c@example.org"), ["out x@far_away.example"])
+        self.assertEqual(world.goes("d@example.org"), world.goes("e@example.org"))
+        self.assertEqual(world.goes("d@example.org"), ["451 4.3.0"])
+
     def test_quotesGroup(self) -> None:
         """They are no part of a name."""
         world = aliases(r"""staff = '"ann", "ben"', cid = '\ann, "x@far.example"' """)

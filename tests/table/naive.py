@@ -43,4 +43,6 @@ def network(entry: str, asked: str) -> bool:
 
 def _plain(text: str) -> str:
     base, slash, length = text.partition("/")
+    if slash and base.replace(".", "").isdigit():
+        base = ".".join([*base.split("."), "0", "0", "0"][:4])
     return base.strip("[]").removeprefix("ipv6:") + slash + length

@@ -86,7 +86,7 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(Content([(f"{base}/{length}", "")]).match(Service.NETADDR, address), expected)
 
     def test_noNetworks(self) -> None:
-        for text in ("192.0.2.0/33", "192.0.2.0/", "192.0.2/24", "2001:db8::/129", "/8", "192.0.2.0/-1", "x", ""):
+        for text in ("192.0.2.0/33", "192.0.2.0/", "192.0.2", "2001:db8::/129", "/8", "192.0.2.0/-1", "x", ""):
             self.assertIsNone(parseNetwork(text), text)
 
     def test_longestOfMany(self) -> None:

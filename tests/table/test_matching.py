@@ -39,7 +39,9 @@ networks = st.one_of(
     addresses,
     st.tuples(fours, st.integers(0, 32)).map(lambda parts: f"{parts[0]}/{parts[1]}"),
     st.tuples(sixes, st.integers(0, 128)).map(lambda parts: f"{parts[0]}/{parts[1]}"),
-    st.sampled_from(["local", "10.0.0", "::/129", "ab", "1"]),
+    st.sampled_from(
+        ["local", "10.0.0", "::/129", "ab", "1", "10/8", "10.1/16", "192.0.2/24", "192.0/9", "10/33", "10./8"]
+    ),
 )
 
 

@@ -93,7 +93,7 @@ class _Conversion:
         lines = self._lines[first:after]
         if len(tokens) > 1 and tokens[1].text == "=" and tokens[1].kind is Kind.MARK:
             if len(tokens) > 3:
-                self._keep(lines, first + 1, "a macro stands for one value: several words stand in quotes")
+                self._keep(lines, first + 1, "a macro has one value, in quotes where it is of several words")
                 return
             self._define(lines)
             self._output += lines
@@ -126,7 +126,10 @@ class _Conversion:
         """The tokens with the texts of their macros; as they are, where a macro is not known here."""
         if not any(isMacro(token) for token in tokens):
             return tokens
-        return next(_tokens("\n".join(lines) + "\n", self._macros), tokens)
+        problems = Problems()
+        expanded = Lexer("", "\n".join(lines) + "\n", self._macros, problems).nextLine()
+        # Where something is wrong it may be a later line that was read.
+        return tokens if problems.told or expanded is None else expanded
 
     def _made(self, tokens: list[Token], expanded: list[Token]) -> list[str]:
         """The new lines for one directive. Macros that stand for more than a value are written out.
