@@ -325,7 +325,9 @@ class OtherHostTests(SynchronousTestCase):
             self.assertEqual(first.mails, [])
         world = TwoHosts(Server("PIPELINING"), broken, actions=actions)
         (told,) = world.result()
-        self.assertIn("TempFail 451 4.4.1 No host could be reached: a.test [192.0.2.1]: 451 4.7.4 TLS is required", told)
+        self.assertIn(
+            "TempFail 451 4.4.1 No host could be reached: a.test [192.0.2.1]: 451 4.7.4 TLS is required", told
+        )
         self.assertIn("; b.test [192.0.2.2]: 451 4.4.2 TLS handshake failed", told)
 
     def test_otherRefusalsStay(self) -> None:
