@@ -12,7 +12,8 @@ JOBS ?= 2
 
 $(VENV)/run.ready: setup.cfg pyproject.toml
 	@echo "Setting up $(VENV) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# What a system without python3-venv, or with another Python meanwhile, has left there is of no use.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@# Whoever runs the daemon may not be able to write Twisted's list of plugins.
 	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'

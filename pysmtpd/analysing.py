@@ -109,6 +109,8 @@ def analyse(config: Config, sights: Sights) -> Analysis:
     if verdict.verdict == "open":
         place = f"{verdict.where}: " if verdict.where is not None else ""
         warnings.append(f"{place}open relay: anybody can relay to foreign domains: {verdict.reason}")
+    elif verdict.verdict == "closed" and verdict.reason:
+        warnings.append(f"{verdict.where}: this rule is an open relay but for the listeners: {verdict.reason}")
     return Analysis(verdict, tuple(warnings))
 
 
@@ -170,7 +172,8 @@ class _Lost:
 
 
 def _unread(path: Path, reason: str, count: int) -> str:
-    others = f", nor to the postmasters of {count - 1} other domains that were tried" if count > 1 else ""
+    more, was = ("another domain", "was") if count == 2 else (f"{count - 1} other domains", "were")
+    others = f", nor to the postmasters of {more} that {was} tried" if count > 1 else ""
     return f"nobody reads mail to <{path}>{others} (RFC 5321 4.5.1): {reason}"
 
 

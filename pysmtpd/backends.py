@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.plugin import IPlugin, getCache
-from twisted.python.reflect import namedAny
+from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
 import twisted.plugins
@@ -42,8 +42,17 @@ class BackendMaker:
     apiVersion: int = API_VERSION
 
     def make(self, argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Any:
-        """See L{IBackendMaker.make}."""
-        return namedAny(self.target)(argument, platform, settings)
+        """See L{IBackendMaker.make}.
+
+        @raise NoSuchBackend: the target is not there, or cannot be imported.
+        """
+        try:
+            make = namedAny(self.target)
+        except (ImportError, SyntaxError, AttributeError, InvalidName) as error:
+            raise NoSuchBackend(
+                f'{self.kind} backend "{self.name}" cannot be loaded from {self.target}: {error}'
+            ) from error
+        return make(argument, platform, settings)
 
 
 def _installed(kind: str) -> Iterator[tuple[str, IBackendMaker]]:

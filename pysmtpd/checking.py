@@ -26,10 +26,12 @@ from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_OSFILE
 from pysmtpd.generations import makeTables
 from pysmtpd.interfaces import IPlatform, ITable, Updated
 from pysmtpd.model.config import Config, PkiSpec
-from pysmtpd.model.question import Service, UserInfo
+from pysmtpd.model.question import Service, UserInfo, titled
 from pysmtpd.model.table import NOWHERE
 from pysmtpd.platform.files import RealFiles
+from pysmtpd.platform.trusted import openings
 from pysmtpd.privilege import password
+from pysmtpd.privilege.drop import PrivilegeError, chooseUser
 from pysmtpd.reading import readOctets
 from pysmtpd.ruleset.nodes import BadNode, parseNodes
 from pysmtpd.table.uses import servicesOf
@@ -39,9 +41,51 @@ from pysmtpd.tls.certificates import Certificates
 _SHOWN_PROBLEMS = 5
 
 
-def machine(config: Config) -> Machine:
-    """This machine, as far as a configuration is concerned with it."""
-    return Machine(_knows(pwd.getpwnam), _knows(grp.getgrnam), _fileMode, lambda: _pkiFaults(config.pki))
+def machine(config: Config, user: str | None) -> Machine:
+    """This machine, as far as a configuration is concerned with it.
+
+    @param user: whom the daemon shall run as; None: whom it chooses.
+    """
+    daemon = _daemonUser(user)
+    return Machine(
+        _knows(pwd.getpwnam),
+        _knows(grp.getgrnam),
+        _fileMode,
+        lambda path: _openings(path, daemon),
+        lambda: _pkiFaults(config.pki),
+    )
+
+
+def _daemonUser(name: str | None) -> int:
+    """The number of whom the daemon would run as; root's own: there is nobody yet."""
+    try:
+        return os.geteuid() or chooseUser(name).pw_uid
+    except PrivilegeError:
+        return 0
+
+
+def _openings(path: str, daemon: int) -> list[tuple[str, str]]:
+    """See L{Machine}; a file that cannot be seen is told of elsewhere."""
+    try:
+        return [(place, _writerOf(found, daemon)) for place, found in openings(path, (0, daemon))]
+    except OSError:
+        return []
+
+
+def _writerOf(found: os.stat_result, daemon: int) -> str:
+    """Who may write it that is not root or the daemon; empty: everybody."""
+    if found.st_mode & stat.S_IWOTH:
+        return ""
+    if found.st_uid not in (0, daemon):
+        return f"user {_nameOr(found.st_uid, lambda uid: pwd.getpwuid(uid).pw_name)}"
+    return f"group {_nameOr(found.st_gid, lambda gid: grp.getgrgid(gid).gr_name)}"
+
+
+def _nameOr(number: int, look: Callable[[int], str]) -> str:
+    try:
+        return look(number)
+    except KeyError:
+        return str(number)
 
 
 def _knows(look: Callable[[str], object]) -> Callable[[str], bool]:
@@ -75,10 +119,13 @@ def _pkiFaults(pki: Mapping[str, PkiSpec]) -> Mapping[str, Sequence[str]]:
     }
 
 
-def examine(reading: Reading) -> None:
-    """Add what the machine lacks, and tables that nothing here can serve."""
+def examine(reading: Reading, user: str | None) -> None:
+    """Add what the machine lacks, and tables that nothing here can serve.
+
+    @param user: whom the daemon shall run as; None: whom it chooses.
+    """
     config = reading.config()
-    inspect(config, reading.problems.files, machine(config), reading.problems)
+    inspect(config, reading.problems.files, machine(config, user), reading.problems)
     for spec in config.tables.values():
         if spec.where is not NOWHERE:
             try:
@@ -168,7 +215,7 @@ def readTables(reading: Reading, platform: IPlatform) -> Mapping[str, ITable]:
             if isinstance(updated, Updated):
                 read[name] = updated.table
                 for problem in updated.update.problems[:_SHOWN_PROBLEMS]:
-                    reading.problems.warn(where, f"table {name}: {problem}")
+                    reading.problems.warn(where, f"{titled(name)}: {problem}")
             elif where not in known:
                 reading.problems.add(where, updated.getErrorMessage(), Finding.ENVIRONMENT)
     return read

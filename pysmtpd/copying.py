@@ -16,9 +16,14 @@ from pysmtpd.exitcodes import EX_OK, EX_USAGE
 from pysmtpd.interfaces import Durability, IPlatform, IQueueBackend, QueueError, SpoolError
 from pysmtpd.model.config import BackendSpec, QueueLimits
 from pysmtpd.platform.real import RealPlatform
+from pysmtpd.queue import fs, sqlite
 from pysmtpd.queue.copy import copy
+from pysmtpd.queue.spool import FORMAT, placeOf
 
 EX_INCOMPLETE = 1
+
+# Where in the spool a backend's queue is, if nothing else is said.
+_PLACES = {"sqlite": sqlite.DEFAULT_PLACE, "fs": fs.DEFAULT_PLACE}
 
 
 class CopyOptions(Options):
@@ -56,6 +61,7 @@ def main(arguments: Sequence[str], reactor: Any) -> None:
         # All that root may read and others may not, our own files perhaps, is read before the rights are gone.
         source, target = _backend(options["from"], spool, platform), _backend(options["to"], spool, platform)
         _becomeOwner(spool)
+        _checkSource(options["from"], spool)
     except (UsageError, NoSuchBackend) as error:
         print(f"pysmtpd copy: {error}\nTry: pysmtpd copy --help", file=sys.stderr)
         sys.exit(EX_USAGE)
@@ -67,6 +73,18 @@ def main(arguments: Sequence[str], reactor: Any) -> None:
         react(run, _reactor=reactor)
     except SystemExit as exit:
         sys.exit(exit.code or codes[0])
+
+
+def _checkSource(text: str, spool: str) -> None:
+    """A backend makes what is not there, and a typing error would look like an empty queue.
+
+    @raise UsageError: there is no queue. That of a plugin's backend is not looked for.
+    """
+    name, _, argument = text.partition(":")
+    if name in _PLACES:
+        place = placeOf(argument, spool, _PLACES[name])
+        if not os.path.exists(f"{place}/{FORMAT}"):
+            raise UsageError(f"there is no queue in {place}: nothing to copy from {text}")
 
 
 def _becomeOwner(spool: str) -> None:

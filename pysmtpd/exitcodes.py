@@ -1,4 +1,4 @@
-"""Exit codes of the daemon: sysexits.h where it has one. docs/configure.md says what to do about each."""
+"""Exit codes of the daemon: sysexits.h where it has one. docs/configure.md says what to do about each. And what is said with them."""
 
 from __future__ import annotations
 
@@ -46,6 +46,29 @@ def exitCode(why: BaseException | None) -> int:
     if isinstance(why, OSError):
         return EX_PRIVILEGE if _isForbidden(why) else EX_SPOOL
     return EX_FAILED
+
+
+# By the system's words, which are all that root's helper hands on.
+_HINTS = {
+    "Address already in use": "; another program listens there",
+    "Cannot assign requested address": "; this machine has no such address",
+    "Permission denied": "; a port below 1024 takes root, or a socket from systemd",
+}
+
+
+def sentence(why: BaseException | None) -> str:
+    """What kept the daemon from starting, in one line."""
+    if not isinstance(why, CannotListenError):
+        return str(why)
+    error = why.socketError
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(why.port, int):
+        address = f"[{why.interface}]" if ":" in why.interface else why.interface
+        return f"cannot listen on {address}:{why.port}: {reason}{_HINTS.get(reason, '')}"
+    # The bound is the system's, about a hundred octets.
+    hint = "; choose a shorter one with --spool" if "too long" in reason else ""
+    path = why.port.decode("utf-8", "replace") if isinstance(why.port, bytes) else why.port
+    return f"cannot listen on the socket {path}: {reason}{hint}"
 
 
 def _isForbidden(why: BaseException | None) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
-from pysmtpd.backends import findBackend, makeBy
+from pysmtpd.backends import NoSuchBackend, findBackend, makeBy
 from pysmtpd.interfaces import IPlatform, IScreen, ITable, TableError, TableUpdate
 from pysmtpd.model.config import NOWHERE, Config, ListenerSpec, TableSpec
 from pysmtpd.model.decision import Where
@@ -152,8 +152,11 @@ def makeTables(platform: IPlatform, config: Config, before: Generation | None = 
     find = lru_cache(partial(findBackend, "table"))
 
     def made(name: str, spec: TableSpec) -> ITable:
-        settings = {"spec": spec, "services": services.get(name, ())}
-        table: ITable = makeBy(find(spec.backend.name), spec.backend, platform, settings)
+        try:
+            maker = find(spec.backend.name)
+        except NoSuchBackend as error:
+            raise NoSuchBackend(f"{spec.backend.where}: {error}") from error
+        table: ITable = makeBy(maker, spec.backend, platform, {"spec": spec, "services": services.get(name, ())})
         return table
 
     return {name: same[name] if name in same else made(name, spec) for name, spec in config.tables.items()}

@@ -13,6 +13,9 @@ from pysmtpd.settings import PARTS
 DEFAULT_CONFIGURATION = "/etc/pysmtpd/smtpd.conf"
 DEFAULT_SPOOL = "/var/spool/pysmtpd"
 
+COMMANDS = ("copy", "explain", "convert", "makemap", "newaliases")
+"""Of C{pysmtpd}: the first word."""
+
 
 class Options(UsageOptions):
     """The command line, of twistd's subcommand and of the console command alike."""
@@ -65,6 +68,13 @@ class Options(UsageOptions):
 
     opt_D = opt_define
     opt_P = opt_pause
+
+    def parseArgs(self, *words: str) -> None:
+        """Nothing stands behind the options; whoever writes something there may have meant a command."""
+        if words:
+            raise UsageError(
+                f"{words[0]!r} cannot stand here; pysmtpd has the commands {', '.join(COMMANDS)}, each as its first word"
+            )
 
     def postOptions(self) -> None:
         if not self["check"] and (self["syntax"] or self["print"] or self["verbose"]):

@@ -19,6 +19,7 @@ from pysmtpd.control.commands import Control
 from pysmtpd.control.server import ControlServer
 from pysmtpd.dns.hosts import parseHosts
 from pysmtpd.dns.resolver import Resolver
+from pysmtpd.exitcodes import sentence
 from pysmtpd.generations import Generations, readTables
 from pysmtpd.interfaces import (
     IAgent,
@@ -284,7 +285,7 @@ class Daemon(Service):
             if not failure.check(*_EXPECTED):
                 # A fault of ours: where it is helps. What an operator can mend is said in one sentence.
                 self._log.failure("The daemon cannot start", failure=failure)
-            self._settings.ended(f"{failure.getErrorMessage()}")
+            self._settings.ended(sentence(failure.value))
 
         return Deferred.fromCoroutine(work).addErrback(failed)
 

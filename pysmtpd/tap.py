@@ -20,13 +20,14 @@ from pysmtpd.config.printer import printed
 from pysmtpd.config.problem import ConfigErrors
 from pysmtpd.converting import main as convertFile
 from pysmtpd.copying import main as copyQueue
-from pysmtpd.exitcodes import EX_CONFIG, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
+from pysmtpd.exitcodes import EX_CONFIG, EX_OK, EX_PRIVILEGE, EX_SPOOL, EX_USAGE, exitCode
 from pysmtpd.explaining import main as explain
 from pysmtpd.interfaces import IPlatform, ITable
 from pysmtpd.makemap import main as makeMap
 from pysmtpd.model.config import Config
 from pysmtpd.model.queuekey import STDIN, UNUSED, keyOctets
 from pysmtpd.options import Options
+from pysmtpd.platform.ending import stopOnce
 from pysmtpd.platform.real import RealPlatform
 from pysmtpd.platform.systemd import ActivatedNetwork, Inherited, inherited, notify, takenByTwisted
 from pysmtpd.platform.turns import quicken
@@ -103,6 +104,7 @@ def _make(options: Options, reactor: Any) -> IService:
         network = ActivatedNetwork(network or reactor, reactor, handed)
     manager = os.environ.pop("NOTIFY_SOCKET", "")
     quicken(reactor)
+    stopOnce(reactor)
     platform = RealPlatform(reactor, network, isRoot, InPlace() if options["check"] else None)
     read = (options["file"], platform, options.defines)
     reading = readConfig(*read)
@@ -193,7 +195,7 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     """
     if options["syntax"]:
         checkSyntax(reading)
-    examine(reading)
+    examine(reading, options["user"])
     tables: Mapping[str, ITable] = {}
     if onlyMachine(reading.problems.found()):
         tables = readTables(reading, platform)
@@ -276,8 +278,20 @@ _failed: list[int] = []
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console command: the daemon in the foreground, until SIGTERM, SIGINT or C{pysmtpctl stop}."""
-    if arguments is None:
-        arguments = sys.argv[1:]
+    try:
+        try:
+            _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError as error:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ending = error.__context__
+        sys.exit(ending.code if isinstance(ending, SystemExit) else EX_OK)
+
+
+def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["copy"]:
         from twisted.internet import reactor
 

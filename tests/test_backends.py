@@ -73,6 +73,23 @@ class BackendTests(SynchronousTestCase):
         error = self.assertRaises(NoSuchBackend, makeBackend, "stat", BackendSpec("acme", "mauve"), None, {})
         self.assertEqual(str(error), "stat backend \"acme:mauve\": no colour 'mauve'; it is written acme:COLOUR")
 
+    def test_whatCannotBeLoaded(self) -> None:
+        """It names what is missing, in place of a traceback or of the form that the argument should have."""
+        broken = "import no_such_module_anywhere\n"
+        for place, content, said in (
+            ("acme_stat", broken, "No module named 'no_such_module_anywhere'"),
+            ("acme_other", ACME, "no attribute 'build'"),
+            ("acme_nowhere", None, "acme_nowhere"),
+        ):
+            target = f"{place}.{'build' if content is ACME else 'make'}"
+            self.thirdParty(THIRD_PARTY.replace("acme_stat.make", target), f"{place}_plugin")
+            if content is not None:
+                Path(sys.path[0], f"{place}.py").write_text(content)
+            error = self.assertRaises(NoSuchBackend, makeBackend, "stat", BackendSpec("acme", "red"), None, {})
+            self.assertTrue(str(error).startswith(f'stat backend "acme" cannot be loaded from {target}: '), error)
+            self.assertIn(said, str(error))
+            self.doCleanups()
+
     def test_twoOfOneNameAreAnError(self) -> None:
         self.thirdParty(THIRD_PARTY.replace('"acme"', '"ram"', 1).replace("acme:COLOUR", "ram:"))
         error = self.assertRaises(NoSuchBackend, findBackend, "stat", "ram")

@@ -74,6 +74,21 @@ class CheckTests(ProcessTestCase):
             self.assertEqual(code, 0, error)
             self.assertRegex(error, said)
 
+    def test_networks(self) -> None:
+        """What is none is told, also in a list in place: a typing error must not open what a rule was to close."""
+        (self.place / "t").write_text("192.0.2.0/24\n192.0.2.0/33\n")
+        for before, said in (
+            ("match from src { 192.0.2.1, 192.0.2 } reject", r'conf:3: inline table: .*:3: "192\.0\.2" is no address'),
+            ("match ! from src 192.0.2.0/33 reject", r'conf:3: inline table: .*:3: "192\.0\.2\.0/33" is no address'),
+            (f'table t "{self.place}/t"\nmatch from src <t> reject', r'conf:3: table t: .*/t:2: "192\.0\.2\.0/33" is'),
+        ):
+            self.write(before=before)
+            code, _, error = self.check()
+            self.assertEqual(code, 0, error)
+            self.assertRegex(error, f"(?m)^warning: .*smtpd\\.{said} .*it never matches$")
+        self.write(before='match from src { 192.0.2.1, "[::1]", "2001:DB8::/32", "IPv6:::2", "local" } reject')
+        self.assertEqual(self.check()[2], "")
+
     def test_backends(self) -> None:
         """One that is not installed is something that the machine lacks; those that are there are named."""
         self.write(before="table t ldap:x\n")
@@ -193,6 +208,20 @@ class CheckTests(ProcessTestCase):
         (self.place / "key").chmod(0o600)
         self.assertEqual(self.check()[0], 0)
 
+    def test_openToOthers(self) -> None:
+        """Who may put another file in the place of the configuration says what the daemon does."""
+        self.write()
+        self.place.chmod(0o757)
+        code, _, error = self.check()
+        self.assertEqual(code, 72)
+        self.assertIn(f"environment: the configuration: everybody may write {self.place}; chmod o-w ", error)
+        self.place.chmod(0o775)
+        code, _, error = self.check()
+        self.assertEqual(code, 0)
+        self.assertRegex(error, f"^warning: .*smtpd.conf:1: the configuration: group .+ may write {self.place}\n")
+        self.place.chmod(0o755)
+        self.assertNotIn("may write", self.check()[2])
+
     def test_aCertificateThatCannotBeRead(self) -> None:
         self.pki()
         code, _, error = self.check()
@@ -219,3 +248,6 @@ class CheckTests(ProcessTestCase):
             code, _, error = self.check(*options)
             self.assertEqual(code, 2, options)
             self.assertIn("Try: pysmtpd --help", error)
+        code, _, error = self.check("copi")
+        self.assertEqual(code, 2)
+        self.assertIn("'copi' cannot stand here; pysmtpd has the commands copy, explain,", error)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import formatdate
 
 from pysmtpd.model.address import Path
+from pysmtpd.model.date import formatDate
 from pysmtpd.model.envelope import Attempt
 
 # Octets of a remote reply that are told, and of the original that is returned.
@@ -149,7 +149,7 @@ def _header(report: Report, boundary: str) -> list[str]:
         f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
         _fold(f"To: <{_plain(str(report.sender))}>"),
         f"Subject: {_SUBJECTS[_actions(report)[0]]}",
-        f"Date: {formatdate(report.now)}",
+        f"Date: {formatDate(report.now)}",
         f"Message-ID: <{_plain(report.messageId)}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
@@ -176,7 +176,7 @@ def _notice(report: Report) -> list[str]:
             for attempt in fate.attempts:
                 lines.extend(f"      {line}" for line in _wrap(_tried(attempt)))
             if fate.retryUntil:
-                lines.append(f"    We try until {formatdate(fate.retryUntil)}.")
+                lines.append(f"    We try until {formatDate(fate.retryUntil)}.")
             lines.append("")
     what = "message" if report.isFull else "message's header"
     lines.append(f"A report for programs and your {what} follow.")
@@ -185,9 +185,9 @@ def _notice(report: Report) -> list[str]:
 
 def _tried(attempt: Attempt) -> str:
     """For people: when, how often, where, and what was said."""
-    when = formatdate(attempt.at)
+    when = formatDate(attempt.at)
     if attempt.times > 1:
-        when = f"{attempt.times} times from {formatdate(attempt.since)} to {when}"
+        when = f"{attempt.times} times from {formatDate(attempt.since)} to {when}"
     host = f"{_plain(attempt.host)}: " if attempt.host else ""
     return f"{when}: {host}{_plain(attempt.reply)}"
 
@@ -197,7 +197,7 @@ def _status(report: Report) -> list[str]:
     lines = [f"Reporting-MTA: dns; {_plain(report.hostname)}"]
     if report.envid:
         lines.append(_fold(f"Original-Envelope-Id: {_plain(report.envid)}"))
-    lines.append(f"Arrival-Date: {formatdate(report.arrived)}")
+    lines.append(f"Arrival-Date: {formatDate(report.arrived)}")
     for fate in report.fates:
         lines.append("")
         kind, semicolon, address = fate.orcpt.partition(";")
@@ -215,9 +215,9 @@ def _status(report: Report) -> list[str]:
             # RFC 3464 2.3.6: what is not an SMTP reply of a peer has another type.
             lines.append(_fold(f"Diagnostic-Code: {'smtp' if name else 'x-pysmtpd'}; {_plain(fate.words)}"))
         if fate.attempted:
-            lines.append(f"Last-Attempt-Date: {formatdate(fate.attempted)}")
+            lines.append(f"Last-Attempt-Date: {formatDate(fate.attempted)}")
         if fate.retryUntil:
-            lines.append(f"Will-Retry-Until: {formatdate(fate.retryUntil)}")
+            lines.append(f"Will-Retry-Until: {formatDate(fate.retryUntil)}")
     return lines
 
 
@@ -233,7 +233,10 @@ def _typed(kind: str, address: str, utf8: bool) -> str:
 
 def _plain(words: str) -> str:
     """One line without controls, bounded."""
-    return _SURROGATES.sub("?", _CONTROLS.sub(" ", words[:MAX_WORDS])).strip()
+    words = words[:MAX_WORDS]
+    if not (words.isascii() and words.isprintable()):
+        words = _SURROGATES.sub("?", _CONTROLS.sub(" ", words))
+    return words.strip()
 
 
 def _fold(field: str) -> str:
@@ -243,13 +246,15 @@ def _fold(field: str) -> str:
 
 def _wrap(text: str) -> list[str]:
     """At spaces where there are some; what is longer than a line may be is cut anywhere."""
+    if len(text) <= _WIDTH and "  " not in text:
+        return [text.strip()]
     lines: list[str] = []
     line = ""
     # A field's name stays with its first word: a line that holds the name alone is not legal everywhere.
     head, colon, rest = text.partition(": ")
     words = [head + colon + rest.split(" ", 1)[0], *rest.split(" ")[1:]] if colon and " " not in head else text.split()
     for word in words:
-        while len(word.encode()) > _MAX_WORD:
+        while len(word) * 4 > _MAX_WORD and len(word.encode()) > _MAX_WORD:
             if line:
                 lines.append(line)
                 line = ""

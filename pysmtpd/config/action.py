@@ -10,7 +10,8 @@ from lark import Token
 from pysmtpd.config.command import parseCommand, parseShell
 from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, valueAt, wordOf
 from pysmtpd.config.filter import useFilter
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding
 from pysmtpd.config.values import isHostName, parseDelay, parseHalfAddress, parseLmtp, parseRelay
 from pysmtpd.model.config import Action, Method, RelayHost

@@ -59,7 +59,9 @@ def _pkiName(directive: Directive, what: str) -> str:
     name = text(directive.tree).lower()
     if not isPkiName(name):
         raise Refused(
-            valueAt(directive, directive.tree), f'the name of a {what} is a host name or "*", not "{name[:80]}"'
+            valueAt(directive, directive.tree),
+            f'the name of a {what} is a host name or "*", not "{name[:80]}"',
+            Finding.LANGUAGE if name else Finding.CHECK,
         )
     return name
 
@@ -125,10 +127,13 @@ def _tableBackend(directive: Directive, token: Token) -> BackendSpec:
     backend, colon, argument = ("file", ":", written) if written.startswith("/") else written.partition(":")
     if not backend:
         raise Refused(where, 'a backend must stand here: file:/path, or "name:argument"')
+    if "/" in backend:
+        raise Refused(where, f'"{backend[:80]}" is no backend, and the path of a file is absolute')
     if backend == "static" and colon:
         backend = "file"
     if backend in _WITH_PATH and not argument.startswith("/"):
-        raise Refused(where, f"the path of a table is absolute: {backend}:/path")
+        finding = Finding.CHECK if written == "file" else Finding.LANGUAGE
+        raise Refused(where, f"the path of a table is absolute: {backend}:/path", finding)
     if backend == "static":
         raise Refused(where, "a static table is written in braces, or needs a path: static:/path", Finding.CHECK)
     if backend == "getpwnam" and colon:
@@ -302,7 +307,8 @@ def _maxMessageSize(draft: Draft, directive: Directive) -> None:
     written = text(directive.tree)
     size = parsed(where, parseSize, written)
     if not size:
-        raise Refused(where, "no message is that small", Finding.CHECK)
+        what = "no message is that small" if "0" in written else f'"{written}" has no number in front'
+        raise Refused(where, what, Finding.CHECK)
     draft.smtp = replace(draft.smtp, maxMessageSize=size)
 
 

@@ -17,7 +17,7 @@ def check(draft: Draft, file: str) -> None:
         for what, path in (("certificate", pki.cert), ("key", pki.key)):
             if not path and ("pki", pki.name) not in draft.failed:
                 draft.problems.add(pki.where, f'pki "{pki.name}" has no {what}')
-    if not draft.ruleCount and not len(draft.problems):
+    if not draft.ruleCount and not draft.problems.told:
         draft.problems.add(Where(file, 1), 'there is no "match" rule: no mail could be accepted')
     if draft.places.get("srs") and not draft.srs.key:
         draft.problems.warn(draft.places["srs"], 'nothing is rewritten without a key: srs key "..."')

@@ -11,9 +11,10 @@ from lark import Token
 
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.hints import wordHint
-from pysmtpd.config.lexer import Token as Lexeme
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding, Problems, didYouMean
+from pysmtpd.config.token import Token as Lexeme
 from pysmtpd.model.config import (
     Action,
     BackendSpec,
@@ -121,7 +122,7 @@ class Draft:
     @property
     def trouble(self) -> int:
         """How much has gone wrong; it grows with each part that is refused, told or not."""
-        return len(self.problems) + self._consequences
+        return self.problems.told + self._consequences
 
     def once(self, where: Where, what: str) -> None:
         """
@@ -244,7 +245,7 @@ class Draft:
             if name in names:
                 raise Refused(where, f'filter "{name}" is given twice')
             if spec.proc and spec.proc in procs:
-                raise Refused(where, f'two filters of one chain are of the process "{spec.proc}"')
+                self.problems.warn(where, f'the process "{spec.proc}" has another filter here, and is asked for each')
             if spec.proc:
                 procs.add(spec.proc)
             names.append(name)

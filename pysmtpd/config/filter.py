@@ -7,7 +7,8 @@ from dataclasses import replace
 from lark import Token
 
 from pysmtpd.config.draft import Draft, Refused, change, parts, text, wordOf
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import oneOf
 from pysmtpd.model.config import FilterKind, FilterSpec, ProcSpec
 from pysmtpd.model.decision import Where

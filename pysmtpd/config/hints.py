@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pysmtpd.config.dated.words import dated
-from pysmtpd.config.lexer import Kind, Token
+from pysmtpd.config.token import Kind, Token
 
 # What a single directive takes so many of that a list of all helps nobody.
 _MANY = {
@@ -45,6 +45,8 @@ def tokenHint(lexemes: Sequence[Token], index: int, accepted: set[str]) -> str:
         opened = next(each for each in lexemes if each.spans)
         return f"; the quote that opens in line {opened.where.line} is closed in a later one"
     if lexeme.text == "{":
+        if index + 1 < len(lexemes) and lexemes[index + 1].text == "{":
+            return "; {{ ... }} is of a template, which was not filled in"
         return "; options need no braces: a backslash at the end of a line continues it"
     if lexeme.text == "!" and before in ("from", "for"):
         return f"; the mark stands before the condition: ! {before} ..."
@@ -80,7 +82,11 @@ def _matchHint(lexemes: Sequence[Token], index: int) -> str:
         return "; a rule rejects without a text"
     if text == "domain":
         return '; did you mean "for domain"?'
+    if (text in _METHODS or text == "deliver") and before != "action":
+        return '; a rule names an action that is declared above it: action "NAME"'
     if before in ("for", "from"):
+        if text == "all":
+            return '; did you mean "any"?'
         value = "<...>" if text == "<" else f'"{text}"'
         return f"; did you mean: {'for domain' if before == 'for' else 'from src'} {value}?"
     if text in ("or", "and", ","):
@@ -98,8 +104,6 @@ def _matchHint(lexemes: Sequence[Token], index: int) -> str:
         "auth",
     ):
         return "; several values stand in braces: { a, b }"
-    if (text in _METHODS or text == "deliver") and before != "action":
-        return '; a rule names an action that is declared above it: action "NAME"'
     return ""
 
 

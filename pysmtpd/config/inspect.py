@@ -1,4 +1,4 @@
-"""What a configuration needs of the machine, and whether it is there: files, users, and who may read secrets."""
+"""What a configuration needs of the machine, and whether it is there: files, users, and who may read secrets, or write them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pysmtpd.model.config import NOWHERE, Config, TableRef
 from pysmtpd.model.decision import Where
 from pysmtpd.model.queuekey import STDIN
 
-# Of a file's mode: others may read it; others may write it.
-_OTHERS_READ, _OTHERS_WRITE = 0o004, 0o002
+# Of a file's mode.
+_OTHERS_READ = 0o004
 _WITH_FILE = ("file", "db", "sqlite")
 
 
@@ -20,12 +20,15 @@ class Machine:
     """
     @ivar knowsUser: is there a user of this name? Likewise C{knowsGroup}.
     @ivar fileMode: the permission bits of a file that can be read; raises L{OSError} where it cannot.
+    @ivar openings: where others than root and the daemon's user can change what a path leads to: it or directories above it, and who
+        they are. Empty: everybody.
     @ivar pkiFaults: why a pki's certificate or key cannot be used, by the pki's name.
     """
 
     knowsUser: Callable[[str], bool]
     knowsGroup: Callable[[str], bool]
     fileMode: Callable[[str], int]
+    openings: Callable[[str], Sequence[tuple[str, str]]]
     pkiFaults: Callable[[], Mapping[str, Sequence[str]]]
 
 
@@ -48,14 +51,28 @@ def inspect(config: Config, files: Sequence[str], machine: Machine, problems: Pr
     for spec in config.procs.values():
         if spec.group and not machine.knowsGroup(spec.group):
             problems.add(spec.where, f'there is no group "{spec.group}"', Finding.ENVIRONMENT)
-    for what, path, where in _secrets(config, files):
-        try:
-            mode = machine.fileMode(path)
-        except OSError:
-            continue
-        if mode & (_OTHERS_READ | _OTHERS_WRITE):
-            verb = "read" if mode & _OTHERS_READ else "write"
-            problems.add(where, f"{what}: everybody may {verb} {path}; chmod o= {path}", Finding.ENVIRONMENT)
+    secrets = list(_secrets(config, files))
+    for what, path, where in secrets:
+        if _isReadable(machine, path):
+            problems.add(where, f"{what}: everybody may read {path}; chmod o= {path}", Finding.ENVIRONMENT)
+    told: set[str] = set()
+    for what, path, where in (*(("the configuration", file, Where(file, 1)) for file in files), *secrets):
+        for place, who in machine.openings(path):
+            if place in told:
+                continue
+            told.add(place)
+            if who:
+                problems.warn(where, f"{what}: {who} may write {place}")
+            else:
+                problems.add(where, f"{what}: everybody may write {place}; chmod o-w {place}", Finding.ENVIRONMENT)
+
+
+def _isReadable(machine: Machine, path: str) -> bool:
+    """May everybody read it?"""
+    try:
+        return bool(machine.fileMode(path) & _OTHERS_READ)
+    except OSError:
+        return False
 
 
 def _files(config: Config) -> Iterator[tuple[str, str, Where]]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from typing import NoReturn
 
 from pysmtpd.config.characters import unexpectedStart
-from pysmtpd.config.macros import Macros
+from pysmtpd.config.macros import MAX_EXPANDED, Macros
 from pysmtpd.config.problem import Problems, didYouMean
-from pysmtpd.config.words import RESERVED
+from pysmtpd.config.token import Kind, Token
 from pysmtpd.model.decision import Where
 
 MAX_STRING = 8095
@@ -28,48 +27,37 @@ _IN_WORD = frozenset(chr(code) for code in range(33, 127)) - frozenset("(){}<>!=
 _WORD_START = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_")
 _NAME = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _NUMBER_END = frozenset(" \t\n\r\v\f),/}=")
+_NUMBER_START = frozenset("-0123456789")
 _NUMBER = re.compile(r"-?[0-9]+\Z")
 _PREFIX = re.compile(r"-?[0-9]+/")
 _INT64 = range(-(2**63), 2**63)
 
-# What plain files are made of, in one step: a word, and a quoted string on one line, without a backslash.
-_PLAIN_WORD = re.compile(r"[0-9A-Za-z:_][^\x00-\x20\x7f-\U0010ffff(){}<>!=#,\\]*")
+# What plain files are made of, each token in one step. What a backslash stands in or behind is none of it, nor a quoted string of several
+# lines.
+_PLAIN = re.compile(
+    r"""([ \t]*)(?:
+    (?P<word>[0-9A-Za-z:_][^\x00-\x20\x7f-\U0010ffff(){}<>!=#,\\]*+)(?!\\)
+    | "(?P<double>[^"\\\n\r\0]*)" | '(?P<single>[^'\\\n\r\0]*)'
+    | (?P<mark>[{}()<>,!]|=(?!\\)>?)
+    | (?P<end>\n)
+    )""",
+    re.VERBOSE,
+)
 _BLANKS = re.compile(r"[ \t]*\n")
 # What people would call a word, to show it.
 _SHOWN = re.compile(r"[^\s,{}#]{1,80}")
-_PLAIN_START = frozenset(_WORD_START | set("\"'{}<>,!="))
-_PLAIN_QUOTED = {quote: re.compile(f"{quote}([^{quote}\\\\\n\r\0]*){quote}") for quote in "\"'"}
 
 
-class Kind(Enum):
-    """WORD: unquoted, and perhaps a keyword. MARK: one of C{{ } < > , ! = =>}."""
-
-    WORD = "word"
-    QUOTED = "quoted"
-    NUMBER = "number"
-    MARK = "mark"
-    NEWLINE = "newline"
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """
-    @ivar spans: a quoted string that goes on over the end of a line.
-    """
-
-    kind: Kind
-    text: str
-    where: Where
-    spans: bool = False
-
-    @property
-    def isReserved(self) -> bool:
-        """Is it a keyword wherever it stands?"""
-        return self.kind is Kind.WORD and self.text in RESERVED
+# Members of an enumeration are slow to reach in Python 3.11.
+_WORD, _QUOTED, _NUMBER_KIND, _MARK, _NEWLINE = Kind.WORD, Kind.QUOTED, Kind.NUMBER, Kind.MARK, Kind.NEWLINE
 
 
 class _Broken(Exception):
     """The rest of this logical line is not to be trusted; the problem has been told."""
+
+
+class _Enough(Exception):
+    """What follows cannot be what was meant; the problem has been told."""
 
 
 class Lexer:
@@ -117,6 +105,11 @@ class Lexer:
                 try:
                     complete = self._readLine(tokens, opened)
                     break
+                except _Enough:
+                    self._spoilt(tokens)
+                    self._at = len(self._text)
+                    self._expansion = ""
+                    return None
                 except _Broken:
                     # Inside braces reading goes on to the closing one: what stands there is no directive.
                     if not broken:
@@ -138,39 +131,74 @@ class Lexer:
     def _readLine(self, tokens: list[Token], opened: list[Token]) -> bool:
         """Append tokens up to the end of the logical line; False: the file ended first."""
         while True:
-            where, character = self._start(bool(tokens))
-            if character == "":
-                # Perhaps a lone backslash is left.
-                self._at = len(self._text)
-                return False
-            if character == "\n":
+            if (plain := self._plain()) is not None:
+                where, kind, text = plain
+            else:
+                where, kind, text = self._unusual(tokens)
+            if kind == "word":
+                tokens.append(self._word(where, text, tokens))
+            elif kind == "mark":
+                token = Token(_MARK, text, where)
+                tokens.append(token)
+                if text == "{":
+                    opened.append(token)
+                elif text == "}" and opened:
+                    opened.pop()
+            elif kind == "end":
                 if not opened:
                     return True
-                if tokens[-1].kind is not Kind.NEWLINE:
-                    tokens.append(Token(Kind.NEWLINE, "\n", where))
-            elif character in "\"'":
-                text = self._quoted(character, where)
-                tokens.append(Token(Kind.QUOTED, text, where, not self._expansion and self._line > where.line))
-                self._warnOfMacros(text, where, "in quotes")
-            elif character == "-" or character in _WORD_START:
-                token = self._word(where, character, tokens)
-                tokens.append(token)
-                self._warnOfMacros(token.text, where, "inside a word")
-            elif character in _PUNCTUATION:
-                self._take()
-                if character == "=" and self._peek() == ">":
-                    self._take()
-                    character = "=>"
-                token = Token(Kind.MARK, character, where)
-                tokens.append(token)
-                if character == "{":
-                    opened.append(token)
-                elif character == "}" and opened:
-                    opened.pop()
+                if tokens[-1].kind is not _NEWLINE:
+                    tokens.append(Token(_NEWLINE, "\n", where))
+            elif kind:
+                tokens.append(self._quoted(where, text))
             else:
-                self._refuse(where, character, tokens)
+                return False
 
-    def _refuse(self, where: Where, character: str, tokens: Sequence[Token]) -> None:
+    def _plain(self) -> tuple[Where, str, str] | None:
+        """The next token, if nothing is unusual about it: its place, the kind of it, and its text."""
+        if self._expansion:
+            source = self._expansion
+            found = _PLAIN.match(source, self._expandedAt)
+            # What a macro's text ends with may go on in the file.
+            if found is None or found.end() == len(source) or found.lastgroup == "end":
+                return None
+            self._expandedAt = found.end()
+            where = self._expandedFrom
+        else:
+            found = _PLAIN.match(self._text, self._at)
+            if found is None:
+                return None
+            start, self._at = found.end(1), found.end()
+            where = Where(self._file, self._line, start - self._lineStart + 1)
+        kind = found.lastgroup
+        assert kind is not None
+        if kind == "end":
+            self._line += 1
+            self._lineStart = self._at
+        return where, kind, found[kind]
+
+    def _unusual(self, tokens: Sequence[Token]) -> tuple[Where, str, str]:
+        """Likewise, of one that is read by characters; no kind at the end of the file."""
+        where, character = self._start(bool(tokens))
+        if character == "":
+            # Perhaps a lone backslash is left.
+            self._at = len(self._text)
+            return where, "", ""
+        if character == "\n":
+            return where, "end", character
+        if character in "\"'":
+            return where, "quoted", self._quotedSlowly(character, where)
+        if character == "-" or character in _WORD_START:
+            return where, "word", self._wordSlowly()
+        if character not in _PUNCTUATION:
+            self._refuse(where, character, tokens)
+        self._take()
+        if character == "=" and self._peek() == ">":
+            self._take()
+            character = "=>"
+        return where, "mark", character
+
+    def _refuse(self, where: Where, character: str, tokens: Sequence[Token]) -> NoReturn:
         if character == "$":
             message = "a macro's text is not expanded again"
         elif where is self._expandedFrom and character.isprintable():
@@ -248,9 +276,6 @@ class Lexer:
                 while self._text.startswith((" ", "\t"), self._at):
                     self._at += 1
             where = self._where()
-            character = self._rawPeek()
-            if character in _PLAIN_START:
-                return where, character
             character = self._peek()
             if character in (" ", "\t"):
                 self._take()
@@ -288,13 +313,21 @@ class Lexer:
         name = ""
         while (character := self._peek()) and character in _NAME:
             name += self._take()
-        value = self._macros.expand(name)
         if not name:
             self._problems.add(where, "the name of a macro must stand behind $")
             raise _Broken
+        try:
+            value = self._macros.expand(name)
+        except OverflowError:
+            self._problems.add(
+                where,
+                f"the texts of all macros that are used have more than {MAX_EXPANDED} characters; put lists into tables",
+            )
+            raise _Enough from None
         if value is None:
             if name not in self._macros.lost:
-                self._problems.add(where, f'macro "{name}" is not defined{didYouMean(name, self._macros)}')
+                hint = "; a hash stands in quotes" if self._rawPeek() == "$" else didYouMean(name, self._macros)
+                self._problems.add(where, f'macro "{name}" is not defined{hint}')
             raise _Broken
         self._expansion = value
         self._expandedAt = 0
@@ -302,24 +335,20 @@ class Lexer:
 
     def _warnOfMacros(self, text: str, where: Where, place: str) -> None:
         """Nothing is expanded inside quotes and words, and people expect it to be."""
-        if "$" in text:
-            for name in self._macros.inside(text):
-                self._problems.warn(
-                    where, f'"${name}" stays as it is {place}: macros are expanded where a word begins, outside quotes'
-                )
+        for name in self._macros.inside(text):
+            self._problems.warn(
+                where, f'"${name}" stays as it is {place}: macros are expanded where a word begins, outside quotes'
+            )
 
     # --- tokens
 
-    def _quoted(self, quote: str, where: Where) -> str:
-        if not self._expansion and (plain := _PLAIN_QUOTED[quote].match(self._text, self._at)):
-            self._at = plain.end()
-            text = plain[1]
-        else:
-            text = self._quotedSlowly(quote, where)
+    def _quoted(self, where: Where, text: str) -> Token:
         if len(text) > MAX_STRING:
             self._problems.add(where, f"a string may have {MAX_STRING} characters at most")
             raise _Broken
-        return text
+        if "$" in text:
+            self._warnOfMacros(text, where, "in quotes")
+        return Token(_QUOTED, text, where, not self._expansion and self._line > where.line)
 
     def _quotedSlowly(self, quote: str, where: Where) -> str:
         inside: list[str] = []
@@ -343,34 +372,33 @@ class Lexer:
                 inside.append(character)
         return "".join(inside)
 
-    def _word(self, where: Where, first: str, tokens: Sequence[Token]) -> Token:
-        plain = None if self._expansion else _PLAIN_WORD.match(self._text, self._at)
-        if plain and not self._text.startswith("\\", plain.end()):
-            text = plain[0]
-            self._at = plain.end()
-        else:
-            text = self._take()
-            while (character := self._peek()) and character in _IN_WORD:
-                text += self._take()
-                if len(text) > MAX_STRING:
-                    break
+    def _wordSlowly(self) -> str:
+        text = self._take()
+        while (character := self._peek()) and character in _IN_WORD and len(text) <= MAX_STRING:
+            text += self._take()
+        return text
+
+    def _word(self, where: Where, text: str, tokens: Sequence[Token]) -> Token:
         if len(text) > MAX_STRING:
             self._problems.add(where, f"a word may have {MAX_STRING} characters at most")
             raise _Broken
-        if _PREFIX.match(text):
-            self._problems.add(where, f'a number and a slash stand in quotes: "{text[:40]}"')
-            raise _Broken
-        if _NUMBER.match(text):
-            end = self._peek()
-            if end == "" or end in _NUMBER_END:
-                if len(text) > 20 or int(text) not in _INT64:
-                    self._problems.add(where, f"the number {text[:40]} is too large")
-                    raise _Broken
-                return Token(Kind.NUMBER, text, where)
-        if first == "-":
-            self._problems.add(where, unexpectedStart(first, text[:80], [token.text for token in tokens]))
-            raise _Broken
-        return Token(Kind.WORD, text, where)
+        if text[0] in _NUMBER_START:
+            if _PREFIX.match(text):
+                self._problems.add(where, f'a number and a slash stand in quotes: "{text[:40]}"')
+                raise _Broken
+            if _NUMBER.match(text):
+                end = self._peek()
+                if end == "" or end in _NUMBER_END:
+                    if len(text) > 20 or int(text) not in _INT64:
+                        self._problems.add(where, f"the number {text[:40]} is too large")
+                        raise _Broken
+                    return Token(_NUMBER_KIND, text, where)
+            if text[0] == "-":
+                self._problems.add(where, unexpectedStart("-", text[:80], [token.text for token in tokens]))
+                raise _Broken
+        if "$" in text:
+            self._warnOfMacros(text, where, "inside a word")
+        return Token(_WORD, text, where)
 
     # --- recovery
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from lark import Token
 
 from pysmtpd.config.draft import Draft, Refused
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding, didYouMean
 from pysmtpd.config.values import parseDelay, parseSize
 from pysmtpd.model.config import MdaLimits, MtaLimits, QueueLimits, SchedulerLimits, SmtpLimits
@@ -41,6 +42,8 @@ def withLimits(draft: Draft, directive: Directive, limits: L, settings: Sequence
     for setting in settings:
         if isinstance(setting, Token) or setting.data != "limit":
             continue
+        if draft.problems.isFull:
+            break
         word, token = str(setting.children[0]), setting.children[1]
         assert isinstance(token, Token)
         value = str(token)

@@ -10,7 +10,8 @@ from lark import Token
 from pysmtpd.config.draft import Draft, Refused, change, parsed, parts, text, valueAt, wordOf
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.filter import useFilter
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding, didYouMean, oneOf
 from pysmtpd.config.values import isAddress, isHostName, parsePort
 from pysmtpd.model.config import AuthMode, BareNewline, ListenerSpec, ProxySpec, TlsMode
@@ -137,7 +138,7 @@ def _port(draft: Draft, directive: Directive, option: Node, place: Where, listen
 def _tag(draft: Draft, directive: Directive, option: Node, place: Where, listener: ListenerSpec) -> ListenerSpec:
     tag = text(option)
     place = valueAt(directive, option)
-    if len(tag.encode("utf-8", "surrogateescape")) > MAX_TAG:
+    if len(tag.encode("utf-8", "replace")) > MAX_TAG:
         raise Refused(place, f"a tag has 1 to {MAX_TAG} characters")
     if not tag or not tag.isprintable():
         raise Refused(place, "a tag is not empty, and printable", Finding.CHECK)

@@ -9,10 +9,11 @@ from pysmtpd.config.build import build
 from pysmtpd.config.check import check
 from pysmtpd.config.draft import Draft
 from pysmtpd.config.environment import Environment
-from pysmtpd.config.lexer import Lexer, Token
+from pysmtpd.config.lexer import Lexer
 from pysmtpd.config.macros import Macros, canBeUsed
 from pysmtpd.config.parser import Directive, parse
 from pysmtpd.config.problem import Finding, Problems
+from pysmtpd.config.token import Token
 from pysmtpd.model.config import NOWHERE, BackendSpec, Config, TableSpec
 from pysmtpd.model.decision import Where
 

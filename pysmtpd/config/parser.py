@@ -1,47 +1,30 @@
-"""A logical line of tokens into a tree, by grammar.lark. The parser is LALR(1); its tables are made once, at first use."""
+"""A logical line of tokens into a tree, by grammar.lark, and what to say where that cannot be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from functools import cache
-from importlib.resources import files
-from typing import Any
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedToken
-from lark.lexer import Lexer as LarkLexer
+from lark import Token
 from lark.lexer import PatternStr
 
 from pysmtpd.config.dated.words import dated
 from pysmtpd.config.hints import manyOf, numberHint, tokenHint
-from pysmtpd.config.lexer import Kind
-from pysmtpd.config.lexer import Token as Lexeme
+from pysmtpd.config.machine import END, Leaf, Machine, Node, grammar
 from pysmtpd.config.problem import Problems, didYouMean, oneOf
+from pysmtpd.config.token import Kind
+from pysmtpd.config.token import Token as Lexeme
+from pysmtpd.config.words import RESERVED
 from pysmtpd.model.decision import Where
 
-Node = Tree[Token]
-
+# Members of an enumeration are slow to reach in Python 3.11.
+_QUOTED, _NUMBER, _NEWLINE, _MARK = Kind.QUOTED, Kind.NUMBER, Kind.NEWLINE, Kind.MARK
 _MOST_SHOWN = 8
+# With these begins what people write below "match", "listen" or "action".
+_CONTINUED = frozenset(
+    {"alias", "auth", "for", "from", "host", "mail-from", "rcpt-to", "tag", "tls", "user", "virtual"}
+)
 _NAMES = {"STRING": "a name or value", "NUMBER": "a number", "_NEWLINE": "", "$END": "the end of the line"}
-
-
-class FeedLexer(LarkLexer):
-    """Tokens are made by L{pysmtpd.config.lexer} and fed in one by one."""
-
-    def __init__(self, configuration: Any) -> None: ...
-
-    def lex(self, lexer_state: Any, parser_state: Any) -> Iterator[Token]:
-        return iter(())
-
-
-def grammarText() -> str:
-    """The specification of the language."""
-    return files("pysmtpd.config").joinpath("grammar.lark").read_text("utf-8")
-
-
-@cache
-def _parser() -> Lark:
-    return Lark(grammarText(), parser="lalr", lexer=FeedLexer, propagate_positions=True, maybe_placeholders=False)
 
 
 @cache
@@ -49,7 +32,7 @@ def keywords() -> dict[str, str]:
     """Every literal of the grammar, and the name of its terminal."""
     return {
         terminal.pattern.value: terminal.name
-        for terminal in _parser().terminals
+        for terminal in grammar().terminals
         if isinstance(terminal.pattern, PatternStr)
     }
 
@@ -68,8 +51,8 @@ class Directive:
 
     def where(self, part: Node | Token) -> Where:
         """Where a part of the tree begins; for a part without tokens the line's beginning."""
-        start = part.start_pos if isinstance(part, Token) else getattr(part.meta, "start_pos", None)
-        return self._lexemes[start or 0].where
+        first = part.start_pos if isinstance(part, Token) else part.first
+        return self._lexemes[first or 0].where
 
 
 def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
@@ -77,15 +60,11 @@ def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
     @param lexemes: one logical line, not empty.
     @return: None: it was refused, and C{problems} was told why.
     """
-    parser = _parser().parse_interactive("")
-    index = _fed(lexemes, parser)
-    if index == len(lexemes):
-        try:
-            return Directive(parser.feed_eof(), lexemes)
-        except UnexpectedToken:
-            # It ends too early, which is told below.
-            pass
-    accepted = parser.accepts()
+    machine = Machine()
+    index = _fed(lexemes, machine)
+    if index == len(lexemes) and machine.feed(END):
+        return Directive(machine.tree, lexemes)
+    accepted = machine.accepted()
     if index <= 1 and accepted == {"EQUAL"}:
         # The first word was taken for the name of a macro.
         index = 0
@@ -102,48 +81,41 @@ def parse(lexemes: Sequence[Lexeme], problems: Problems) -> Directive | None:
 
 def accepts(lexemes: Sequence[Lexeme]) -> bool:
     """Is it a directive? Much faster than to say why it is none."""
-    parser = _parser().parse_interactive("")
-    if _fed(lexemes, parser) < len(lexemes):
-        return False
-    try:
-        parser.feed_eof()
-    except UnexpectedToken:
-        return False
-    return True
+    machine = Machine()
+    return _fed(lexemes, machine) == len(lexemes) and machine.feed(END)
 
 
-def _fed(lexemes: Sequence[Lexeme], parser: Any) -> int:
-    """How many tokens of a line the parser has taken."""
+def _fed(lexemes: Sequence[Lexeme], machine: Machine) -> int:
+    """How many tokens of a line the machine has taken."""
     for index, lexeme in enumerate(lexemes):
-        try:
-            parser.feed_token(Token(_terminal(lexemes, index, parser), lexeme.text, start_pos=index))
-        except UnexpectedToken:
+        terminal = _terminal(lexemes, index, machine)
+        if not machine.feed(terminal, Leaf(terminal, lexeme.text, index)):
             return index
     return len(lexemes)
 
 
-def _terminal(lexemes: Sequence[Lexeme], index: int, parser: Any) -> str:
-    """The name of the terminal that a token is, where the parser stands.
+def _terminal(lexemes: Sequence[Lexeme], index: int, machine: Machine) -> str:
+    """The name of the terminal that a token is, where the machine stands.
 
     Our own words give way: at the start of a line to a macro's definition, elsewhere to nearly any string.
     """
     lexeme = lexemes[index]
-    match lexeme.kind:
-        case Kind.QUOTED:
-            return "STRING"
-        case Kind.NUMBER:
-            return "NUMBER"
-        case Kind.NEWLINE:
-            return "_NEWLINE"
-        case Kind.MARK:
-            # One that the language has and no directive of ours: it is refused where it stands.
-            return keywords().get(lexeme.text, "RESERVED")
+    kind = lexeme.kind
+    if kind is _QUOTED:
+        return "STRING"
+    if kind is _NUMBER:
+        return "NUMBER"
+    if kind is _NEWLINE:
+        return "_NEWLINE"
     name = keywords().get(lexeme.text)
-    if lexeme.isReserved:
+    if kind is _MARK:
+        # One that the language has and no directive of ours: it is refused where it stands.
+        return name or "RESERVED"
+    if lexeme.text in RESERVED:
         return name or "RESERVED"
     if name is None:
         return "STRING"
-    possible = parser.choices()
+    possible = machine.choices()
     if index == 0:
         isMacro = len(lexemes) > 1 and lexemes[1].kind is Kind.MARK and lexemes[1].text == "="
         return "STRING" if isMacro else name
@@ -209,8 +181,10 @@ def _noDirective(lexemes: Sequence[Lexeme]) -> str:
         return "a directive or a macro must stand here"
     if old := dated("", text):
         return old
-    choices = _parser().parse_interactive("").choices()
+    choices = Machine().choices()
     starts = [word for word, name in keywords().items() if name in choices]
     if text == "set" and len(lexemes) > 1 and lexemes[1].text in starts:
         return '"set" is left out: the line begins with the word behind it'
+    if text in _CONTINUED:
+        return f'no line begins with "{text}"; the one before it must end with a backslash to go on here'
     return f'unknown directive "{text}"{didYouMean(text, starts)}'

@@ -10,6 +10,8 @@ from enum import Enum
 from pysmtpd.model.decision import Where
 
 MAX_PROBLEMS = 100
+# Names that a word is held against: each takes some microseconds, and a file may have thousands of names and mistakes.
+_MOST_COMPARED = 100
 
 
 class Finding(Enum):
@@ -50,7 +52,7 @@ class Problem:
 class ConfigErrors(Exception):
     """A configuration cannot be used.
 
-    @ivar problems: all that were found in one reading, at most L{MAX_PROBLEMS}, in the order of the text, file by file.
+    @ivar problems: all that were found in one reading, at most L{MAX_PROBLEMS} of each kind, in the order of the text, file by file.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -59,34 +61,40 @@ class ConfigErrors(Exception):
 
 
 class Problems:
-    """Collects problems, and knows the lines of the files that were read."""
+    """Collects problems, and knows the lines of the files that were read.
+
+    @ivar told: how many were told, those included that were known or too many.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
         self._found: dict[tuple[Where, str], Problem] = {}
+        self._counts = dict.fromkeys(Finding, 0)
         self._warned: dict[str, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._found)
+        self.told = 0
 
     @property
     def isFull(self) -> bool:
-        """There are so many problems that reading on helps nobody."""
-        return len(self._found) >= MAX_PROBLEMS
+        """There are so many mistakes that reading on helps nobody. What is wrong with the machine says nothing of the rest of the text."""
+        return self._counts[Finding.LANGUAGE] >= MAX_PROBLEMS
 
     def addFile(self, file: str, text: str) -> None:
         """Remember the lines of a file, to show them."""
         self._lines[file] = text.split("\n")
 
     def add(self, where: Where, message: str, finding: Finding = Finding.LANGUAGE) -> None:
-        """The same problem at the same place is told once."""
+        """The same problem at the same place is kept once, and no more than L{MAX_PROBLEMS} of a kind."""
+        self.told += 1
+        if self._counts[finding] >= MAX_PROBLEMS or (where, message) in self._found:
+            return
+        self._counts[finding] += 1
         lines = self._lines.get(where.file, [])
         line = lines[where.line - 1].rstrip("\r") if 1 <= where.line <= len(lines) else ""
         if len(line) > 1000 or not line.isprintable():
             line = "".join(
                 character if character.isprintable() or character == "\t" else "?" for character in line[:1000]
             )
-        self._found.setdefault((where, message), Problem(where, message, line, finding))
+        self._found[where, message] = Problem(where, message, line, finding)
 
     def reword(self, where: Where, message: str, better: str) -> None:
         """Something that was read later tells more about a problem."""
@@ -129,7 +137,10 @@ class Problems:
 
 def didYouMean(word: str, known: Iterable[str]) -> str:
     """C{'; did you mean "port"?'}, or nothing where no known word is near."""
-    near = get_close_matches(word[:80].lower(), list(known), n=1, cutoff=0.6)
+    word, names = word[:80].lower(), list(known)
+    if len(names) > _MOST_COMPARED:
+        names = [each for each in names if each[:1] == word[:1] or each[-1:] == word[-1:]][:_MOST_COMPARED]
+    near = get_close_matches(word, names, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

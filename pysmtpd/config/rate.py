@@ -5,7 +5,8 @@ from __future__ import annotations
 from lark import Token
 
 from pysmtpd.config.draft import Draft, Refused, parsed
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.config.problem import Finding
 from pysmtpd.config.values import parseDelay
 from pysmtpd.model.config import RateRule

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lark import Token, Tree
 
 from pysmtpd.config.draft import Draft, Refused
-from pysmtpd.config.parser import Directive, Node
+from pysmtpd.config.machine import Node
+from pysmtpd.config.parser import Directive
 from pysmtpd.model.config import Condition, Predicate, Rule, TableRef, TableSpec
 
 # A word may say several things; the last of them is what "!" negates.

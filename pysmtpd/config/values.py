@@ -24,7 +24,7 @@ __all__ = [
 
 _DELAY = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)\Z")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([BKMGTPE]?)\Z", re.IGNORECASE)
+_SIZE = re.compile(r"[ \t]*\+?([0-9]{0,18}(?:\.[0-9]{0,9})?)([BKMGTPE]?)\Z", re.IGNORECASE)
 _LONGEST = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?\Z")
 # What other mail systems write before the place of an LMTP server.
@@ -46,11 +46,11 @@ def parseDelay(text: str, allowZero: bool = False, allowMilliseconds: bool = Fal
 
 
 def parseSize(text: str) -> int:
-    """C{"35M"} as octets; K is 1024."""
+    """C{"35M"} as octets; K is 1024. As for scan_scaled(3), no digits are zero."""
     match = _SIZE.match(text)
     if not match:
         raise ValueError(f'"{text[:80]}" is not a size: a number must stand here, with K, M or G if you like')
-    octets = int(Decimal(match[1]) * 1024 ** "BKMGTPE".index(match[2].upper() or "B"))
+    octets = int(Decimal(f"0{match[1]}") * 1024 ** "BKMGTPE".index(match[2].upper() or "B"))
     if not octets < 2**63:
         raise ValueError(f"a size of {octets} octets is out of range")
     return octets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from pysmtpd.control import render, supposition
 from pysmtpd.control import routetext as routes
 from pysmtpd.control.schema import DEFAULT_SOCKET
 from pysmtpd.control.tree import Tree
-from pysmtpd.control.wire import Client, ControlError
+from pysmtpd.control.wire import Broken, Client, ControlError
 
 # Exit codes, of sysexits.h where it has one.
 EX_OK = 0
@@ -22,12 +23,24 @@ EX_REFUSED = 1
 EX_USAGE = 2
 EX_UNAVAILABLE = 69
 EX_NOPERM = 77
+# What a shell says of a program that SIGINT has ended.
+EX_INTERRUPTED = 130
 
 Action = Callable[[Client, argparse.Namespace], int]
 
 
 def _print(options: argparse.Namespace, value: Any, text: Callable[[Any], str]) -> None:
-    print(json.dumps(value, ensure_ascii=False) if options.json else text(value))
+    print(_json(value) if options.json else text(value))
+
+
+def _json(value: Any) -> str:
+    """As it is read best; escaped, where the terminal has no such characters, or where they are octets that no charset explains."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _list(command: str, text: Callable[[Any], str]) -> Action:
@@ -60,7 +73,7 @@ def _forgetTls(client: Client, options: argparse.Namespace) -> int:
 
 def _showMessage(client: Client, options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps(client.call("Message", id=options.id)["message"], ensure_ascii=False))
+        print(_json(client.call("Message", id=options.id)["message"]))
         return EX_OK
     start = True
     while data := client.call("Content", id=options.id, start=start)["data"]:
@@ -165,7 +178,7 @@ def _monitor(client: Client, options: argparse.Namespace) -> int:
     before: dict[str, float] | None = None
     printed = 0
     try:
-        while not options.count or printed < options.count:
+        while printed != options.count:
             counters = dict(client.rows("Stats"))
             counters["queue.envelope"] = sum(client.call("Status")["status"]["envelopes"].values())
             # Nothing is known yet of what came before the first line.
@@ -182,11 +195,18 @@ def _monitor(client: Client, options: argparse.Namespace) -> int:
                 print(" ".join(f"{value:>9}" for value in row.values()), flush=True)
             before = counters
             printed += 1
-            if not options.count or printed < options.count:
+            if printed != options.count:
                 time.sleep(1)
     except KeyboardInterrupt:
         return EX_OK
     return EX_OK
+
+
+def _lines(text: str) -> int:
+    """How many lines C{monitor} shall print."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"LINES is a whole number above 0, not {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -228,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     leaf(show, "message", "a message's content; with --json its facts", _showMessage, "MSGID|EVPID")
     leaf(show, "envelope", "everything that is known of an envelope", _showEnvelope, "EVPID")
-    leaf(show, "stats", "statistics: counters and gauges", _list("Stats", lambda row: f"{row[0]}={row[1]:g}"))
+    leaf(show, "stats", "statistics: counters and gauges", _list("Stats", render.stat))
     leaf(show, "status", "version, uptime, what is paused, how many envelopes are in which condition", _showStatus)
     for name, command, text, help in (
         ("relays", "Relays", routes.relay, "where messages go, and the one thing that each waits for"),
@@ -280,10 +300,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     leaf(verbs, "probe", "connect to the hosts of a destination, look at what they offer, send nothing", _probe, "NAME")
     leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
-        "-c", dest="count", type=int, default=0, metavar="LINES", help="end after so many lines"
+        "-c", dest="count", type=_lines, default=0, metavar="LINES", help="end after so many lines"
     )
     leaf(verbs, "reload", "read the configuration again and go on by it; on an error nothing changes", _reload)
-    verbs.add_parser("enqueue", help="submit the message on standard input, as sendmail(8) does; see enqueue --help")
+    # Its own words are not ours to read: see _enqueue, which is asked first.
+    verbs.add_parser(
+        "enqueue", help="submit the message on standard input, as sendmail(8) does; see enqueue --help"
+    ).set_defaults(act=None)
     leaf(verbs, "stop", "end the daemon in order", _simple("Stop", "stopping"))
     return parser
 
@@ -294,6 +317,8 @@ def _enqueue(words: list[str]) -> int | None:
     if words[:1] == ["-s"] and len(words) > 1:
         path = words[1]
         del words[:2]
+    elif words and words[0].startswith("-s"):
+        path = words.pop(0)[2:]
     if words[:1] != ["enqueue"]:
         return None
     # It alone needs to know of mail.
@@ -307,7 +332,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = _enqueue(list(sys.argv[1:] if arguments is None else arguments))
     if code is not None:
         return code
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.act is None:
+        parser.error("before enqueue stands nothing but -s SOCKET")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Whatever a peer has said can be shown, on whatever terminal.
+        sys.stdout.reconfigure(errors="replace")
     try:
         client = Client(options.socket)
     except PermissionError:
@@ -323,19 +354,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EX_UNAVAILABLE
     try:
         act: Action = options.act
-        return act(client, options)
+        code = act(client, options)
+        sys.stdout.flush()
+        return code
     except ControlError as error:
         print(f"pysmtpctl: {error}", file=sys.stderr)
         return EX_UNAVAILABLE if error.code == "UNAVAILABLE" else EX_REFUSED
+    except Broken as error:
+        print(f"pysmtpctl: {error}", file=sys.stderr)
+        return EX_UNAVAILABLE
     except BrokenPipeError:
         # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discardOutput()
         return EX_OK
     except OSError as error:
-        print(f"pysmtpctl: the daemon closed the connection: {error}", file=sys.stderr)
-        return EX_UNAVAILABLE
+        print(f"pysmtpctl: the answer cannot be written: {error.strerror or error}", file=sys.stderr)
+        _discardOutput()
+        return EX_REFUSED
+    except KeyboardInterrupt:
+        return EX_INTERRUPTED
     finally:
         client.close()
+
+
+def _discardOutput() -> None:
+    """Nothing is to be flushed at the end, either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

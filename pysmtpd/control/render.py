@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,6 +85,12 @@ def envelope(row: Mapping[str, Any], now: float) -> str:
     if row["last_reply"]:
         lines.append(f"    last reply: {row['last_reply']}")
     return "\n".join(clean(line) for line in lines)
+
+
+def stat(row: Sequence[Any]) -> str:
+    """One line of C{show stats}. A counter has all of its digits."""
+    key, value = row
+    return f"{key}={int(value)}" if value == int(value) else f"{key}={round(value, 6)}"
 
 
 def moment(seconds: float, now: float) -> str:

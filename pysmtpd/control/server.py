@@ -23,7 +23,9 @@ MOST_CONNECTIONS = 64
 """Operators at one time."""
 
 
-class _Factory(Factory):
+class ControlSocket(Factory):
+    """Its name is what Twisted logs."""
+
     noisy = False
 
     def __init__(self, connect: Callable[[], Connection | None]) -> None:
@@ -50,7 +52,7 @@ class ControlServer:
         """
         @raise twisted.internet.error.CannotListenError: the path cannot be bound.
         """
-        factory = _Factory(self._connected)
+        factory = ControlSocket(self._connected)
         # wantPID: a lock file beside it tells a socket that a dead daemon left behind from a live one.
         self._port = self._platform.network.listenUNIX(self._path, factory, mode=_MODE, wantPID=True)
 

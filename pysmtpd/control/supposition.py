@@ -15,7 +15,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--rcpt", dest="recipients", required=True, nargs="+", action="extend", metavar="ADDRESS", help="recipients"
     )
     parser.add_argument("--peer", default="", metavar="IP", help='who connects; "local": the local socket')
-    parser.add_argument("--rdns", metavar="NAME", help="the peer's confirmed name (default: DNS is asked)")
+    parser.add_argument(
+        "--rdns", metavar="NAME", help="the peer's confirmed name (default: what DNS says, where it is asked)"
+    )
     parser.add_argument("--helo", default="", metavar="NAME", help="what it calls itself")
     parser.add_argument("--auth", dest="user", default="", metavar="USER", help="whom it authenticates as")
     parser.add_argument("--tls", action="store_true", help="it uses TLS")

@@ -16,6 +16,10 @@ from pysmtpd.control.schema import COMMANDS
 # Seconds for an answer. The daemon answers at once; a page of a large queue may wait for the disk.
 TIMEOUT = 60.0
 
+# Bounds of AMP.
+_KEY_OCTETS = 255
+_VALUE_OCTETS = 65_535
+
 
 class ControlError(Exception):
     """The daemon answered with an error.
@@ -28,7 +32,24 @@ class ControlError(Exception):
         self.code = code
 
 
-def _encode(kind: str, value: Any) -> bytes:
+class Broken(ConnectionError):
+    """The connection ended, or went silent, before the answer was whole. Not to be taken for an error of whoever reads what we print."""
+
+
+def _encode(key: str, kind: str, value: Any) -> bytes:
+    """
+    @raise ControlError: it is nothing that could be sent.
+    """
+    try:
+        octets = _octets(kind, value)
+    except UnicodeEncodeError as error:
+        raise ControlError("BAD_ARGUMENT", f"the {key} {value!r} is not UTF-8") from error
+    if len(octets) > _VALUE_OCTETS:
+        raise ControlError("BAD_ARGUMENT", f"the {key} is too long: {len(octets)} octets, of at most {_VALUE_OCTETS}")
+    return octets
+
+
+def _octets(kind: str, value: Any) -> bytes:
     if kind == "text":
         return str(value).encode()
     if kind == "integer":
@@ -48,7 +69,8 @@ def _decode(kind: str, value: bytes) -> Any:
     if kind == "boolean":
         return value == b"True"
     if kind == "json":
-        return json.loads(value)
+        # Octets that no charset explains are kept as they are.
+        return json.loads(value.decode("utf-8", "surrogateescape"))
     return value
 
 
@@ -80,15 +102,22 @@ class Client:
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """
         @raise ControlError: the daemon refused.
-        @raise OSError: the connection broke.
+        @raise Broken: no whole answer came.
         """
         command = COMMANDS[name]
         self._tag += 1
         tag = b"%x" % self._tag
         box = [(b"_ask", tag), (b"_command", name.encode())]
-        box += [(key.encode(), _encode(kind, arguments[key])) for key, kind in command.arguments]
-        self._socket.sendall(_frame(box))
-        answer = self._read()
+        box += [(key.encode(), _encode(key, kind, arguments[key])) for key, kind in command.arguments]
+        try:
+            self._socket.sendall(_frame(box))
+            answer = self._read()
+        except Broken:
+            raise
+        except TimeoutError as error:
+            raise Broken(f"the daemon has not answered within {TIMEOUT:g} seconds") from error
+        except OSError as error:
+            raise Broken(f"the daemon closed the connection: {error.strerror or error}") from error
         if b"_error_code" in answer:
             code = answer[b"_error_code"].decode()
             raise ControlError(code, answer.get(b"_error_description", b"").decode("utf-8", "replace"))
@@ -112,20 +141,22 @@ class Client:
             data += answer["data"]
             cursor = answer["cursor"]
             if not cursor:
-                return json.loads(data)
+                return _decode("json", data)
 
     def _read(self) -> dict[bytes, bytes]:
         box: dict[bytes, bytes] = {}
-        while key := self._part():
-            box[key] = self._part()
+        while key := self._part(_KEY_OCTETS):
+            box[key] = self._part(_VALUE_OCTETS)
         return box
 
-    def _part(self) -> bytes:
-        length = struct.unpack("!H", self._exactly(2))[0]
+    def _part(self, most: int) -> bytes:
+        length: int = struct.unpack("!H", self._exactly(2))[0]
+        if length > most:
+            raise Broken("who answers does not speak the control protocol")
         return self._exactly(length)
 
     def _exactly(self, size: int) -> bytes:
         data = self._stream.read(size)
         if len(data) != size:
-            raise ConnectionError("the daemon closed the connection")
+            raise Broken("the daemon closed the connection")
         return data

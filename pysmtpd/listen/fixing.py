@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email.utils import formatdate
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -15,6 +14,7 @@ from zope.interface import implementer
 from pysmtpd.interfaces import IBodyPipe, Ready
 from pysmtpd.listen.addresses import qualified, replaced
 from pysmtpd.model.address import Path
+from pysmtpd.model.date import formatDate
 from pysmtpd.model.value import value
 
 MAX_HEADER = 262_144
@@ -63,7 +63,7 @@ def fixHeader(header: bytes, fixing: Fixing) -> bytes:
     if b"message-id" not in present:
         parts.insert(0, b"Message-ID: <%s@%s>\r\n" % (fixing.unique.encode("ascii"), domain))
     if b"date" not in present:
-        parts.insert(0, f"Date: {formatdate(fixing.seconds).removesuffix('-0000')}+0000\r\n".encode("ascii"))
+        parts.insert(0, f"Date: {formatDate(fixing.seconds)}\r\n".encode("ascii"))
     return b"".join(parts)
 
 

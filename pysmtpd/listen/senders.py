@@ -7,8 +7,8 @@ from pysmtpd.model.address import Path, untagged
 
 def maySend(entries: str, sender: Path, delimiter: str) -> bool:
     """
-    @param entries: the value of the map, parted by commas: C{user@domain}, C{@domain}, C{user} (in any domain), with C{*} for any string
-        in the domain; C{@} for every address; C{<>} for the null sender.
+    @param entries: the value of the map, parted by commas: C{user@domain}, C{@domain}, C{user} or C{user@} (in any domain), with C{*} for
+        any string in the domain; C{@} for every address; C{<>} for the null sender.
     @param delimiter: of sub-addresses: C{user} covers C{user+tag}, but C{user+tag} only itself.
     """
     local, domain = sender.local.lower(), sender.domain.lower()
@@ -25,7 +25,7 @@ def _covers(entry: str, local: str, domain: str, delimiter: str) -> bool:
     user, at, host = entry.rpartition("@")
     if not at:
         user, host = host, "*"
-    return _matches(host, domain) and (not user or user in (local, untagged(local, delimiter)))
+    return _matches(host or "*", domain) and (not user or user in (local, untagged(local, delimiter)))
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from email.utils import formatdate
-from functools import lru_cache
 from typing import NamedTuple
 
 from pysmtpd.model.address import Path
+from pysmtpd.model.date import formatDate
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import MessageId, formatMessageId
 
@@ -62,15 +61,9 @@ def received(
         comment += f" auth=yes user={_UNSAFE_USER.sub('?', session.user[:MAX_NAME])}"
     text = (
         f"Received: {source}by {session.hostname} with {protocol} id {formatMessageId(message)}"
-        f"{comment}{address};\r\n\t{_date(int(seconds))}\r\n"
+        f"{comment}{address};\r\n\t{formatDate(seconds)}\r\n"
     )
     return text.encode("utf-8" if smtputf8 else "ascii", "replace")
-
-
-@lru_cache(maxsize=2)
-def _date(seconds: int) -> str:
-    """The same for all messages of one second."""
-    return formatdate(seconds).removesuffix("-0000") + "+0000"
 
 
 def _from(session: SessionFacts) -> str:

@@ -162,9 +162,10 @@ def routeOf(destination: Destination) -> Route:
     return Route(*(getattr(destination, name) for name in Route._fields))
 
 
-@value
-class EnvelopeState:
+class EnvelopeState(NamedTuple):
     """The part of an envelope that changes. The queue stores it and never interprets it. Times are wall-clock seconds.
+
+    A tuple, for a queue full of mail for hosts that are down makes one for each envelope at each try: a dataclass takes twice as long.
 
     @ivar hold: why it waits for an operator; empty: it does not.
     @ivar failed: set once delivery is over and the sender is to be told: the reply to cite.

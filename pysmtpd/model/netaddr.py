@@ -32,6 +32,14 @@ def canonicalIp(text: str) -> str:
     return "" if address is None else str(address)
 
 
+def canonicalLiteral(text: str) -> str:
+    """The one way to write an address literal, in lower case; what is none, or of a form of its own, as it is."""
+    address = parseIp(text)
+    if address is None:
+        return text
+    return f"[ipv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
 def isLoopback(text: str) -> bool:
     """
     @param text: an address in its canonical form.

@@ -33,6 +33,11 @@ def called(table: str) -> str:
     return "inline table" if table.startswith(INLINE) else table
 
 
+def titled(table: str) -> str:
+    """The same, in a sentence about it alone."""
+    return called(table) if table.startswith(INLINE) else f"table {table}"
+
+
 class AskMatch(NamedTuple):
     """Does any entry of a table match? Answered by a bool.
 

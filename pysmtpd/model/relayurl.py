@@ -72,8 +72,9 @@ def splitPort(text: str) -> tuple[str, str]:
 
 
 def parseRelay(text: str) -> RelayHost:
-    """C{[protocol://][label@]host[:port]}."""
+    """C{[protocol://][label@]host[:port]}; a slash may end it, as it may end any URL."""
     protocol, separator, rest = text.partition("://")
+    protocol = protocol.lower()
     if not separator:
         protocol, rest = "smtp", text
     if protocol not in _RELAY_PORTS:
@@ -86,7 +87,7 @@ def parseRelay(text: str) -> RelayHost:
         raise ValueError(f"credentials are not sent by {protocol}; did you mean smtp+tls://{rest[:80]}?")
     if protocol == "lmtp" and host.startswith("/"):
         return RelayHost(protocol, host, 0)
-    name, port = splitPort(host)
+    name, port = splitPort(host.removesuffix("/"))
     if protocol == "lmtp" and not port:
         raise ValueError("lmtp has no port of its own: write lmtp://host:port")
     return RelayHost(protocol, name, parsePort(port) if port else _RELAY_PORTS[protocol], label)

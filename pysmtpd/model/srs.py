@@ -141,10 +141,14 @@ def _agrees(key: str, kind: str, said: str, tail: str, domain: str) -> bool:
 
 def _hash(key: str, kind: str, tail: str) -> str:
     """Letters may change their case on the way; the kinds do not stand for each other."""
-    made = HMAC(key.encode("utf-8"), f"SRS{kind}={tail.lower()}".encode("utf-8", "surrogatepass"), sha256)
+    made = HMAC(
+        key.encode("utf-8", "surrogateescape"), f"SRS{kind}={tail.lower()}".encode("utf-8", "surrogatepass"), sha256
+    )
     return b32encode(made.digest()[:_OCTETS]).decode("ascii")
 
 
 def _foreignHash(key: str, tail: str) -> bytes:
-    digest = sha1(key.encode("utf-8") + tail.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    digest = sha1(
+        key.encode("utf-8", "surrogateescape") + tail.encode("utf-8", "surrogatepass"), usedforsecurity=False
+    ).digest()
     return b64encode(digest)[:_FOREIGN_SIZE].replace(b"/", b"_").replace(b"+", b"-")

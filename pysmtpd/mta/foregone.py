@@ -71,5 +71,5 @@ class Foregone:
         for domain, ids in domains.items():
             self._ledger.unreached(domain, ids, down.reply)
         return Outcome(
-            deliveries[0].envelopes[0].id, Result.TEMPORARY, down.reply, relay=relay.name, retryAt=down.retryAt
+            deliveries[0].envelopes[0].id, Result.TEMPORARY, down.reply, relay=relay.key.place, retryAt=down.retryAt
         )

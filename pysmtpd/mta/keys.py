@@ -55,12 +55,6 @@ class RelayKey(NamedTuple):
 
         @param usual: what we call ourselves where nothing else is said: that need not be said.
         """
-        if self.domain:
-            place = self.domain
-        else:
-            place = ",".join(
-                f"{host.protocol}://{host.label and host.label + '@'}{host.host}:{host.port}" for host in self.hosts
-            )
         more = [
             self.level.name.lower() if self.level is not Level.OPPORTUNISTIC else "",
             "" if self.verify else "no-verify",
@@ -71,7 +65,14 @@ class RelayKey(NamedTuple):
             str(self.tls),
             self.backup and f"backup {self.backup}",
         ]
-        return " ".join([place, *filter(None, more)])
+        return " ".join([self.place, *filter(None, more)])
+
+    @property
+    def place(self) -> str:
+        """The domain, or the explicit hosts."""
+        return self.domain or ",".join(
+            f"{host.protocol}://{host.label and host.label + '@'}{host.host}:{host.port}" for host in self.hosts
+        )
 
     @property
     def limitName(self) -> str:

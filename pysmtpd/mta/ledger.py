@@ -89,14 +89,14 @@ class Ledger:
         @param retryAt: wall-clock seconds at which the next try is of use; 0: nobody knows.
         @param remote: the last host that was talked to.
         """
-        name = part.relay.name
+        place = part.relay.key.place
         if result is Result.TEMPORARY:
             for envelope in part.envelopes:
                 self.unreached(_domainOf(part, envelope), (envelope.id,), reply)
         label, source, tls = (remote.label, remote.source, remote.tls) if remote is not None else ("", "", "")
         self.tell(
             part.outcomes,
-            [Outcome(one.id, result, reply, label, label or name, source, retryAt, tls) for one in part.envelopes],
+            [Outcome(one.id, result, reply, label, label or place, source, retryAt, tls) for one in part.envelopes],
         )
 
     def unreached(self, domain: str, envelopes: Sequence[EnvelopeId], reply: Reply) -> None:

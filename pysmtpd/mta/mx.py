@@ -333,7 +333,7 @@ class Search:
             self._nowhere()
 
     def _nowhere(self) -> None:
-        place = self._key.domain or str(self._key)
+        place = self._key.place
         why = "; ".join(self._problems)[:500]
         if self._refused == "loop" and not self._isUnresolved:
             self._fail(Result.LOOP, Reply(554, f"Mail for {place} loops back to this host: {why}", "5.4.6"))

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+import idna
 from zope.interface import implementer
 
 from pysmtpd.interfaces.platform import IUsers, ResolverSettings, User
@@ -76,8 +77,10 @@ def readServerName(hostname: str, files: Sequence[str] = ("/etc/mailname", "/etc
 def resolveHost(name: str) -> tuple[str, ...]:
     """The addresses of a name, as the system resolves it; empty: none. Blocks: for reading a configuration only."""
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
+        # Python's own codec for names raises what is no OSError, and is loaded when it is wanted, perhaps no longer with the right to.
+        host = name.encode("ascii") if name.isascii() else idna.encode(name, uts46=True)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
         return ()
     return tuple(dict.fromkeys(str(item[4][0]) for item in found))
 

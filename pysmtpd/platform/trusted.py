@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A FIFO must not be waited for, a terminal must not be taken.
@@ -58,18 +58,38 @@ def readTrusted(directory: str, name: str, owners: Sequence[int], most: int) -> 
 def isWritableOnlyBy(descriptor: int, path: str, users: Collection[int]) -> bool:
     """See L{pysmtpd.interfaces.IDisk.isWritableOnlyBy}."""
     found = os.fstat(descriptor)
-    if _fault(found, users) or not stat.S_ISREG(found.st_mode):
-        return False
-    # Whoever may write a directory may put another file in the place; with the sticky bit, only in the place of their own.
-    above = os.path.dirname(os.path.realpath(path))
-    while True:
+    return (
+        stat.S_ISREG(found.st_mode)
+        and not _fault(found, users)
+        and not any(_mayReplace(os.stat(above), users) for above in _above(os.path.realpath(path)))
+    )
+
+
+def openings(path: str, users: Collection[int]) -> Iterator[tuple[str, os.stat_result]]:
+    """Where others than these users can change what a path leads to: the file, and the directories above it and above a link to it.
+
+    @raise OSError: it leads nowhere, or cannot be seen.
+    """
+    real = os.path.realpath(path)
+    found = os.stat(real)
+    if _fault(found, users):
+        yield real, found
+    for above in dict.fromkeys((*_above(real), *_above(os.path.abspath(path)))):
         found = os.stat(above)
-        isSticky = bool(found.st_mode & stat.S_ISVTX) and found.st_uid in users
-        if _fault(found, users) and not isSticky:
-            return False
-        if above == os.path.dirname(above):
-            return True
-        above = os.path.dirname(above)
+        if _mayReplace(found, users):
+            yield above, found
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories above a file, the nearest first."""
+    while path != (path := os.path.dirname(path)):
+        yield path
+
+
+def _mayReplace(directory: os.stat_result, users: Collection[int]) -> bool:
+    """May others than these users put another file in the place of one there? With the sticky bit, only in the place of their own."""
+    isSticky = bool(directory.st_mode & stat.S_ISVTX) and directory.st_uid in users
+    return bool(_fault(directory, users)) and not isSticky
 
 
 def _check(found: os.stat_result, owners: Sequence[int], path: str) -> None:

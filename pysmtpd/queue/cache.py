@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from pysmtpd.model.envelope import Envelope, EnvelopeState, Message, routed
-from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
+from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId, messageOf
 
 CACHE_OCTETS = 32 * 1024 * 1024
 """What the cache may hold, by its own estimate."""
@@ -66,7 +66,7 @@ class FreshCache:
         held = self._held
         several: dict[MessageId, None] = {}
         for id, state in states.items():
-            fresh = held.get(messageOf(id))
+            fresh = held.get(MessageId(id >> ENVELOPE_BITS))
             if fresh is None:
                 continue
             message, envelopes = fresh.found

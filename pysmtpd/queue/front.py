@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -159,9 +160,9 @@ class QueueFront:
         self._pump.came()
 
     def stage(self, message: MessageId) -> Deferred[IStage]:
-        return self._backend.stage(message).addErrback(self._stageFailed)
+        return self._backend.stage(message).addErrback(self.notStaged)
 
-    def _stageFailed(self, failure: Failure) -> IStage:
+    def notStaged(self, failure: Failure) -> NoReturn:
         error = asQueueError("staging content", failure.value)
         self._failed("staging content", error)
         raise error

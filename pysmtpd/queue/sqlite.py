@@ -35,6 +35,9 @@ from pysmtpd.queue.stage import FileStage
 
 T = TypeVar("T")
 
+DEFAULT_PLACE = ""
+"""The spool itself."""
+
 WRITE_LANE = "queue.write"
 READ_LANE = "queue.read"
 STAGE_LANE = "queue.stage"
@@ -190,4 +193,4 @@ def make(argument: str, platform: IPlatform, settings: Mapping[str, Any]) -> Sql
     """
     @param argument: a directory, absolute or in the spool; empty: the spool itself.
     """
-    return SqliteBackend(placeOf(argument, settings["spool"], ""), platform)
+    return SqliteBackend(placeOf(argument, settings["spool"], DEFAULT_PLACE), platform)

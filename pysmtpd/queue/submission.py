@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 from zlib import crc32
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
 from pysmtpd.interfaces.queue import IContentCodec, IContentStream, IStage, ISubmission, NewMessage
@@ -16,7 +18,7 @@ from pysmtpd.model.facts import Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId
 from pysmtpd.queue.content import formatPlace
 from pysmtpd.queue.record import encodeEnvelope, encodeMessage
-from pysmtpd.queue.refusal import asQueueError, refuse
+from pysmtpd.queue.refusal import asQueueError
 
 
 class IKeeper(Interface):
@@ -30,6 +32,12 @@ class IKeeper(Interface):
         """A submission takes no more content: it was committed or rolled back."""
 
     def stage(message: MessageId) -> Deferred[IStage]: ...
+
+    def notStaged(failure: Failure) -> NoReturn:
+        """Content could not be kept in a stage: tell it, and raise it as what the peer is answered by.
+
+        @raise QueueError: always.
+        """
 
     def keep(
         new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
@@ -102,7 +110,7 @@ class Submission:
     def _spool(self, stage: IStage, chunk: bytes) -> Deferred[None]:
         self._crc = crc32(chunk, self._crc)
         stored = chunk if self._stream is None else self._stream.feed(chunk)
-        self._staging = stage.write(stored).addErrback(refuse, "staging content")
+        self._staging = stage.write(stored).addErrback(self._keeper.notStaged)
         return self._staging
 
     def commit(
@@ -131,8 +139,8 @@ class Submission:
         codec = self._keeper.codec
         try:
             if self._stream is not None:
-                await stage.write(self._stream.finish())
-            await stage.finish()
+                await stage.write(self._stream.finish()).addErrback(self._keeper.notStaged)
+            await stage.finish().addErrback(self._keeper.notStaged)
             place = formatPlace(self._crc, prefix)
             ref = BodyRef(self.id, len(prefix) + self._size, "" if codec is None else codec.name, place)
             return await self._keep(prefix, ref, None, stage.name, supersedes, None)

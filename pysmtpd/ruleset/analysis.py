@@ -13,7 +13,7 @@ from pysmtpd.model.decision import Decision, Where
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import SessionId
 from pysmtpd.model.netaddr import isLoopback
-from pysmtpd.model.question import Answer, Ask, Service
+from pysmtpd.model.question import Answer, Ask, Service, called
 from pysmtpd.ruleset.alike import Alike
 from pysmtpd.ruleset.candidates import names, senders, tagsOf, told
 from pysmtpd.ruleset.compile import Compiled, CompiledRule, compileRules
@@ -45,8 +45,8 @@ class Relaying:
     """Can a peer that is neither local nor authenticated reach a relay for a foreign domain?
 
     @ivar verdict: closed, open, or C{"cannot tell"}.
-    @ivar where: of the rule by which it can, or may.
-    @ivar reason: one sentence; empty for closed.
+    @ivar where: of the rule by which it can, or may; or could, if the listeners were not for this machine alone.
+    @ivar reason: one sentence; empty where nothing is to be said of closed.
     @ivar trusted: networks that C{from src} declares; of many the first hundred, and how many more there are.
     @ivar witness: of an open relay: a transaction and a recipient that show it.
     @ivar asOf: tables that were looked into and may change while the configuration does not: the verdict is of what they hold now.
@@ -93,8 +93,23 @@ def _relaying(config: Config, tables: Tables, declared: Sequence[Network], trust
     @raise TooMany:
     """
     tags = _strangersTags(config, tables)
-    if not tags:
+    if tags:
+        return _reachable(config, tables, declared, trusted, tags)
+    own = tuple(dict.fromkeys(each.tag.lower() for each in config.listeners if each.auth is not AuthMode.REQUIRED))
+    found = _reachable(config, tables, declared, trusted, own) if own else None
+    if found is None or found.verdict != "open":
         return Relaying("closed", trusted=trusted)
+    # It is one line away from being open.
+    return Relaying("closed", found.where, f"only loopback addresses are listened on; else {found.reason}", trusted)
+
+
+def _reachable(
+    config: Config, tables: Tables, declared: Sequence[Network], trusted: tuple[str, ...], tags: Sequence[str]
+) -> Relaying:
+    """The verdict where strangers reach listeners with these tags.
+
+    @raise TooMany:
+    """
     peers = _strangers(config, tables, declared)
     named = Named(config, tables)
     foreign = Alike(config, tables).all(lambda local, domain: not named.isNamed(local, domain), onlyForeign=True)
@@ -118,7 +133,7 @@ def _relaying(config: Config, tables: Tables, declared: Sequence[Network], trust
                     doubt = Relaying(
                         "cannot tell",
                         where,
-                        f"it depends on {', '.join(way.guesses)}, which is not known here",
+                        f"it depends on {', '.join(map(called, way.guesses))}, which is not known here",
                         trusted,
                     )
         except TooMany as error:

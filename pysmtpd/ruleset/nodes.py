@@ -16,6 +16,8 @@ _ENHANCED = re.compile(r"([45]\.[0-9]{1,3}\.[0-9]{1,3}) +([^ ].*)\Z")
 _INCLUDE = re.compile(r":?include:\s*", re.IGNORECASE)
 _LOCAL = re.compile(r"[0-9A-Za-z!#$%*/?|^{}`~&'+=_.\-\x80-\U0010ffff]{1,255}\Z")
 _DOMAIN = re.compile(r"[0-9A-Za-z.\-\x80-\U0010ffff]{1,255}\Z")
+# What would be understood in another way without them; a line of a file that begins with C{#} is none.
+_NEEDS_QUOTES = re.compile(r"""[,"'\\\s]|\A#""")
 _USER = re.compile(r"[0-9A-Za-z_.+\-]{1,255}\Z")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -139,7 +141,7 @@ def _isError(text: str) -> bool:
 
 def _quoted(node: Node) -> str:
     text = str(node)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if re.search(r'[,"\'\\\s]', text) else text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 def _split(text: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pysmtpd.model.address import Path, untagged
 from pysmtpd.model.config import Config, Predicate
 from pysmtpd.model.decision import Considered, Question
 from pysmtpd.model.facts import SessionFacts, Transaction
+from pysmtpd.model.netaddr import canonicalLiteral
 from pysmtpd.model.question import Answer, Ask, AskMatch, Holders, Service, TempFail
 from pysmtpd.ruleset.compile import KINDS, SERVICES, Compiled, CompiledRule, Slot
 
@@ -28,7 +29,8 @@ _FOR = (Predicate.FOR_DOMAIN, Predicate.FOR_LOCAL)
 
 def domainOf(path: Path, config: Config) -> str:
     """For comparing: a path without a domain (RFC 5321 4.1.1.3: postmaster) is ours."""
-    return (path.domain or config.serverName).lower()
+    domain = (path.domain or config.serverName).lower()
+    return canonicalLiteral(domain) if domain[:1] == "[" else domain
 
 
 class Walk:

@@ -21,6 +21,7 @@ def postpone(desk: Desk, outcome: Outcome, deliveries: Sequence[Delivery]) -> No
     """
     now = desk.now()
     reply = str(outcome.reply)
+    thresholds = desk.warnAfter()
     words = WORDS[deliveries[0].lease.kind, outcome.result]
     states: dict[EnvelopeId, EnvelopeState] = {}
     events: list[DeliveryAttempted] = []
@@ -28,7 +29,7 @@ def postpone(desk: Desk, outcome: Outcome, deliveries: Sequence[Delivery]) -> No
         sender = str(message.transaction.sender)
         for envelope in envelopes:
             state = retried(envelope.state, outcome.retryAt, outcome, reply, now)
-            states[envelope.id] = desk.remind(message, envelope, state, now)
+            states[envelope.id] = desk.remind(message, envelope, state, thresholds, now)
             events.append(attempted(words, sender, message, envelope, outcome, reply, now))
     desk.report.allHappened(events)
     desk.recorder.postponed([lease for lease, _, _ in deliveries], states, outcome.retryAt)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -13,16 +13,17 @@ from zope.interface import implementer
 
 from pysmtpd.interfaces.delivery import IAgent, IBounce, IRelease
 from pysmtpd.interfaces.platform import IPlatform
-from pysmtpd.interfaces.queue import IQueue, NoSuchItem, QueueError
-from pysmtpd.interfaces.ready import asDeferred, unlessFailed
+from pysmtpd.interfaces.queue import IQueue
+from pysmtpd.interfaces.ready import unlessFailed
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.scheduler import IScheduler
-from pysmtpd.model.envelope import Envelope, Message, Route
+from pysmtpd.model.envelope import Route
 from pysmtpd.model.events import InternalError
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
 from pysmtpd.model.schedule import Batch, Delivery, Kind, Lease, entryOf
 from pysmtpd.scheduler.alike import postpone
 from pysmtpd.scheduler.ends import Ends
+from pysmtpd.scheduler.fetching import Fetching
 from pysmtpd.scheduler.flight import Desk, Flight
 from pysmtpd.scheduler.loader import Loader
 from pysmtpd.scheduler.recorder import Recorder
@@ -30,14 +31,13 @@ from pysmtpd.scheduler.rerouting import Rerouting
 from pysmtpd.scheduler.suspension import Suspension
 from pysmtpd.scheduler.warnings import Warnings
 
-# Envelopes of each kind under way that no agent limits.
-_MAX_ENDS = 256
+# Envelopes under way that no agent limits: those to be removed; those whose sender is being told, of expired ones and of failed ones.
+_MAX_REMOVED = 256
 _MAX_BOUNCES = 64
 # Seconds. Wall time may jump, so no sleep is longer.
 _LONGEST = 300.0
-# Seconds until a scheduler that failed is asked again, and a message that could not be loaded is tried again.
+# Seconds until a scheduler that failed is asked again.
 _RETRY = 5.0
-_RELOAD = 60.0
 
 
 @implementer(IRelease)
@@ -81,18 +81,21 @@ class Dispatcher:
         )
         self._ends = Ends(platform.wallTime, scheduler, self._recorder, bounce, report, self._over)
         self._loader = Loader(platform, scheduler, queue, report)
+        self._fetching = Fetching(platform, scheduler, queue, report, self._take, self._begin, self._over, self._arm)
         self._timer: IDelayedCall | None = None
         self._timerAt = 0.0
         self._running = False
         self._asking = False
         self._askAgain = False
+        # When the scheduler may have more for us than at the last question (monotonic seconds); and whether it may have had more than
+        # there was room for, so that whatever ends makes room.
+        self._askAt = 0.0
+        self._isCut = False
         self._paused: dict[Kind, bool] = {}
         self._loading = dict.fromkeys(Kind, 0)
         # What is handed out and not over, and of that, what is at an agent; by the lease's token.
         self._leases: dict[int, Lease] = {}
         self._flights: dict[int, Flight] = {}
-        # What the queue could not load, and when it is tried again (monotonic seconds).
-        self._reload: deque[tuple[float, Lease]] = deque()
         self._suspension = Suspension(scheduler, queue, self._flights)
         self._rerouting = Rerouting(scheduler, queue, self._isBusy)
         # Envelopes of each lease that its agent's capacity does not know of.
@@ -121,9 +124,7 @@ class Dispatcher:
         self._running = False
         self._desk.isStopping = True
         self._loader.stop()
-        for _, lease in self._reload:
-            self._over(lease)
-        self._reload.clear()
+        self._fetching.stop()
         stopped: Deferred[None] = Deferred()
         self._stopping.append(stopped)
         self.wake()
@@ -191,6 +192,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """There may be something to do."""
+        self._askAt = 0.0
         self._arm(0.0)
 
     # --- the timer
@@ -217,13 +219,11 @@ class Dispatcher:
             return
         self._recorder.flush()
         if self._running:
-            while self._reload and self._reload[0][0] <= self._clock.seconds():
-                again = self._load(self._reload.popleft()[1])
-                if again is not None:
-                    self._begin(again)
-            if self._reload:
-                self._arm(self._reload[0][0] - self._clock.seconds())
-            self._ask()
+            self._fetching.resume()
+            if self._isCut or self._clock.seconds() >= self._askAt:
+                self._ask()
+            elif self._askAt < inf:
+                self._arm(self._askAt - self._clock.seconds())
 
     def _finish(self) -> None:
         """All outcomes have come: record what is left, once more also against a queue that refused, and end."""
@@ -248,57 +248,48 @@ class Dispatcher:
         if self._asking:
             self._askAgain = True
             return
-        capacity: dict[Kind, int] = {}
-        for kind, room in self._room():
-            left = room - self._loading[kind]
-            if left > 0 and not self._paused.get(kind):
-                capacity[kind] = left
+        room = {kind: most - self._loading[kind] for kind, most in self._room() if not self._paused.get(kind)}
+        capacity = {kind: left for kind, left in room.items() if left > 0}
         self._asking = True
         self._askAgain = False
+        # Whoever wakes us meanwhile makes it earlier.
+        self._askAt = inf
         asked = maybeDeferred(self._scheduler.batch, self._worker, capacity)
-        asked.addCallbacks(self._hand, self._notAsked)
+        asked.addCallbacks(self._hand, self._notAsked, callbackArgs=(room,))
         asked.addErrback(self._lost)
 
     def _room(self) -> list[tuple[Kind, int]]:
         """How many envelopes of each kind may be under way."""
-        room = [(Kind.REMOVE, _MAX_ENDS), (Kind.EXPIRE, _MAX_ENDS), (Kind.BOUNCE, _MAX_BOUNCES)]
+        room = [(Kind.REMOVE, _MAX_REMOVED), (Kind.EXPIRE, _MAX_BOUNCES), (Kind.BOUNCE, _MAX_BOUNCES)]
         for kind, agent in self._agents.items():
             try:
                 room.append((kind, agent.capacity()))
             except Exception as error:
                 self._fault(f"asking {kind.value} for its capacity", error)
+                room.append((kind, 0))
         return room
 
-    def _hand(self, batch: Batch) -> None:
+    def _hand(self, batch: Batch, room: dict[Kind, int]) -> None:
         self._asking = False
         ready: list[Delivery] = []
         for lease in batch.leases:
-            delivery = self._load(lease)
+            room[lease.kind] -= len(lease.envelopes)
+            delivery = self._fetching.get(lease)
             if delivery is not None:
                 ready.append(delivery)
         if len(ready) > 1 and self._running:
             ready = self._settle(ready)
         for delivery in ready:
             self._begin(delivery)
+        self._isCut = any(left <= 0 for left in room.values())
         if self._askAgain or self._stopping:
             self.wake()
         elif batch.due is not None:
-            self._arm(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
+            self._askIn(min(max(0.0, batch.due - self._wallTime()), _LONGEST))
 
-    def _load(self, lease: Lease) -> Delivery | None:
-        """What is at hand; the rest begins when the queue has found it."""
-        try:
-            found = self._queue.load(lease.message)
-            if not isinstance(found, Deferred):
-                return self._leased(found, lease)
-        except Exception:
-            self._take(lease)
-            self._broken(Failure(), lease)
-            return None
-        self._take(lease)
-        found.addCallbacks(self._loaded, self._notLoaded, callbackArgs=(lease,), errbackArgs=(lease,))
-        found.addErrback(self._broken, lease)
-        return None
+    def _askIn(self, delay: float) -> None:
+        self._askAt = min(self._askAt, self._clock.seconds() + delay)
+        self._arm(delay)
 
     def _take(self, lease: Lease) -> None:
         """It counts from now on."""
@@ -334,22 +325,7 @@ class Dispatcher:
         self._asking = False
         self._log.failure("the scheduler gave no work", failure)
         self._report.happened(InternalError("asking the scheduler", repr(failure.value)))
-        self._arm(_RETRY)
-
-    def _loaded(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> None:
-        delivery = self._leased(found, lease)
-        if delivery is not None:
-            self._begin(delivery)
-
-    def _leased(self, found: tuple[Message, tuple[Envelope, ...]], lease: Lease) -> Delivery | None:
-        """What is leased of a message; None: nothing of it is left."""
-        message, envelopes = found
-        if len(envelopes) != 1 or len(lease.envelopes) != 1 or envelopes[0].id != lease.envelopes[0]:
-            envelopes = self._wanted(envelopes, lease)
-            if not envelopes:
-                self._over(lease)
-                return None
-        return Delivery(lease, message, envelopes)
+        self._askIn(_RETRY)
 
     def _begin(self, delivery: Delivery) -> None:
         lease, message, envelopes = delivery
@@ -366,15 +342,7 @@ class Dispatcher:
                 self._count(lease)
                 self._deliver(delivery)
         except Exception:
-            self._broken(Failure(), lease)
-
-    def _wanted(self, envelopes: tuple[Envelope, ...], lease: Lease) -> tuple[Envelope, ...]:
-        """Those of a message that are leased. What is not in the queue any more is none of the scheduler's business."""
-        known = {envelope.id: envelope for envelope in envelopes}
-        gone = [id for id in lease.envelopes if id not in known]
-        if gone:
-            unlessFailed(self._scheduler.delete(lease, gone), self._lost)
-        return tuple(known[id] for id in lease.envelopes if id in known)
+            self._fetching.broken(Failure(), lease)
 
     def _deliver(self, delivery: Delivery) -> None:
         lease = delivery.lease
@@ -384,42 +352,6 @@ class Dispatcher:
         except Exception as error:
             self._fault(f"delivering by {lease.kind.value}", error)
             flight.abandon()
-
-    def _notLoaded(self, failure: Failure, lease: Lease) -> None:
-        if failure.check(NoSuchItem):
-            unlessFailed(self._scheduler.delete(lease, lease.envelopes), self._lost)
-            self._over(lease)
-            return
-        if failure.check(QueueError):
-            # The queue has reported it.
-            self._later(lease)
-        else:
-            self._broken(failure, lease)
-
-    def _broken(self, failure: Failure, lease: Lease) -> None:
-        self._log.failure("while handing out a message", failure)
-        self._report.happened(InternalError("handing out a message", repr(failure.value)))
-        self._later(lease)
-
-    def _later(self, lease: Lease) -> None:
-        """Try it again in a while."""
-        if not self._running:
-            self._over(lease)
-            return
-        if lease.kind in (Kind.EXPIRE, Kind.REMOVE):
-            # The scheduler would hand these out again at once.
-            self._reload.append((self._clock.seconds() + _RELOAD, lease))
-            self._arm(_RELOAD)
-            return
-        later = self._wallTime() + _RELOAD
-
-        async def giveBack() -> None:
-            known = await self._scheduler.query(lease.envelopes)
-            again = [status.entry._replace(nextTry=later) for status in known]
-            await asDeferred(self._scheduler.update(lease, again))
-
-        tried = Deferred.fromCoroutine(giveBack()).addErrback(self._lost)
-        tried.addCallback(lambda _: self._over(lease))
 
     # --- coming back
 

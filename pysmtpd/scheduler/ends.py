@@ -52,14 +52,15 @@ class Ends:
             self._tell(lease, message, envelopes)
 
     def _expire(self, lease: Lease, message: Message, envelopes: Sequence[Envelope]) -> None:
+        """Its failure is told at once: the report takes its place in one step, and until then it is in the queue as it was."""
         now = self._now()
         sender = str(message.transaction.sender)
+        owed = []
         for envelope in envelopes:
             state = envelope.state if envelope.state.failed else expired(envelope, now)
-            entry = entryOf(envelope)._replace(kind=Kind.BOUNCE, nextTry=state.nextTry, held=False, suspended=False)
-            self._recorder.changed(lease, replace(state, hold="", suspended=False), entry)
+            owed.append(replace(envelope, state=state._replace(hold="", suspended=False)))
             self._report.happened(EnvelopeExpired(envelope.id, sender, str(envelope.destination.recipient)))
-        self._over(lease)
+        self._tellOf(lease, message, owed)
 
     def _remove(self, lease: Lease, message: Message, envelopes: Sequence[Envelope]) -> None:
         sender = str(message.transaction.sender)
@@ -77,6 +78,9 @@ class Ends:
         if not owed:
             self._over(lease)
             return
+        self._tellOf(lease, message, owed)
+
+    def _tellOf(self, lease: Lease, message: Message, owed: Sequence[Envelope]) -> None:
         told = maybeDeferred(self._bounce.bounce, message, owed)
         told.addCallbacks(self._told, self._notTold, callbackArgs=(lease, owed), errbackArgs=(lease, owed))
         told.addErrback(self._lost)
@@ -92,11 +96,13 @@ class Ends:
             self._log.failure("while reporting a failed delivery", failure)
             self._report.happened(InternalError("bounce", repr(failure.value)))
         now = self._now()
-        again = [
-            entryOf(envelope)._replace(nextTry=nextTry(Kind.BOUNCE, envelope.state.nextTry, 0, now))
-            for envelope in owed
-        ]
-        unlessFailed(self._scheduler.update(lease, again), self._lost)
+        for envelope in owed:
+            again = entryOf(envelope)._replace(nextTry=nextTry(Kind.BOUNCE, envelope.state.nextTry, 0, now))
+            if lease.kind is Kind.EXPIRE:
+                # The queue does not know of its failure yet.
+                self._recorder.changed(lease, envelope.state, again)
+            else:
+                unlessFailed(self._scheduler.update(lease, [again]), self._lost)
 
     def _lost(self, failure: Failure) -> None:
         self._log.failure("the scheduler did not take an envelope back", failure)

@@ -57,16 +57,18 @@ class Desk:
         self.warn = warn
         self.isStopping = False
 
-    def remind(self, message: Message, envelope: Envelope, state: EnvelopeState, now: float) -> EnvelopeState:
+    def remind(
+        self, message: Message, envelope: Envelope, state: EnvelopeState, thresholds: Sequence[float], now: float
+    ) -> EnvelopeState:
         """Tell the sender of an envelope that will be tried again, if it is late. At most one warning for each threshold: what was passed
         since the last one counts as one.
 
         @param state: its new one.
+        @param thresholds: what C{warnAfter} gives.
         @return: with what was warned of.
         """
-        thresholds = self.warnAfter()
         if state.warned < len(thresholds) and now - envelope.created >= thresholds[state.warned]:
-            late = replace(state, warned=lateness(envelope, thresholds, now))
+            late = state._replace(warned=lateness(envelope, thresholds, now))
             if self.warn(message, replace(envelope, state=late)):
                 return late
         return state
@@ -154,7 +156,7 @@ class Flight:
                 desk.recorder.finished(lease, envelope.id)
         elif result is Result.TEMPORARY:
             state = tempfailed(lease.kind, envelope, outcome, reply, now)
-            self._keep(envelope, desk.remind(self._message, envelope, state, now), lease.kind)
+            self._keep(envelope, desk.remind(self._message, envelope, state, desk.warnAfter(), now), lease.kind)
         else:
             self._keep(envelope, failed(envelope, outcome, reply, now), Kind.BOUNCE)
         words = WORDS[lease.kind, result]

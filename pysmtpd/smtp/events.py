@@ -13,6 +13,7 @@ from typing import ClassVar
 from pysmtpd.model.address import Path
 from pysmtpd.model.config import BareNewline
 from pysmtpd.model.envelope import Notify
+from pysmtpd.model.reply import Reply
 from pysmtpd.model.value import value
 
 
@@ -187,11 +188,10 @@ class EndOfData(Event):
 
 @dataclass(slots=True)
 class ContentRefused(Event):
-    """The core has already answered the end of data with C{code} (too large, bare newline, line too long): drop what was written."""
+    """The core has already answered the end of data with C{reply} (too large, bare newline, line too long): drop what was written."""
 
     asks: ClassVar[bool] = False
-    code: int
-    text: str
+    reply: Reply
 
 
 @dataclass(slots=True)

@@ -305,7 +305,7 @@ class ServerCore(Conversation):
         if refusal is None:
             self._asked = event = EndOfData(check.size, check.eightBit)
             return event
-        self._pending.append(ContentRefused(refusal.code, refusal.text))
+        self._pending.append(ContentRefused(refusal))
         isEnd = not isinstance(intake, ChunkIntake) or intake.isLast
         for _ in range(self._progress.accepted if self._settings.lmtp and isEnd else 1):
             self._say(refusal)

@@ -149,7 +149,7 @@ class Content:
         return bool(self._globs) and any(glob.match(key) for glob in self._globs)
 
     def _matchAddress(self, key: str) -> bool:
-        """Entries are C{user}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, and C{<>} for the null path."""
+        """Entries are C{user}, C{user@}, C{@domain}, C{user@domain}, with stars in the domain, C{@} for all, C{<>} for the null path."""
         holds = self._holds
         if self._mailAll:
             return True
@@ -325,6 +325,8 @@ class Builder:
         self.raw: dict[str, str] = {}
         self.octets = 0
         self.isRegex = Service.REGEX in services
+        # What else it is asked for may be why another entry is there.
+        self._onlyNetworks = set(services) == {Service.NETADDR}
         self._checks = [service for service in services if service in CHECKS]
         self._shared: dict[str, str] = {}
 
@@ -334,7 +336,7 @@ class Builder:
         @raise ValueError: a regular expression is wrong; the text says where.
         """
         shards, mask, shared = self.shards, len(self.shards) - 1, self._shared
-        starts = _NETWORK_STARTS
+        starts, onlyNetworks = _NETWORK_STARTS, self._onlyNetworks
         careful = self.isRegex or bool(self._checks)
         octets = 0
         for original, value, line in entries:
@@ -351,8 +353,13 @@ class Builder:
                 octets += len(key) + 96
                 if "*" in key:
                     self._star(key)
-                elif key[:1] in starts and _NETWORK_LIKE.match(key):
-                    self._network(key)
+                elif key[-1:] == "@" and key != "@":
+                    self.mailGlobs.setdefault(key[:-1], []).append(Glob("*"))
+                isNetwork = key[:1] in starts and _NETWORK_LIKE.match(key) and self._network(key)
+                if onlyNetworks and not isNetwork and key != "local" and len(self.problems) < MAX_FAULTS:
+                    self.problems.append(
+                        f'{self._at(line)}: "{original}" is no address and no network: it never matches'
+                    )
             shard[key] = value
             if key != original and not key.isalnum():
                 self._keepCase(key, original)
@@ -386,10 +393,10 @@ class Builder:
         else:
             self.tails[len(ending)] = None
 
-    def _network(self, key: str) -> None:
+    def _network(self, key: str) -> bool:
         network = parseNetwork(key)
         if network is None:
-            return
+            return False
         self.networks.add(*network)
         self.octets += 80
         width, length, _ = network
@@ -397,9 +404,13 @@ class Builder:
             forms = addressForms(key)
             if key not in forms:
                 self.canonical[forms[0]] = key
+        return True
+
+    def _at(self, line: int) -> str:
+        return f"{self.name}:{line}" if line else self.name
 
     def _check(self, key: str, original: str, value: str, line: int) -> None:
-        place = f"{self.name}:{line}" if line else self.name
+        place = self._at(line)
         if self.isRegex:
             try:
                 checkPattern(original)

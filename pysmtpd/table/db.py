@@ -57,7 +57,7 @@ class _Map:
             self._globs, self._mailGlobs = [], {}
             for pattern in file.globs:
                 local, at, domain = pattern.rpartition("@")
-                (self._mailGlobs.setdefault(local, []) if at else self._globs).append(Glob(domain))
+                (self._mailGlobs.setdefault(local, []) if at else self._globs).append(Glob(domain or "*"))
         return self._file
 
     def match(self, service: Service, key: str) -> bool:

@@ -76,6 +76,8 @@ class MapWriter:
         for key in rows:
             _, at, domain = key.rpartition("@")
             if "*" not in domain:
+                if at and not domain and key != "@":
+                    globs.append((key,))
                 continue
             ending = domain[1:]
             if domain[0] != "*" or "*" in ending or len(ending) > MAX_ENDING:

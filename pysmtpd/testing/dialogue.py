@@ -292,7 +292,7 @@ def _describe(event: Event) -> str:
     if isinstance(event, Refused):
         return f"Refused {event.command} -> {event.reply}"
     if isinstance(event, ContentRefused):
-        return f"ContentRefused {event.code}"
+        return f"ContentRefused {event.reply.code}"
     return f"Hangup {event.reason}" if isinstance(event, Hangup) else type(event).__name__
 
 

@@ -86,7 +86,7 @@ class DsnTests(SynchronousTestCase):
                 {
                     "Reporting-MTA": "dns; mail.example.org",
                     "Original-Envelope-Id": "QQ314159",
-                    "Arrival-Date": "Tue, 14 Nov 2023 22:13:20 -0000",
+                    "Arrival-Date": "Tue, 14 Nov 2023 22:13:20 +0000",
                 },
                 {
                     "Original-Recipient": "rfc822; robert@example.com",
@@ -95,7 +95,7 @@ class DsnTests(SynchronousTestCase):
                     "Status": "5.1.1",
                     "Remote-MTA": "dns; mx.example.net",
                     "Diagnostic-Code": "smtp; 550 5.1.1 No such user here",
-                    "Last-Attempt-Date": "Tue, 14 Nov 2023 22:15:00 -0000",
+                    "Last-Attempt-Date": "Tue, 14 Nov 2023 22:15:00 +0000",
                 },
             ],
         )

@@ -166,6 +166,7 @@ class ConvertTests(SynchronousTestCase):
     def test_settings(self) -> None:
         for old, new in (
             ("expire 4d", "queue ttl 4d"),
+            ("expire 4\\\\\nexpire 4d", 'queue ttl "4\\\\\n"\nqueue ttl 4d'),
             ("bounce-warn 4h, 1d", "bounce warn-interval 4h, 1d"),
             ("max-message-size 35M", "smtp max-message-size 35M"),
             ("max-message-size 1000", "smtp max-message-size 1000"),
@@ -207,6 +208,7 @@ class ConvertTests(SynchronousTestCase):
             ('accept for any deliver to mda "x %{sender} | y"', "no shell"),
             ("accept for any deliver to nowhere", "unknown"),
             ("nonsense here", "has no counterpart"),
+            ("accept = accept accept", "a macro stands for one value"),
             ("accept for any relay )", '")"'),
             ('accept for any relay "', "never closed"),
         ):
@@ -275,12 +277,19 @@ class ConvertTests(SynchronousTestCase):
             """\
             map aliases source db "/etc/mail/aliases.db"
             map "more" { source plain "/etc/more" }
+            map odd source plain '/etc/"odd"'
+            other = "'/etc/other'"
+            map other source plain $other
             listen on lo
             accept for all alias aliases deliver to mbox
             """,
             """\
             table aliases "db:/etc/mail/aliases.db"
             table "more" "file:/etc/more"
+            table odd "file:/etc/\\"odd\\""
+            other = "'/etc/other'"
+            # pysmtpd convert: what the macros stood for is written out here
+            table other "file:/etc/other"
             listen on lo
             action "mbox" mbox alias <aliases>
             match for any action "mbox"

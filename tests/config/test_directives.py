@@ -162,6 +162,7 @@ class ActionTests(SynchronousTestCase):
             ("smtp+tls://ann@a.example", RelayHost("smtp+tls", "a.example", 25, "ann")),
             ("smtp+notls://a.example:smtp", RelayHost("smtp+notls", "a.example", 25)),
             ("lmtp:///run/x", RelayHost("lmtp", "/run/x", 0)),
+            ("SMTPS://ann@a.example/", RelayHost("smtps", "a.example", 465, "ann")),
         ):
             self.assertEqual(parseRelay(url), host)
         for url in (
@@ -356,6 +357,7 @@ class SettingTests(SynchronousTestCase):
             ("queue ttl 4y", "is not a time"),
             ("smtp max-message-size 0", "no message is that small"),
             ("smtp max-message-size lots", "is not a size"),
+            ("smtp max-message-size M", "no number in front"),
             ('smtp sub-addr-delim "@"', "one printable character"),
             ("smtp limit max-mails 0", "more than nothing"),
             ("smtp limit max-mails many", "a whole number"),

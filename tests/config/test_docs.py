@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pysmtpd.config import Environment, load
 from pysmtpd.config.dated.convert import convert
 from pysmtpd.config.limits import limitNames
-from pysmtpd.config.parser import FeedLexer, grammarText, keywords
+from pysmtpd.config.machine import FeedLexer, grammarText
+from pysmtpd.config.parser import keywords
 from pysmtpd.config.printer import printed
 from pysmtpd.config.words import RESERVED
 from pysmtpd.control.cli import _parser as pysmtpctl

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.config import ConfigErrors, load
-from pysmtpd.config.lexer import Kind, Lexer
+from pysmtpd.config import ConfigErrors, Finding, load
+from pysmtpd.config.lexer import Lexer
 from pysmtpd.config.macros import Macros
 from pysmtpd.config.parser import keywords
 from pysmtpd.config.problem import Problems
+from pysmtpd.config.token import Kind
 from pysmtpd.config.words import RESERVED
 from tests.config.support import ENVIRONMENT, problems, read
 
@@ -78,6 +81,21 @@ class LexerTests(SynchronousTestCase):
     def test_macrosAreReadAgainButNotExpandedAgain(self) -> None:
         self.check("$m", ['"a b"', "{", "c", "}"], m='"a b" { c }')
         self.assertRaises(ConfigErrors, tokens, "$m", m="$n", n="x")
+
+    def test_macrosAreBounded(self) -> None:
+        """What the uses stand for may be much longer than the file."""
+        use = "match tag { $m } reject\n"
+        text = f'm = "{"x " * 2000}"\n'
+        self.assertEqual(problems(text + use * 8), [])
+        found = problems(text + use * 9 + "nonsense\n")
+        self.assertEqual([each.split(" ")[0] for each in found], ["10:13"])
+        self.assertIn("more than 32768 characters", found[0])
+
+    def test_plainAndUnusualTokensMeet(self) -> None:
+        self.check("a\\\nb$m{c}$m,", ["ab$m", "{", "c", "}", "d", ","], m="d")
+        self.check("$m=>$m\\\n>x", ["d", "=", "=>", "d", "=>", "x"], m="d=")
+        self.check("a =\\\n> b", ["a", "=>", "b"])
+        self.check("$m'c' 'd'", ['"a"', "b'c'", '"d"'], m="'a' b")
 
     def test_places(self) -> None:
         lexer = Lexer("t", "a \\\n  $m  b\n c", Macros({"m": "x y"}), Problems())
@@ -324,6 +342,21 @@ class MessageTests(SynchronousTestCase):
                 '11:12 there is no limit "max-mail"; did you mean "max-mails"?',
                 '12:11 "nosuch" is no interface, address or known host name; the interfaces are eth0, lo',
             ],
+        )
+
+    def test_tooManyOfAKind(self) -> None:
+        """A hundred are enough; but what is wrong with the machine hides no mistake of the text, and the other way round."""
+        machine = "listen on nosuch\n" * 150
+        mistakes = "nonsense\n" * 150
+        found = self.assertRaises(ConfigErrors, read, machine + mistakes).problems
+        self.assertEqual(Counter(each.finding for each in found), {Finding.ENVIRONMENT: 100, Finding.LANGUAGE: 100})
+
+    def test_manyNames(self) -> None:
+        """What is near is found among thousands, too."""
+        tables = "".join(f"table t{number} {{ x }}\n" for number in range(2000))
+        self.assertEqual(
+            problems(f"{tables}table users {{ x }}\nmatch tag <usesr> reject\n"),
+            ['2002:11 no table "usesr" is declared above this line; did you mean "users"?'],
         )
 
     def test_unclosed(self) -> None:

@@ -42,12 +42,16 @@ class FilterTests(SynchronousTestCase):
         self.assertEqual(spec.text, "550 no")
         self.assertTrue(spec.table and spec.table.regex)
 
+    def test_oneProcessTwice(self) -> None:
+        """As OpenSMTPD, we take it."""
+        config = read(self.PROCS + "filter g proc p\nfilter c chain { f, g }\nlisten on lo filter c" + REJECT)
+        self.assertIn('the process "p" has another filter here', config.warnings[0])
+
     def test_whatDoesNotFit(self) -> None:
         for text, said in (
             ("filter f proc q", 'no proc "q"'),
             ("filter f chain { g }", 'no filter "g"'),
             (self.PROCS + "filter c chain { f, f }", "given twice"),
-            (self.PROCS + "filter g proc p\nfilter c chain { f, g }", "of the process"),
             (self.PROCS + "filter c chain { f }\nfilter d chain { c }", "a chain holds no other"),
             (self.PROCS + "filter f phase data match fcrdns junk", "already declared"),
             ("filter f phase connect match helo x junk", "not known in the phase connect"),
@@ -170,6 +174,11 @@ class KindsTests(SynchronousTestCase):
             'action a maildir "%{nonsense}"',
             "action a lmtp nowhere:x",
             'listen on lo hostname "x y"',
+            "smtp max-message-size M",
+            'smtp max-message-size ""',
+            'pki "" cert "/c" key "/k"',
+            'ca "" cert "/c"',
+            "table t file",
         ):
             self.assertEqual(finding(text), {Finding.CHECK}, text)
 
@@ -263,7 +272,13 @@ class UnbuiltTests(SynchronousTestCase):
 class InspectTests(SynchronousTestCase):
     """What a configuration names, and the machine does not have."""
 
-    def found(self, text: str, modes: dict[str, int], users: tuple[str, ...] = ()) -> list[str]:
+    def found(
+        self,
+        text: str,
+        modes: dict[str, int],
+        users: tuple[str, ...] = (),
+        openings: dict[str, list[tuple[str, str]]] | None = None,
+    ) -> list[str]:
         def fileMode(path: str) -> int:
             if path not in modes:
                 raise FileNotFoundError(2, "No such file or directory", path)
@@ -274,11 +289,12 @@ class InspectTests(SynchronousTestCase):
             users.__contains__,
             users.__contains__,
             fileMode,
+            lambda path: (openings or {}).get(path, []),
             lambda: {"a.example": ["does not fit"]} if PKI in text else {},
         )
         inspect(read(text + REJECT), ["smtpd.conf"], machine, problems)
         self.assertTrue(all(problem.finding is Finding.ENVIRONMENT for problem in problems.found()))
-        return [problem.message for problem in problems.found()]
+        return [*problems.warnings, *(problem.message for problem in problems.found())]
 
     def test_users(self) -> None:
         text = 'action a maildir user nosuch\nproc p "x" user u group g\n'
@@ -300,10 +316,24 @@ class InspectTests(SynchronousTestCase):
         relay = "action a relay host smtps://l@x auth"
         self.assertEqual(self.found(f"{relay} {{ l = x }}", {"smtpd.conf": 0o640}), [])
         self.assertIn("everybody may read smtpd.conf", self.found(f"{relay} {{ l = x }}", {"smtpd.conf": 0o644})[0])
-        self.assertIn("everybody may write smtpd.conf", self.found(f"{relay} {{ l = x }}", {"smtpd.conf": 0o602})[0])
         self.assertIn("credentials of table s", self.found(f"table s file:/s\n{relay} <s>", {"/s": 0o644})[0])
         self.assertIn("key of srs", self.found('srs key "k"', {"smtpd.conf": 0o644})[0])
         self.assertIn("key of the queue", self.found(f'queue encryption "{"k" * 32}"', {"smtpd.conf": 0o644})[0])
         self.assertEqual(self.found("queue encryption", {"smtpd.conf": 0o644}), [])
         backup = f'queue encryption backup "{"k" * 32}"'
         self.assertIn("key of the queue", self.found(backup, {"smtpd.conf": 0o644})[0])
+
+    def test_whoMayWrite(self) -> None:
+        """Whoever may write a directory may put another file in the place; of several files in it, the first tells."""
+        text = f'{PKI}\nsrs key "k"'
+        modes = {"smtpd.conf": 0o640, "/k": 0o600}
+        self.assertEqual(self.found(text, modes), ["does not fit"])
+        open_ = {"smtpd.conf": [("/etc", "")], "/k": [("/k", "user ann"), ("/etc", "")]}
+        self.assertEqual(
+            self.found(text, modes, openings=open_),
+            [
+                "smtpd.conf:1: key of pki a.example: user ann may write /k",
+                "does not fit",
+                "the configuration: everybody may write /etc; chmod o-w /etc",
+            ],
+        )

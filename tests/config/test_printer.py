@@ -13,11 +13,13 @@ from lark import Token, Tree
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Reading
-from pysmtpd.config.lexer import Kind, Lexer
+from pysmtpd.config.lexer import Lexer
+from pysmtpd.config.machine import grammarText
 from pysmtpd.config.macros import Macros
-from pysmtpd.config.parser import grammarText, parse
+from pysmtpd.config.parser import parse
 from pysmtpd.config.printer import printed, quoted
 from pysmtpd.config.problem import Problems
+from pysmtpd.config.token import Kind
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Where
 from tests.config.generate import INCLUDED, Generator

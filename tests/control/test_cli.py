@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,15 @@ class CommandTests(DaemonTestCase):
         shown = await self.ctl("show", "stats")
         self.assertIn("smtp.message=1\n", shown.out)
 
+    async def test_countersHaveAllTheirDigits(self) -> None:
+        self.daemon.stat.set("test.count", 123_456_789)
+        self.daemon.stat.set("test.seconds", 0.25)
+        self.daemon.stat.set("test.at", 1_796_027_166.5)
+        shown = (await self.ctl("show", "stats")).out.splitlines()
+        self.assertIn("test.count=123456789", shown)
+        self.assertIn("test.seconds=0.25", shown)
+        self.assertIn("test.at=1796027166.5", shown)
+
     async def test_doing(self) -> None:
         message = await self.submit("ann@example.net", "bob@example.net")
         id = f"{message.id:016x}"
@@ -255,10 +265,20 @@ class ErrorTests(DaemonTestCase):
             ("remove",),
             ("pause", "queue"),
             ("monitor", "-c", "x"),
+            ("monitor", "-c", "-1"),
+            ("monitor", "-c", "0"),
+            ("--json", "enqueue"),
         ):
             ran = await self.ctl(*arguments)
             self.assertEqual(ran.code, 2, arguments)
             self.assertIn("usage: pysmtpctl", ran.error)
+
+    async def test_whatCannotBeSent(self) -> None:
+        """An argument that is no text, or too much of it, is told as such."""
+        for argument, said in (("\udcff", r"'\udcff' is not UTF-8"), ("x" * 65_536, "is too long: 65536 octets")):
+            ran = await self.ctl("remove", argument)
+            self.assertEqual((ran.code, ran.out), (1, ""))
+            self.assertEqual((ran.error[:25], said in ran.error), ("pysmtpctl: the selection ", True), ran.error)
 
     async def test_noDaemon(self) -> None:
         ran = await self.ctl("show", "queue", socket=self.spool + "/other.sock")
@@ -281,6 +301,30 @@ class ErrorTests(DaemonTestCase):
             subprocess.run, ["sh", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False
         )
         self.assertEqual(len(ran.stdout.splitlines()), 1, ran)
+
+    async def test_noRoomForTheAnswer(self) -> None:
+        """That is not the daemon's fault, and no success."""
+        command = f"{sys.executable} -m pysmtpd.control.cli -s {self.socket} show status > /dev/full"
+        ran = await deferToThread(
+            subprocess.run, ["sh", "-c", command], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        said = "pysmtpctl: the answer cannot be written: No space left on device\n"
+        self.assertEqual((ran.returncode, ran.stderr), (1, said))
+
+    async def test_terminalsOfFewCharacters(self) -> None:
+        """Text loses what they do not have, JSON escapes it."""
+        self.daemon.stat.set("test.\u20ac\udcff", 1)
+        command = (sys.executable, "-m", "pysmtpd.control.cli", "-s", self.socket, "show", "stats")
+        environment = {**os.environ, "PYTHONIOENCODING": "iso-8859-1"}
+        shown = []
+        for arguments in ((), ("--json",)):
+            ran = await deferToThread(
+                subprocess.run, (*command, *arguments), capture_output=True, cwd=ROOT, env=environment, check=False
+            )
+            self.assertEqual((ran.returncode, ran.stderr), (0, b""))
+            shown.append(ran.stdout)
+        self.assertIn(b"\ntest.??=1\n", shown[0])
+        self.assertIn(["test.\u20ac\udcff", 1], [json.loads(line) for line in shown[1].splitlines()])
 
 
 class WireTests(DaemonTestCase):
@@ -333,6 +377,39 @@ class WireTests(DaemonTestCase):
         await ended
         self.assertEqual(ran.code, 69)
         self.assertIn("closed the connection", ran.error)
+
+    async def test_nobodyWhoTakesWhatWeSay(self) -> None:
+        """It hangs up at once, as a daemon does that has as many operators as it takes: then nothing was done, and that is said."""
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(self.spool + "/deaf.sock")
+        listening.listen()
+        gone = threading.Event()
+
+        def hangUp() -> None:
+            listening.accept()[0].close()
+            gone.set()
+
+        def stop() -> Ran:
+            with patch("pysmtpd.control.cli.Client", connected):
+                return run("-s", self.spool + "/deaf.sock", "stop")
+
+        def connected(path: str) -> Client:
+            client = Client(path)
+            gone.wait(30)
+            return client
+
+        ended = deferToThread(hangUp)
+        ran = await deferToThread(stop)
+        await ended
+        self.assertEqual(
+            (ran.code, ran.out, ran.error), (69, "", "pysmtpctl: the daemon closed the connection: Broken pipe\n")
+        )
+
+    async def test_anotherProtocol(self) -> None:
+        """Such as that of the local socket, beside it."""
+        ran = await self.ctl("show", "queue", socket=self.spool + "/smtp.sock")
+        self.assertEqual((ran.code, ran.error), (69, "pysmtpctl: who answers does not speak the control protocol\n"))
 
 
 class StartTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import smtplib
 import stat
 import subprocess
 import time
@@ -60,6 +61,26 @@ class LifeTests(ProcessTestCase):
         self.assertEqual(self.ctl("show", "queue").stdout.count("ready, but the mta is paused"), 2)
         self.assertIn("paused:\n    mta\n", self.ctl("show", "status").stdout)
         self.assertEqual(self.stopped(daemon, signal.SIGINT), 0)
+
+    def test_toldToEndTwice(self) -> None:
+        """By an impatient operator, while somebody's transaction has its grace: it goes on ending, and nothing is a fault."""
+        self.write()
+        for program, code in ((PYSMTPD, 0), (TWISTD, -signal.SIGTERM)):
+            daemon = self.start(program)
+            client = smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE)
+            self.addCleanup(client.close)
+            client.ehlo()
+            client.mail("jane@example.org")
+            daemon.send_signal(signal.SIGTERM)
+            self.waitFor("the end", lambda: "Received SIGTERM" in self.log, daemon)
+            again = self.ctl("stop")
+            self.assertEqual((again.returncode, again.stdout), (0, "stopping\n"))
+            daemon.send_signal(signal.SIGTERM)
+            self.waitFor("the signal", lambda: self.log.count("Received SIGTERM") == 2, daemon)
+            self.assertEqual(client.rset()[0], 250)
+            self.assertEqual(daemon.wait(PATIENCE), code)
+            self.assertNotIn("Traceback", self.log)
+            self.assertIn("daemon stopped reason=stopped", self.log)
 
     def test_hangUp(self) -> None:
         """SIGHUP reloads; a file that is wrong changes nothing, and the log says why."""
@@ -149,7 +170,10 @@ class LifeTests(ProcessTestCase):
         elsewhere = str(self.place / "elsewhere")
         second = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", elsewhere)
         self.assertEqual(second.returncode, 75)
-        self.assertIn(f"127.0.0.1:{self.port}", second.stderr)
+        said = (
+            f"pysmtpd: cannot listen on 127.0.0.1:{self.port}: Address already in use; another program listens there\n"
+        )
+        self.assertIn(said, second.stderr)
         self.assertEqual(self.ctl("show", "status").returncode, 0, "the first goes on")
 
     def test_aSpoolThatCannotBeUsed(self) -> None:
@@ -175,6 +199,24 @@ class LifeTests(ProcessTestCase):
             if right.exists():
                 right.rename(wrong)
         self.assertEqual(self.stopped(self.start()), 0, self.log)
+
+    def test_aSpoolWithALongName(self) -> None:
+        """A socket has no room for it."""
+        self.write()
+        long = self.place / ("x" * 100)
+        done = self.run_(*PYSMTPD, "-f", str(self.place / "smtpd.conf"), "--spool", str(long))
+        self.assertEqual(done.returncode, 73)
+        said = f"pysmtpd: cannot listen on the socket {long}/smtp.sock: AF_UNIX path too long; choose a shorter one with --spool"
+        self.assertIn(said, done.stderr)
+
+    def test_readersThatLeave(self) -> None:
+        """C{pysmtpd --help | head -1}: no traceback, and the exit code is what it would have been."""
+        good, bad = str(self.write()), str(self.place / "bad.conf")
+        (self.place / "bad.conf").write_text("nonsense\n")
+        for options, code in ((("--help",), 0), (("-n", "--print", "-f", good), 0), (("-n", "-f", bad), 78)):
+            words = " ".join((*PYSMTPD, *options))
+            ran = self.run_("bash", "-c", f"{words} | true; exit ${{PIPESTATUS[0]}}")
+            self.assertEqual((ran.returncode, "Traceback" in ran.stderr), (code, False), ran.stderr)
 
     def test_wrongConfiguration(self) -> None:
         self.write("listen on nowhere.example port x\n")
@@ -221,6 +263,12 @@ class CopyTests(ProcessTestCase):
         self.assertEqual(ids[0], ids[1])
         self.assertEqual(self.stopped(daemon), 0)
         self.assertEqual(self.copy("--from", "fs:", "--to", "sqlite:other")[0], 0)
+        # A typing error is no empty queue.
+        for source in ("fs:quue", "sqlite:ohter"):
+            code, _, error = self.copy("--from", source, "--to", "sqlite:third")
+            self.assertEqual(code, 2)
+            self.assertIn(f"there is no queue in {self.spool}/{source.partition(':')[2]}: nothing to copy", error)
+        self.assertEqual([name for name in ("quue", "ohter", "third") if (self.spool / name).exists()], [])
 
     def test_wrongUse(self) -> None:
         self.spool.mkdir()

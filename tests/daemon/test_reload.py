@@ -378,6 +378,11 @@ class RefusedTests(ReloadTestCase):
         more = 'table gone file:/etc/pysmtpd/gone\nmatch from any for domain <gone> action "out"\n'
         self.refused(world, BASE + more, f"{CONFIG_PATH}:8:1: ", "/etc/pysmtpd/gone")
 
+    def test_aTableBackendThatIsNotThere(self) -> None:
+        world = self.begin(BASE, files=FILES)
+        more = 'table gone nosuch:x\nmatch from any for domain <gone> action "out"\n'
+        self.refused(world, BASE + more, f"{CONFIG_PATH}:8: unknown table backend", "sqlite")
+
     def test_aCertificateThatCannotBeRead(self) -> None:
         world = self.begin(BASE, files=FILES)
         more = 'pki p cert "/c" key "/k"\nlisten on 0.0.0.0 port 465 smtps pki p\n'

@@ -103,6 +103,7 @@ class SharingTests(StoryTestCase):
         self.finish(world, "bounced", "delivered")
         (first, _) = world.eventsOf(DeliveryAttempted)
         self.assertIn("5.1.10", first.stat)
+        self.assertEqual(first.relay, "null.test")
 
     def test_namedHosts(self) -> None:
         world = self.begin(rules(relay="host smtp://203.0.113.1:2525"))

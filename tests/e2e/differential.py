@@ -2,9 +2,9 @@
 
     python -m tests.e2e.differential [SCENARIO ...]
 
-Debian's opensmtpd, a 6.8, unpacked beside (C{OPENSMTPD} names another smtpd), runs with our daemon in a room of its own, on the
-configurations of tests/e2e/scenarios.py, one after the other. Each case is a session of its own up to RCPT: what counts is the
-command at which it ends, and the class of the reply. Root on Linux only.
+The opensmtpd of Debian 12, a 6.8, and that of Debian 13, a 7.6, unpacked beside (C{OPENSMTPD} names another smtpd in their place), run
+with our daemon in a room of their own, on the configurations of tests/e2e/scenarios.py, one after the other. Each case is a session of its
+own up to RCPT: what counts is the command at which it ends, and the class of the reply. Root on Linux only.
 """
 
 from __future__ import annotations
@@ -55,16 +55,14 @@ ptr-record=12.113.0.203.in-addr.arpa,forged.example.com
 @dataclass(frozen=True)
 class Verdict:
     """
-    @ivar difference: the id of the listed one that is expected; empty: none.
-    @ivar older: why an OpenSMTPD before 7 differs.
+    @ivar reason: the id of the listed difference that is expected, or why so old an OpenSMTPD differs; empty: neither.
     @ivar theirs: the command at which OpenSMTPD ended, and its reply.
     @ivar explained: what our C{explain} says of the same session.
     """
 
     scenario: str
     case: str
-    difference: str
-    older: str
+    reason: str
     theirs: str
     ours: str
     explained: str = ""
@@ -76,8 +74,8 @@ class Verdict:
 
     @property
     def isExpected(self) -> bool:
-        """The same, or listed."""
-        return bool(self.isSame or self.difference or self.older)
+        """The same, or listed; what is listed is not the same."""
+        return self.isSame is not bool(self.reason)
 
     @property
     def isSame(self) -> bool:
@@ -89,21 +87,20 @@ def _class(said: str) -> str:
     return f"{verb} {reply[:1]}"
 
 
-def compare(*names: str, patience: float = 400.0) -> list[Verdict]:
+def compare(smtpd: str, *names: str, patience: float = 400.0) -> list[Verdict]:
     """Run the scenarios with these names, or all, in a room of their own.
 
+    @param smtpd: the path of the other one.
     @raise AssertionError: a daemon does not take its configuration, or ended.
     """
-    done = namespace.inside("tests.e2e.differential", "--inside", *names, patience=patience)
+    done = namespace.inside("tests.e2e.differential", "--inside", smtpd, *names, patience=patience)
     if done.returncode:
         raise AssertionError(f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}")
     return [Verdict(**row) for row in json.loads(done.stdout)]
 
 
-def _inside(names: list[str]) -> list[Verdict]:
-    found = oracle.find()
-    assert found, f"there is no smtpd below {oracle.BESIDE}: run tests/e2e/setup"
-    smtpd = found[0]
+def _inside(smtpd: str, names: list[str]) -> list[Verdict]:
+    isOlder = oracle.version(smtpd) < "7"
     place = Path(tempfile.mkdtemp(prefix="pysmtpd-"))
     place.chmod(0o755)
     try:
@@ -117,13 +114,13 @@ def _inside(names: list[str]) -> list[Verdict]:
                 verdict
                 for name, scenario in SCENARIOS.items()
                 if not names or name in names
-                for verdict in _play(place, smtpd, name, scenario)
+                for verdict in _play(place, smtpd, isOlder, name, scenario)
             ]
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _play(place: Path, smtpd: str, name: str, scenario: Scenario) -> Iterator[Verdict]:
+def _play(place: Path, smtpd: str, isOlder: bool, name: str, scenario: Scenario) -> Iterator[Verdict]:
     for path, text in scenario.files.items():
         file = place / path
         file.write_text(_filled(text, place, 0))
@@ -147,7 +144,7 @@ def _play(place: Path, smtpd: str, name: str, scenario: Scenario) -> Iterator[Ve
         stack.callback(operator.close)
         for case in scenario.cases:
             said = (_ask(case, THEIRS), _ask(case, OURS), _explained(operator, case))
-            yield Verdict(name, case.text, case.difference, case.older, *said)
+            yield Verdict(name, case.text, case.differs(isOlder), *said)
 
 
 def _filled(text: str, place: Path, first: int) -> str:
@@ -252,24 +249,37 @@ def _isOpen(port: int) -> bool:
 
 def main() -> None:
     if sys.argv[1:2] == ["--inside"]:
-        print(json.dumps([asdict(verdict) for verdict in _inside(sys.argv[2:])]))
+        print(json.dumps([asdict(verdict) for verdict in _inside(sys.argv[2], sys.argv[3:])]))
         return
+    found = oracle.find()
+    if not found:
+        sys.exit(f"there is no smtpd below {oracle.BESIDE}: run tests/e2e/setup, or name one with OPENSMTPD")
+    sys.exit(sum(_tell(smtpd, *sys.argv[1:]) for smtpd in found) != 0)
+
+
+def _tell(smtpd: str, *names: str) -> int:
+    """
+    @return: how many verdicts are not as they should be.
+    """
     began = time.monotonic()
-    verdicts = compare(*sys.argv[1:])
-    unlisted = [verdict for verdict in verdicts if not verdict.isSame and not verdict.isExpected]
-    unexplained = [verdict for verdict in verdicts if not verdict.isExplained]
-    vanished = [verdict for verdict in verdicts if verdict.isSame and verdict.difference]
+    verdicts = compare(smtpd, *names)
     for verdict in verdicts:
-        if not verdict.isSame:
+        if not verdict.isSame or not verdict.isExpected or not verdict.isExplained:
             print(f"{verdict.scenario}: {verdict.case}\n    theirs: {verdict.theirs}\n    ours:   {verdict.ours}")
-            print(f"    {verdict.difference or verdict.older or ('same' if verdict.isSame else 'IS NOT LISTED')}")
-    for verdict in unexplained:
-        print(f"{verdict.scenario}: {verdict.case}\n    ours:    {verdict.ours}\n    EXPLAIN: {verdict.explained}")
-    for verdict in vanished:
-        print(f"{verdict.scenario}: {verdict.case}\n    both: {verdict.theirs}\n    IS LISTED AS {verdict.difference}")
+        if not verdict.isExpected:
+            print("    " + (f"IS LISTED AS {verdict.reason}" if verdict.reason else "IS NOT LISTED"))
+        elif verdict.reason:
+            print(f"    {verdict.reason}")
+        if not verdict.isExplained:
+            print(f"    EXPLAIN: {verdict.explained}")
     same = sum(verdict.isSame for verdict in verdicts)
-    print(f"{len(verdicts)} cases in {time.monotonic() - began:.0f} s: {same} the same, {len(unlisted)} not listed")
-    sys.exit(bool(unlisted or vanished or unexplained))
+    unexpected = sum(not verdict.isExpected for verdict in verdicts)
+    wrong = sum(not verdict.isExpected or not verdict.isExplained for verdict in verdicts)
+    print(
+        f"OpenSMTPD {oracle.version(smtpd)}: {len(verdicts)} cases in {time.monotonic() - began:.0f} s: "
+        f"{same} the same, {unexpected} not listed, or listed and the same"
+    )
+    return wrong
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path as File
 from random import Random
 from time import monotonic, process_time
@@ -88,6 +88,47 @@ _WORDS = (
     "é",
     "\ud800",
 )
+
+
+def heavy() -> Iterator[tuple[str, str]]:
+    """What is most work for its size: the shortest lines and tokens, lists and mistakes, and macros that stand for much."""
+    for unit in (
+        "a=b\n",
+        "a=b\n$a\n",
+        '"',
+        '"\n',
+        "{",
+        "{\n",
+        "$a ",
+        "$\n",
+        "x\n",
+        "x y\n",
+        "\\\n",
+        "#\n",
+        "a: b\n",
+        "a\n",
+        "a,",
+        '"a",',
+        "|a,",
+    ):
+        for name in TARGETS:
+            yield name, unit * (MOST_TEXT // len(unit))
+    for head, unit, tail in (
+        ("table t {", "b,", "b}\n"),
+        ("table t {", "b\n", "}\n"),
+        ("table t {", "b=c,", "b=c}\n"),
+        ("table t {", '"" ', "}\n"),
+        ("listen on lo ", "tls ", "\n"),
+        ("match ", "! tls ", "reject\n"),
+        ("action a relay ", "src a ", "\n"),
+        ("smtp limit ", "max-rcpx 1 ", "\n"),
+        ("bounce warn-interval ", "1d,", "1d\n"),
+        ("", "table t { a\n", ""),
+        ("", "match tag <x> reject\n", ""),
+        (f'm = "{"x " * 4000}"\n', "table t { $m }\n", ""),
+        ("".join(f"table t{number} a:b\n" for number in range(600)), "match tag <tx> reject\n", ""),
+    ):
+        yield "config", head + unit * ((MOST_TEXT - len(head) - len(tail)) // len(unit)) + tail
 
 
 def alias(text: str) -> Check:
@@ -270,22 +311,30 @@ def run(seconds: float, seed: int) -> int:
     """
     random = Random(seed)
     corpus = seeds()
-    until = monotonic() + seconds
     for name, texts in corpus.items():
         # What is made at the first use is not the input's.
         tried(name, texts[0], weighs=False)
+    for name, text in heavy():
+        _demand(f"heavy {text[:40]!r}", name, text)
     tries = 0
+    until = monotonic() + seconds
     while monotonic() < until:
         name = random.choice(tuple(corpus))
         text = mutated(random, random.choice(corpus[name]), corpus[name])
-        weighs = tries % 20 == 0
-        wrong = tried(name, text, weighs)
-        # Others use the machine, too.
-        if wrong and tried(name, text, weighs) and tried(name, text, weighs):
-            print(f"seed {seed}, try {tries}, {name}: {wrong}\n{text[:1000]!r}")
-            raise SystemExit(1)
+        _demand(f"seed {seed}, try {tries}", name, text, weighs=tries % 20 == 0)
         tries += 1
     return tries
+
+
+def _demand(which: str, name: str, text: str, weighs: bool = True) -> None:
+    """
+    @raise SystemExit: it was not taken as it should be.
+    """
+    wrong = tried(name, text, weighs)
+    # Others use the machine, too.
+    if wrong and tried(name, text, weighs) and tried(name, text, weighs):
+        print(f"{which}, {name}: {wrong}\n{text[:1000]!r}")
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

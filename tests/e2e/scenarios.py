@@ -19,6 +19,7 @@ class Case:
     @ivar port: the number of the listener.
     @ivar user: who logs in; empty: nobody does.
     @ivar difference: the id of a listed difference that makes our verdict another one.
+    @ivar newer: the same, where the 6.8 still says what we do.
     @ivar older: why 6.8 says something else than 7.8.
     """
 
@@ -32,7 +33,15 @@ class Case:
     user: str = ""
     password: str = PASSWORD
     difference: str = ""
+    newer: str = ""
     older: str = ""
+
+    def differs(self, isOlder: bool) -> str:
+        """Why our verdict may be another one than that of an OpenSMTPD; empty: it may not.
+
+        @param isOlder: it is one before 7.
+        """
+        return self.difference or (self.older if isOlder else self.newer)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def _case(line: str) -> Case:
 def scenario(configuration: str, cases: str, files: dict[str, str] | None = None) -> Scenario:
     """
     @param cases: lines of a recipient and, behind it, C{from=}, C{peer=}, C{helo=}, C{port=}, C{tls=} (a listener with TLS), C{user=},
-        C{password=}, C{difference=}, C{older=}.
+        C{password=}, C{difference=}, C{newer=}, C{older=}.
     """
     return Scenario(configuration, tuple(_case(line) for line in cases.strip().splitlines()), files or {})
 
@@ -132,6 +141,7 @@ ann@example.org from=other@example.com
 ann@example.org from=any@example.net
 ann@example.org from=any@a.example.net
 ann@example.org from=solo@anywhere.test
+ann@example.org from=open+x@anywhere.test
 ann@example.org from=
 ann@a.example.org from=friend@example.com
 ann@b.a.example.org from=friend@example.com difference=glob-star
@@ -146,7 +156,7 @@ staff@example.org peer=127.0.0.1
         {
             "domains": "# ours\nexample.org\n\n*.example.org\n",
             "people": "postmaster ann\nlist: ann, ben\ncolon:carl\nbroken someone-unknown\nStaff ben\n",
-            "friends": "friend@example.com\n@example.net\nsolo\n",
+            "friends": "friend@example.com\n@example.net\nsolo\nopen@\n",
         },
     ),
     "virtual": scenario(
@@ -405,7 +415,7 @@ x@notspam.test from=spammer@client.test
     "sources": scenario(
         """
 listen on 127.0.0.1 port @PORT@
-table near { 203.0.113.16/28, "203.0.113.99", "2001:db8::/32" }
+table near { 203.0.113.16/28, "203.0.113.99", "2001:db8::/32", "[203.0.113.98]" }
 action "local" maildir
 action "out" relay
 match from src <near> for any action "out"
@@ -422,6 +432,7 @@ x@anywhere.test peer=203.0.113.16
 x@anywhere.test peer=203.0.113.31
 x@anywhere.test peer=203.0.113.32
 x@anywhere.test peer=203.0.113.99
+x@anywhere.test peer=203.0.113.98 difference=bracketed-networks
 x@anywhere.test peer=192.0.2.1
 x@seven.test
 x@seven.test peer=203.0.113.8
@@ -435,7 +446,7 @@ x@any.test
 x@none.test
 ann@localhost
 ann@mx.example.org
-ann@[127.0.0.1]
+ann@[127.0.0.1] newer=own-literals
 ann@other.example.org
 """,
     ),
@@ -443,6 +454,11 @@ ann@other.example.org
         LISTEN
         + """
 action "out" relay
+action "copy" maildir virtual { "one@copy.test" = "x@copied.test", "two@copy.test" = "y@copied.test", "three@copy.test" = "z@copied.test" }
+match from any for domain "copy.test" action "copy"
+match from rdns for rcpt-to "x@copied.test" action "out"
+match ! from rdns for rcpt-to "y@copied.test" action "out"
+match ! from rdns "friend.example.com" for rcpt-to "z@copied.test" action "out"
 match from rdns "*.example.com" for domain "rdns.test" action "out"
 match from rdns "friend.example.com" for domain "friend.test" action "out"
 match from rdns for domain "named.test" action "out"
@@ -455,15 +471,17 @@ match from any mail-from "<>" for domain "bounce.test" action "out"
 """,
         """
 x@rdns.test
-x@rdns.test peer=203.0.113.10 older=names-are-no-patterns
+x@rdns.test peer=203.0.113.10 difference=rdns-patterns
 x@friend.test peer=203.0.113.10
 x@friend.test peer=203.0.113.11
 x@rdns.test peer=203.0.113.11
 x@rdns.test peer=203.0.113.12
 x@named.test
 x@named.test peer=203.0.113.10
+x@named.test peer=203.0.113.12 difference=rdns-confirmed
 x@unnamed.test
 x@unnamed.test peer=203.0.113.10
+x@unnamed.test peer=203.0.113.12 difference=rdns-confirmed
 x@helo.test
 x@helo.test helo=CLIENT.test
 x@helo.test helo=other.test
@@ -481,6 +499,12 @@ solo@elsewhere.test
 any@none.test
 x@bounce.test from= difference=empty-sender
 x@bounce.test
+one@copy.test
+one@copy.test peer=203.0.113.10 difference=forwarded-names
+two@copy.test difference=forwarded-names
+two@copy.test peer=203.0.113.10
+three@copy.test
+three@copy.test peer=203.0.113.10 difference=forwarded-names
 """,
     ),
     "logging in": scenario(
@@ -1026,6 +1050,34 @@ x@virtual.example.org
             "home/dora/.forward": "\\\\dora, /var/mail/shared\n",
             "home/store/.forward": "error:550 No mail for store\n",
         },
+    ),
+    "aliases of tagged names": scenario(
+        LISTEN
+        + """
+action "local" maildir alias { "ann+x" = "ann", ann = "ben", "carl+y" = "carl+y", "ben+z" = "no-such-user", dora = "dora@example.org" }
+action "refused" maildir alias { "ann+x" = "ann", ann = "no-such-user", "carl+y" = "carl+y, ann+x", "ben+z" = "ben" }
+action "virtual" maildir virtual { "ann+x" = "ann", ann = "no-such-user", "carl+y" = "carl+y", "@" = "ben+z", "ben+z" = "ben" }
+match from any for domain "example.org" action "local"
+match from any for domain "example.net" action "refused"
+match from any for domain "example.com" action "virtual"
+""",
+        """
+ann+x@example.org
+ann+y@example.org
+carl+y@example.org
+carl+z@example.org
+ben+z@example.org
+ben@example.org
+dora@example.org difference=virtual-self
+ann+x@example.net
+ann+y@example.net
+carl+y@example.net
+ben+z@example.net
+ann+x@example.com
+carl+y@example.com
+carl@example.com
+dora@example.com
+""",
     ),
     "forwards that meet": scenario(
         LISTEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import site
 import socket
 import subprocess
 import sys
@@ -32,10 +33,11 @@ from tests.e2e.support import (
 SINK_PORT = 2525
 
 # What an installed console script looks like.
-_SCRIPT = """#!{python}
+_SCRIPT = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
 import sys
-sys.path.insert(0, {root!r})
-from {module} import main
+from pysmtpd.control.cli import main
 sys.exit(main())
 """
 
@@ -54,28 +56,32 @@ class RunSinkTests(SynchronousTestCase):
             raise SkipTest(f"somebody else listens on port {SINK_PORT}, where the sink would")
         place = Place()
         self.addCleanup(place.remove)
-        self.top = place.path / "top"
+        # A name that a shell must not take apart.
+        self.top = place.path / "my mail's"
         examples = self.top / "docs" / "examples"
         examples.mkdir(parents=True)
+        self.script = examples / "run-sink"
         for name in ("run-sink", "sink.conf"):
             shutil.copy(ROOT / "docs" / "examples" / name, examples)
-        (self.top / "pysmtpd").symlink_to(ROOT / "pysmtpd")
-        self.install(self.top / ".venv" / "bin")
+        for name in ("pysmtpd", "twisted"):
+            shutil.copytree(ROOT / name, self.top / name, ignore=shutil.ignore_patterns("__pycache__"))
+        self.install(self.top / ".venv")
 
     def install(self, directory: Path) -> None:
-        directory.mkdir(parents=True)
-        for name, module in (("pysmtpd", "pysmtpd.tap"), ("pysmtpctl", "pysmtpd.control.cli")):
-            script = directory / name
-            script.write_text(_SCRIPT.format(python=sys.executable, root=str(ROOT), module=module))
-            script.chmod(0o755)
-        (directory / "python").symlink_to(sys.executable)
+        """An environment that borrows the libraries of this one."""
+        run(sys.executable, "-m", "venv", "--without-pip", str(directory))
+        packages = next((directory / "lib").glob("python*/site-packages"))
+        (packages / "borrowed.pth").write_text("\n".join((str(self.top), *site.getsitepackages())))
+        script = directory / "bin" / "pysmtpctl"
+        script.write_text(_SCRIPT.format(python=directory / "bin" / "python"))
+        script.chmod(0o755)
 
-    def test_printedLines(self) -> None:
+    def check(self) -> None:
         output = self.top / "output"
+        # The tree's own package counts.
+        plain = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
         with output.open("wb") as file:
-            daemon = subprocess.Popen(
-                ["sh", str(self.top / "docs" / "examples" / "run-sink")], stdout=file, stderr=file, env=environment()
-            )
+            daemon = subprocess.Popen(["sh", str(self.script)], stdout=file, stderr=file, env=plain)
         self.addCleanup(daemon.kill)
         waitFor("the sink", lambda: self.greets(daemon, output))
         lines = {line[:8].strip(): line[8:].strip() for line in output.read_text().splitlines() if line[:2] == "  "}
@@ -83,6 +89,7 @@ class RunSinkTests(SynchronousTestCase):
         self.assertIn(f"127.0.0.1 port {SINK_PORT}", printed)
         self.assertEqual(sorted(lines), ["look", "send", "stop"])
 
+        self.assertEqual(run("sh", "-c", lines["look"]), "")
         run("sh", "-c", lines["send"])
         new = self.top / "run" / "Maildir" / "new"
         waitFor("the letter", lambda: new.is_dir() and list(new.iterdir()))
@@ -92,10 +99,26 @@ class RunSinkTests(SynchronousTestCase):
         self.assertEqual(run("sh", "-c", lines["stop"]), "stopping\n")
         self.assertEqual(daemon.wait(PATIENCE), 0)
 
-    def test_aTreeThatNobodyMayRead(self) -> None:
+    def test_printedLines(self) -> None:
+        self.check()
+
+    def closed(self) -> None:
         needsRoot("start the sink as nobody")
         self.top.chmod(0o700)
-        printed = run("sh", str(self.top / "docs" / "examples" / "run-sink"), isOk=False)
+
+    def test_aTreeThatNobodyMayEnter(self) -> None:
+        """Root's own, such as one in /root: the sink has its own view of it."""
+        self.closed()
+        if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+            raise SkipTest("there are no views of the file system here")
+        self.check()
+        self.assertEqual([path.owner() for path in (self.top / "run").iterdir()], ["nobody", "nobody"])
+
+    def test_aTreeThatNobodyCanEnter(self) -> None:
+        """Without the right to have such a view, as in many containers, it says what to do."""
+        self.closed()
+        less = "-sys_admin"
+        printed = run("setpriv", "--bounding-set", less, "--inh-caps", less, "sh", str(self.script), isOk=False)
         self.assertIn(f"The sink runs as nobody, who may not enter {self.top}: ", printed)
 
     def greets(self, daemon: subprocess.Popen[bytes], output: Path) -> bool:

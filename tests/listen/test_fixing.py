@@ -7,7 +7,7 @@ import email.policy
 from email.utils import getaddresses
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,7 +22,6 @@ from pysmtpd.model.facts import SessionFacts, Transaction
 from tests.listen.fakes import LOCALHOST, STRANGER, House, Peer
 
 # A machine that is busy with others is no reason to fail.
-BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FIXING = Fixing("mx.example.org", 1_700_000_000.0, "00000000000000ff")
 DATE = b"Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
@@ -68,7 +67,6 @@ class AddressTests(SynchronousTestCase):
         ]:
             self.assertEqual(replaced(field, b"a@h"), wanted, field)
 
-    @BUSY
     @given(st.lists(st.sampled_from(list(b'<>()[]",;:\\@ ab\r\n\xff')), max_size=40).map(bytes))
     def test_anyField(self, field: bytes) -> None:
         """Only insertions; and what is complete stays so."""
@@ -77,7 +75,6 @@ class AddressTests(SynchronousTestCase):
         spans = list(addressSpans(field))
         self.assertEqual(len(once) - len(field), 2 * sum(not span.hasDomain for span in spans))
 
-    @BUSY
     @given(
         st.lists(
             st.tuples(
@@ -179,7 +176,6 @@ class PipeTests(SynchronousTestCase):
         evil = b"To: " + b"[" * 100_000 + b'"' + b"(" * 50_000 + b"\r\n\r\n"
         self.assertEqual(piped(evil), DATE + ID + evil)
 
-    @BUSY
     @given(
         st.lists(st.sampled_from((b"Subject: x", b" folded", b"", b"Bcc: a", b"no field", b"From x", b"To: a"))).map(
             lambda lines: b"".join(line + b"\r\n" for line in lines)

@@ -35,6 +35,7 @@ class SendersTests(SynchronousTestCase):
             ("anna+other@mail.example.org", False),
             ("anna+lists", True),
             ("ANNA", True),
+            ("anna@", True),
             ("bert, anna", True),
             ("@mail.example.org", True),
             ("@example.org", False),

@@ -321,6 +321,9 @@ class QueueTroubleTests(SynchronousTestCase):
         peer.lines(MAIL, RCPT, "DATA")
         heard = peer.say(b"x" * 900 + b"\r\n" + b"y" * 900 + b"\r\n" + b"z" * 900 + b"\r\n.\r\n")
         self.assertIn("5.3.4", heard)
+        # The log tells what the peer was told.
+        (told,) = house.report.of(CommandFailed)
+        self.assertEqual(f"{told.result}\r\n", heard)
         self.assertEqual(house.submit.accepted, [])
         self.assertNotIn("", [each.ended for each in house.submit.submissions])
         self.assertEqual(peer.codes(peer.lines(MAIL, RCPT, "DATA")), ["250", "250", "354"])

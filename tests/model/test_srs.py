@@ -93,6 +93,13 @@ class SrsTests(SynchronousTestCase):
         self.assertBad(made, SrsSpec("new", "other"))
         self.assertBad(encode(SrsSpec(""), ANN, "mx.example.org", DAY), SrsSpec("new"))
 
+    def test_keyOfAnotherCharacterSet(self) -> None:
+        """What stands in the file is the key, octet for octet."""
+        key = b"p\xe4ssword".decode("utf-8", "surrogateescape")
+        made = encode(SrsSpec(key), ANN, "example.org", DAY)
+        self.assertEqual(decode(SrsSpec("new", backupKey=key), made, DAY), ANN)
+        self.assertRaises(BadSrs, decode, SrsSpec("password"), made, DAY)
+
     def test_whatStays(self) -> None:
         for sender in (NULL_PATH, Path("ann", "MX.example.org"), Path("postmaster", "")):
             self.assertEqual(encode(SPEC, sender, "mx.example.org", DAY), sender)

@@ -18,7 +18,18 @@ from pysmtpd.platform.system import (
     readHostname,
     readInterfaceAddresses,
     readResolverSettings,
+    resolveHost,
 )
+
+
+class HostTests(SynchronousTestCase):
+    def test_known(self) -> None:
+        self.assertIn("127.0.0.1", resolveHost("localhost"))
+
+    def test_whatCannotBeAName(self) -> None:
+        """None of them reaches a name server."""
+        for name in ("a" * 64 + ".test", "a." * 200, "\udcff", "-ü.test", "", "a b"):
+            self.assertEqual(resolveHost(name), (), name)
 
 
 class FakeReactor(Clock):

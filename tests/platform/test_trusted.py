@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pysmtpd.platform.trusted import readTrusted
+from pysmtpd.platform.trusted import openings, readTrusted
 
 ME = os.getuid()
 STRANGER = 65_533
@@ -92,3 +92,52 @@ class TrustedTests(SynchronousTestCase):
             self.assertRefused()
         else:
             self.assertRaises(PermissionError, self.read, STRANGER)
+
+
+class OpeningsTests(SynchronousTestCase):
+    """Where others can change what a path leads to."""
+
+    def setUp(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="pysmtpd-"))
+        self.addCleanup(shutil.rmtree, self.home, True)
+        self.inner = self.home / "mail"
+        self.inner.mkdir(0o755)
+        self.file = self.inner / "smtpd.conf"
+        self.file.touch(0o600)
+
+    def found(self, path: Path | None = None, *users: int) -> list[str]:
+        return [place for place, _ in openings(str(path or self.file), users or (0, ME))]
+
+    def test_none(self) -> None:
+        self.assertEqual(self.found(), [])
+
+    def test_fileAndDirectories(self) -> None:
+        self.file.chmod(0o620)
+        self.inner.chmod(0o757)
+        self.home.chmod(0o770)
+        self.assertEqual(self.found(), [str(self.file), str(self.inner), str(self.home)])
+
+    def test_stickyDirectory(self) -> None:
+        """There, nobody can put a file in the place of another's, whoever may make some."""
+        self.inner.chmod(0o1777)
+        self.assertEqual(self.found(), [])
+
+    def test_strangers(self) -> None:
+        found = self.found(None, STRANGER)
+        self.assertEqual(found[:3], [str(self.file), str(self.inner), str(self.home)])
+        self.assertEqual(found[-1], "/")
+
+    def test_links(self) -> None:
+        """Whoever may write where the link lies leads it elsewhere, and whoever may write where the file lies replaces that."""
+        links = self.home / "links"
+        links.mkdir(0o755)
+        link = links / "smtpd.conf"
+        link.symlink_to(self.file)
+        self.assertEqual(self.found(link), [])
+        links.chmod(0o777)
+        self.inner.chmod(0o777)
+        self.assertEqual(self.found(link), [str(self.inner), str(links)])
+        self.assertEqual(self.found(), [str(self.inner)])
+
+    def test_nothingThere(self) -> None:
+        self.assertRaises(FileNotFoundError, self.found, self.home / "no")

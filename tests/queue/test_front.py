@@ -407,7 +407,9 @@ class TroubleTests(FrontCase):
         submission = self.submission(b"x" * 1500)
         self.disk.failAfter(0)
         self.failureResultOf(asDeferred(submission.write(b"more")), QueueError)
+        self.assertEqual(1, len(self.report.of(QueueFailed)))
         self.failureResultOf(submission.commit(PREFIX), QueueError)
+        self.assertEqual(["staging content"] * 2, [event.operation for event in self.report.of(QueueFailed)])
         self.disk.failAfter(None)
         self.assertEqual([], self.disk.listDirectory("/spool/bodies"))
         self.accept()
@@ -558,6 +560,18 @@ class FloorTests(FrontCase):
         self.front.admit(0)
         self.assertIsNone(self.front.admit(0))
         self.assertEqual([], self.platform.timer.getDelayedCalls())
+
+    def test_aWriteWithoutRoomIsTheFirstToKnow(self) -> None:
+        """Whoever comes next is told before the content, however large what failed was."""
+        for size in (10, 1500):
+            self.restart()
+            submission = self.submission(b"x" * size)
+            self.disk.space = lambda path: Space(0.0, 0.5)  # type: ignore[method-assign]
+            self.disk.failAfter(0)
+            self.failureResultOf(submission.commit(PREFIX), QueueError)
+            self.disk.failAfter(None)
+            self.assertIsNotNone(self.front.admit(0), size)
+            del self.disk.space
 
 
 class CodecTests(FrontCase):

@@ -20,6 +20,8 @@ from pysmtpd.model.envelope import (
     Hop,
     Message,
     Notify,
+    Route,
+    routed,
 )
 from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
@@ -82,6 +84,7 @@ destinations = st.builds(
     *(paths, paths, st.sampled_from(Agent), text, text, text, st.none() | moment, notifications, text),
     *(text, text, st.booleans(), st.lists(st.builds(Hop, text, text), max_size=3).map(tuple)),
 )
+routes = st.builds(Route, paths, st.sampled_from(Agent), text, text, text, text, text, st.booleans())
 states = st.builds(
     EnvelopeState,
     number,
@@ -94,8 +97,18 @@ states = st.builds(
     text,
     number,
     st.lists(st.builds(Attempt, moment, text, text, st.integers(0, 2**31), moment), max_size=3).map(tuple),
+    st.none() | routes,
+    text,
 )
-envelopes = st.builds(Envelope, envelopeIds, destinations, moment, moment, states)
+
+
+def _envelope(
+    id: EnvelopeId, destination: Destination, created: float, expires: float, state: EnvelopeState
+) -> Envelope:
+    return Envelope(id, routed(destination, state), created, expires, state)
+
+
+envelopes = st.builds(_envelope, envelopeIds, destinations, moment, moment, states)
 
 ID = MessageId(77)
 MESSAGE = Message(ID, TRANSACTION, BodyRef(ID, 5, "", "00000000"), 1.5)
@@ -131,13 +144,12 @@ class RoundTripTests(SynchronousTestCase):
                     )
                     for attempt in attempts
                 )
-                one = replace(
-                    state,
+                one = state._replace(
                     tries=data.draw(number),
                     warned=data.draw(st.integers(0, 3)),
                     suspended=data.draw(st.booleans()),
                 )
-                many[EnvelopeId(len(many) + 1)] = replace(one, attempts=attempts)
+                many[EnvelopeId(len(many) + 1)] = one._replace(attempts=attempts)
         self.assertEqual(encodeStates(many), {id: encodeState(id, state) for id, state in many.items()})
 
     def test_noStateIsANewOne(self) -> None:

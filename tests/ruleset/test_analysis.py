@@ -63,7 +63,9 @@ class VerdictTests(SynchronousTestCase):
     def test_aBalancerOnThisMachine(self) -> None:
         """A listener of the loopback is nobody else's, unless it believes who comes to it."""
         rules = 'match from any for any action "out"'
-        self.check("closed", rules, "listen on 127.0.0.1")
+        told = self.check("closed", rules, "listen on 127.0.0.1")
+        self.assertIsNotNone(told.where)
+        self.assertIn("only loopback addresses are listened on; else from ", str(told))
         for option in ("proxy from 127.0.0.1", "proxy-v2", "xclient 127.0.0.1"):
             self.check("open", rules, f"listen on 127.0.0.1 {option}")
 
@@ -73,6 +75,10 @@ class VerdictTests(SynchronousTestCase):
         self.check("closed", rules, f"listen on 0.0.0.0\n{users}")
         self.check("open", rules, f"listen on 0.0.0.0 tag users\n{users}")
         self.check("closed", 'match from any for any action "out"', users)
+
+    def test_inlineTablesHaveNoName(self) -> None:
+        found = self.check("cannot tell", 'match from any for domain regex "x" action "out"')
+        self.assertEqual(found.reason, "it depends on inline table, which is not known here")
 
     def test_forwardsCount(self) -> None:
         out = '\nmatch from local for any action "out"'

@@ -100,6 +100,16 @@ class AliasTests(SynchronousTestCase):
         self.assertEqual(world.goes("ann+one@example.org"), ["local ben ann+one@example.org"])
         self.assertEqual(world.goes("ann+two@example.org"), ["local cid ann+two@example.org"])
 
+    def test_nameOfATaggedEntryIsAnotherOne(self) -> None:
+        """It is looked up again; the tagged name itself is the user."""
+        world = World(
+            'action a maildir alias { "ann+x" = "ann", ann = "ben", "cid+y" = "cid+y, ann", "ben+z" = "ben+z@example.org" }\n'
+            "match from any for any action a\n"
+        )
+        self.assertEqual(world.goes("ann+x@example.org"), ["a ben ann+x@example.org"])
+        self.assertEqual(world.goes("cid+y@example.org"), ["a cid cid+y@example.org", "a ben cid+y@example.org"])
+        self.assertEqual(world.goes("ben+z@example.org"), ["a ben ben+z@example.org"])
+
     def test_itself(self) -> None:
         world = aliases('ann = "ann, ben"')
         self.assertEqual(world.goes("ann@example.org"), ["local ann ann@example.org", "local ben ann@example.org"])

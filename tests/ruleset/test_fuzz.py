@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -73,6 +73,7 @@ class NodesTests(SynchronousTestCase):
 
     @settings(deadline=None, max_examples=300)
     @given(texts)
+    @example("\\#ann@example.org")
     def test_linesRoundTrip(self, text: str) -> None:
         nodes = tuple(node for _, node in parseLines(text))
         if not any(isinstance(node, BadNode) for node in nodes):

@@ -82,6 +82,18 @@ class RuleTests(SynchronousTestCase):
         self.assertMatch('! from rdns "*.example" for any', transaction())
         self.assertMatch("! from rdns for any", transaction())
 
+    def test_copiesHaveTheNameOfThePeer(self) -> None:
+        """What is forwarded is from here, and still from the peer by that name."""
+        text = (
+            'action box maildir alias { ann = "x@far.example" }\naction out relay\n'
+            'match from any for domain "example.org" action box\nmatch %s for any action out\n'
+        )
+        named, nameless = transaction(rdns="a.example"), transaction()
+        for rule, one in (("from rdns", named), ("! from rdns", nameless), ('! from rdns "b.example"', named)):
+            self.assertEqual(World(text % rule).goes("ann@example.org", one), ["out x@far.example"])
+        for rule, one in (("from rdns", nameless), ("! from rdns", named), ('! from rdns "a.example"', named)):
+            self.assertEqual(World(text % rule).goes("ann@example.org", one), ["524 5.2.4"])
+
     def test_fromAuthenticated(self) -> None:
         for rule in ("from auth for any", "from any auth for any"):
             self.assertMatch(rule, transaction(user="ann"))
@@ -100,6 +112,13 @@ class RuleTests(SynchronousTestCase):
         for rcpt in ("x@example.net", "x@anexample.org"):
             self.assertNoMatch(rule, transaction(), rcpt=rcpt)
         self.assertMatch('from any ! for domain "example.org"', transaction())
+
+    def test_ownLiterals(self) -> None:
+        """A literal of an address of this machine is local, however it is spelt."""
+        for literal in ("[192.0.2.25]", "[IPv6:2001:db8::25]", "[IPv6:2001:DB8:0::25]", "[2001:db8::25]"):
+            self.assertMatch("from any for local", transaction(), rcpt=f"ann@{literal}")
+        for literal in ("[192.0.2.26]", "[IPv6:2001:db8::26]", "[x:192.0.2.25]"):
+            self.assertNoMatch("from any for local", transaction(), rcpt=f"ann@{literal}")
 
     def test_recipient(self) -> None:
         for rule in ('from any for rcpt-to "x@foreign.example"', 'from any for any rcpt-to "@foreign.example"'):

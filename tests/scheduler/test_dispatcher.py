@@ -234,6 +234,23 @@ class DispatcherTests(DispatcherCase):
         self.assertIn("451 4.3.0 Try later", envelope.state.failed)
         self.assertEqual(len(self.report.of(EnvelopeExpired)), 1)
 
+    def test_expiredMailWhoseBounceCannotBeMadeNow(self) -> None:
+        """It has failed once and for all, also for the queue, and is not called expired again."""
+        self.bounce.failing = QueueError(NO_ROOM, "disk full")
+        self.accept(makeMessage(1))
+        self.mta.land(result=Result.TEMPORARY, reply=LATER, retryAt=START + 1e9)
+        self.turn()
+        self.clock.advance(345_600 + 60)
+        self.turn()
+        self.assertEqual(self.bounce.told, [])
+        self.assertEqual(self.queue.state(ONE).failedStatus, "5.4.7")
+        self.bounce.failing = None
+        self.clock.advance(20)
+        self.turn()
+        ((_, (envelope,)),) = self.bounce.told
+        self.assertIn("451 4.3.0 Try later", envelope.state.failed)
+        self.assertEqual(len(self.report.of(EnvelopeExpired)), 1)
+
     def test_bounceThatCannotBeMadeNowIsMadeLater(self) -> None:
         self.bounce.failing = QueueError(NO_ROOM, "disk full")
         self.accept(makeMessage(1))
@@ -353,7 +370,7 @@ class DispatcherTests(DispatcherCase):
         self.mta.room = 0
         self.accept(makeMessage(1))
         self.queue.failing = ("load",)
-        self.clock.advance(345_600)
+        self.clock.advance(345_600 + 60)
         self.turn()
         self.assertEqual(self.queue.loads, 1, "not over and over")
         self.clock.advance(30)
@@ -372,7 +389,7 @@ class DispatcherTests(DispatcherCase):
         self.mta.room = 0
         self.accept(makeMessage(1))
         self.queue.failing = ("load",)
-        self.clock.advance(345_600)
+        self.clock.advance(345_600 + 60)
         self.turn()
         self.successResultOf(self.stopped())
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -173,6 +173,20 @@ class PlanTests(SynchronousTestCase):
         plan.batch({}, START + 10)
         self.assertEqual(plan.batch({}, START + 10).due, START + 1000)
 
+    def test_whatLivesLongEndsOnTheFullMinute(self) -> None:
+        """So that what came within a minute ends in one step; what lives for less than an hour ends at once."""
+        plan = Plan(LIMITS, START)
+        for number, lifetime in ((1, 3_610.0), (2, 3_640.0), (3, 3_500.0)):
+            plan.insert([Entry(envelopeId(MessageId(number), 0), Kind.MTA, START, START + lifetime, 0, START + 1e6)])
+            plan.commit(MessageId(number), START)
+        ended: list[tuple[float | None, list[int]]] = []
+        now = START
+        for _ in range(4):
+            batch = plan.batch({Kind.EXPIRE: 10}, now)
+            ended.append((batch.due, [int(lease.message) for lease in batch.leases]))
+            now = batch.due or now
+        self.assertEqual(ended, [(4500.0, []), (4620.0, [3]), (4680.0, [1]), (None, [2])])
+
     def test_noLeaseSplitsAMessage(self) -> None:
         plan = Plan(SchedulerLimits(maxInflight=2, maxBatch=2), START)
         new = [Entry(envelopeId(MessageId(7), number), Kind.MTA, START, START + 1000) for number in range(100)]

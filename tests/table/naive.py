@@ -27,8 +27,8 @@ def address(entry: str, asked: str) -> bool:
     if not at:
         return False
     entryUser, entryAt, entryDomain = entry.rpartition("@")
-    if not entryAt:
-        return entry == user
+    if not entryAt or (entryUser and not entryDomain):
+        return entry.removesuffix("@") == user
     return entryUser in ("", user) and glob(entryDomain, domain)
 
 

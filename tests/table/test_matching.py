@@ -32,7 +32,9 @@ fours = st.tuples(st.sampled_from([10, 192]), st.integers(0, 1), st.integers(0, 
     lambda octets: ".".join(map(str, octets))
 )
 sixes = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda parts: f"2001:db8:{parts[0]}::{parts[1]}")
-addresses = st.one_of(fours, sixes, sixes.map(lambda text: f"[{text}]"), sixes.map(lambda text: f"ipv6:{text}"))
+addresses = st.one_of(
+    fours, sixes, st.one_of(fours, sixes).map(lambda text: f"[{text}]"), sixes.map(lambda text: f"ipv6:{text}")
+)
 networks = st.one_of(
     addresses,
     st.tuples(fours, st.integers(0, 32)).map(lambda parts: f"{parts[0]}/{parts[1]}"),

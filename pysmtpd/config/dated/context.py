@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pysmtpd.config.lexer import Token
+from pysmtpd.config.token import Token
 
 
 class Context:

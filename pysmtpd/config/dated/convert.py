@@ -15,10 +15,11 @@ from pysmtpd.config.dated.listeners import listen
 from pysmtpd.config.dated.reader import Cannot, KeptMacros, Reader, isMacro, written
 from pysmtpd.config.dated.rules import accept, reject
 from pysmtpd.config.dated.words import dated
-from pysmtpd.config.lexer import Kind, Lexer, Token
+from pysmtpd.config.lexer import Lexer
 from pysmtpd.config.macros import Macros, canBeUsed
 from pysmtpd.config.parser import accepts, keywords, parse
 from pysmtpd.config.problem import Problems
+from pysmtpd.config.token import Kind, Token
 
 _MARGIN = "# "
 
@@ -91,6 +92,9 @@ class _Conversion:
     def _directive(self, tokens: list[Token], first: int, after: int) -> None:
         lines = self._lines[first:after]
         if len(tokens) > 1 and tokens[1].text == "=" and tokens[1].kind is Kind.MARK:
+            if len(tokens) > 3:
+                self._keep(lines, first + 1, "a macro stands for one value: several words stand in quotes")
+                return
             self._define(lines)
             self._output += lines
             return

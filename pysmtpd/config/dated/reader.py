@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pysmtpd.config.lexer import Kind, Token
 from pysmtpd.config.macros import Macros
 from pysmtpd.config.printer import quoted
 from pysmtpd.config.problem import oneOf
+from pysmtpd.config.token import Kind, Token
 from pysmtpd.config.words import RESERVED
 
 # Marks a macro among the strings; a private character, which no configuration has.
@@ -43,7 +43,7 @@ def written(token: Token) -> str:
     """A string as today's language takes it."""
     if isMacro(token):
         return "$" + token.text[len(MACRO) :]
-    if token.kind is Kind.WORD and token.text not in RESERVED:
+    if token.kind is Kind.WORD and token.text not in RESERVED and "\\" not in token.text:
         return token.text
     return quoted(token.text)
 
@@ -120,7 +120,7 @@ class Reader:
         """A string or a number."""
         if self._at < len(self.tokens) and (token := self.tokens[self._at]).kind in (Kind.NUMBER, Kind.WORD):
             self._at += 1
-            return token.text
+            return token.text if token.kind is Kind.NUMBER else written(token)
         return self.string()
 
     def hasTable(self) -> bool:

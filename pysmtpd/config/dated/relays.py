@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pysmtpd.config.dated.context import Context
 from pysmtpd.config.dated.reader import Cannot, Reader, isMacro, written
-from pysmtpd.config.lexer import Token
 from pysmtpd.config.printer import quoted
+from pysmtpd.config.token import Token
 from pysmtpd.config.values import parseRelay
 
 # By their protocols of old; what must be said of TLS besides, as certificates were not verified without "verify".

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pysmtpd.config.dated.context import Context
-from pysmtpd.config.dated.reader import Cannot, Reader, written
+from pysmtpd.config.dated.reader import Cannot, Reader, isMacro, written
+from pysmtpd.config.printer import quoted
 
 Handler = Callable[[Context, Reader], list[str]]
 
@@ -55,11 +56,14 @@ def oldMap(context: Context, reader: Reader) -> list[str]:
     braced = reader.skip("{")
     reader.expect("source")
     kind = reader.expect("db", "file", "plain")
-    path = reader.stringToken().text
+    path = reader.stringToken()
+    if isMacro(path):
+        raise Cannot("no macro is expanded behind the name of a backend")
     if braced:
         reader.expect("}")
     context.maps.add(token.text)
-    return [f'table {written(token)} "{"db" if kind == "db" else "file"}:{path}"']
+    backend = "db" if kind == "db" else "file"
+    return [f"table {written(token)} {quoted(f'{backend}:{path.text}')}"]
 
 
 def limit(context: Context, reader: Reader) -> list[str]:

@@ -11,6 +11,7 @@ DIRECTIVES = frozenset(
         "bounce-warn",
         "ciphers",
         "expire",
+        "hostname",
         "limit",
         "map",
         "max-message-size",

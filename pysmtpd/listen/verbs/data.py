@@ -67,7 +67,7 @@ def refused(session: Session, event: ContentRefused) -> None:
     transaction = session.transaction
     if transaction is not None:
         session.endTransaction()
-        session.near.report.happened(CommandFailed(session.id, "end of data", f"{event.code} {event.text}"))
+        session.near.report.happened(CommandFailed(session.id, "end of data", str(event.reply)))
 
 
 def ended(session: Session, event: EndOfData) -> None:

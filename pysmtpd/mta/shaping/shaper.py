@@ -1,9 +1,8 @@
-"""Who may start now, and who waits for what: limits, back-off and suspensions in one place, with one coarse timer."""
+"""Who may start now, and what the others wait for: limits, back-off and suspensions in one place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,12 +18,9 @@ from pysmtpd.model.schedule import SHAPED
 from pysmtpd.model.shaping import RECIPIENTS
 from pysmtpd.mta.shaping.backoff import Backoff
 from pysmtpd.mta.shaping.bucket import Bucket
-from pysmtpd.mta.shaping.holding import Holding
 from pysmtpd.mta.shaping.keys import Facts, Limit, Limits
 from pysmtpd.mta.shaping.state import Keeper, State
-
-TICK = 0.1
-"""Seconds at least between two looks at what waits."""
+from pysmtpd.mta.shaping.waiting import ALL, TICK, Room, Waiting
 
 COMING_BACK = 0.5
 """Seconds that those who were let go have to start."""
@@ -39,7 +35,6 @@ MAX_SUSPENDED = 10_000
 MAX_NAME = 255
 
 _FOREVER = float("inf")
-_ALL = 1 << 30
 
 
 class Binding(NamedTuple):
@@ -76,7 +71,7 @@ class Shaper:
         self._clock = platform.clock
         self._wallTime = platform.wallTime
         self._config = config
-        self._release = release
+        self._waiting = Waiting(platform.clock, release, self._room)
         self._keeper = Keeper(platform, path)
         self._generation: Config | None = None
         self._limits = Limits((), {})
@@ -85,10 +80,6 @@ class Shaper:
         self._backoffs: dict[str, Backoff] = {}
         self._suspended: dict[str, float] = {}
         self._connections: dict[str, int] = {}
-        self._holdings: dict[str, Holding] = {}
-        self._limitOf: dict[str, Limit] = {}
-        self._due: list[tuple[float, str]] = []
-        self._timer: IDelayedCall | None = None
         self._saver: IDelayedCall | None = None
         self._isStopped = False
         self._isChanged = False
@@ -114,9 +105,9 @@ class Shaper:
     def stop(self) -> Deferred[None]:
         """Let nobody go any more, and keep what is known. Never fails."""
         self._isStopped = True
-        for timer in (self._timer, self._saver):
-            if timer is not None and timer.active():
-                timer.cancel()
+        self._waiting.stop()
+        if self._saver is not None and self._saver.active():
+            self._saver.cancel()
         # An earlier life's file is left alone by one that never got anywhere.
         return self._save().addErrback(self._notSaved) if self._isChanged else succeed(None)
 
@@ -152,8 +143,8 @@ class Shaper:
             return
         self._generation = config
         self._limits = Limits(config.mtaRates, config.mtaProviders)
-        for key in list(self._holdings):
-            self._letAllGo(key)
+        for key in self._waiting:
+            self._waiting.letAllGo(key)
 
     # --- transactions
 
@@ -192,8 +183,7 @@ class Shaper:
     def _bound(self, key: str, wait: float, worst: Binding | None, limit: Limit | None = None) -> Binding | None:
         if not wait:
             # Those who wait longer go first.
-            holding = self._holdings.get(key)
-            if holding is None or not holding.envelopes or holding.permits:
+            if not self._waiting.goesFirst(key):
                 return worst
             wait = TICK
         return Binding(key, wait, limit) if worst is None or wait > worst.wait else worst
@@ -201,7 +191,7 @@ class Shaper:
     def most(self, facts: Facts) -> int:
         """How many recipients one transaction may have at most."""
         counts = [limit.rate.count for limit in self._limits.of(facts) if limit.rate.unit == RECIPIENTS]
-        return min(counts, default=_ALL)
+        return min(counts, default=ALL)
 
     def bindingOf(self, facts: Facts) -> Binding:
         """What the recipients wait for that are more than L{most}."""
@@ -220,22 +210,17 @@ class Shaper:
             backoff = self._backoffs.get(name)
             if backoff is not None and key not in counted:
                 backoff.take(now)
-                self._permitted(key)
+                self._waiting.started(key)
                 counted[key] = None
         limits = self._limits.of(facts)
         for limit in limits:
             isRecipients = limit.rate.unit == RECIPIENTS
             if recipients if isRecipients else limit.key not in counted:
                 self._bucket(limit, now).take(now, recipients if isRecipients else 1)
-                self._permitted(f"{SHAPED}{limit.text}")
+                self._waiting.started(f"{SHAPED}{limit.text}")
                 counted[limit.key] = None
         if limits:
             self._saveSoon()
-
-    def _permitted(self, key: str) -> None:
-        holding = self._holdings.get(key)
-        if holding is not None and holding.permits:
-            holding.permits -= 1
 
     def complained(self, host: str, reply: Reply) -> None:
         """A host wants less of us; see L{pysmtpd.mta.shaping.backoff.complains}."""
@@ -305,73 +290,21 @@ class Shaper:
 
     def held(self, binding: Binding, message: int, envelopes: int, now: float) -> None:
         """These wait in the scheduler now, under the binding's key."""
-        holding = self._holdings.get(binding.key)
-        if holding is None:
-            holding = self._holdings[binding.key] = Holding()
-            if binding.limit is not None:
-                self._limitOf[binding.key] = binding.limit
-            if binding.wait < _FOREVER:
-                self._arm(binding.key, now + binding.wait)
-        holding.add(message, envelopes)
+        due = now + binding.wait if binding.wait < _FOREVER else None
+        self._waiting.add(binding.key, binding.limit, due, message, envelopes)
 
-    def _arm(self, key: str, due: float) -> None:
-        heappush(self._due, (due, key))
-        if self._timer is None or self._due[0][1] == key:
-            self._wind()
-
-    def _wind(self) -> None:
-        if self._isStopped or not self._due:
-            return
-        delay = max(TICK, self._due[0][0] - self._clock.seconds())
-        if self._timer is None:
-            self._timer = self._clock.callLater(delay, self._tick)
-        else:
-            self._timer.reset(delay)
-
-    def _tick(self) -> None:
-        self._timer = None
-        now = self._clock.seconds()
-        again: list[tuple[float, str]] = []
-        while self._due and self._due[0][0] <= now + _SLACK:
-            _, key = heappop(self._due)
-            if key in self._holdings:
-                again.append((self._letGo(key, now), key))
-        for due, key in again:
-            if key in self._holdings:
-                heappush(self._due, (due, key))
-        self._wind()
-
-    def _letGo(self, key: str, now: float) -> float:
-        """As many as may start now. When to look again, in monotonic seconds."""
-        holding = self._holdings[key]
-        limit = self._limitOf.get(key)
-        isRecipients = False
+    def _room(self, key: str, limit: Limit | None, now: float) -> Room:
+        """See L{Waiting}."""
         if limit is not None:
             bucket = self._bucket(limit, now)
             room = bucket.room(now)
-            isRecipients = limit.rate.unit == RECIPIENTS
             # Those who go may find that another limit binds them: then others go in their place.
             wait = min(bucket.after(room), COMING_BACK) if room else bucket.wait(now)
-        else:
-            backoff = self._backoffs.get(key.removeprefix(_BACKOFF))
-            wait = backoff.wait(now) if backoff is not None else 0.0
-            pace = backoff.pace(now) if backoff is not None else 0.0
-            room = 0 if wait else 1 if pace else _ALL
-            wait = wait or pace
-        holding.permits = 0
-        freed = holding.take(room, isRecipients)
-        if not holding.envelopes:
-            del self._holdings[key]
-            self._limitOf.pop(key, None)
-        if freed:
-            self._release.release(key, freed)
-        return now + max(wait, TICK)
-
-    def _letAllGo(self, key: str) -> None:
-        holding = self._holdings.pop(key, None)
-        self._limitOf.pop(key, None)
-        if holding is not None and not self._isStopped:
-            self._release.release(key, _ALL)
+            return Room(room, limit.rate.unit == RECIPIENTS, wait)
+        backoff = self._backoffs.get(key.removeprefix(_BACKOFF))
+        wait = backoff.wait(now) if backoff is not None else 0.0
+        pace = backoff.pace(now) if backoff is not None else 0.0
+        return Room(0 if wait else 1 if pace else ALL, False, wait or pace)
 
     # --- what operators do and see
 
@@ -395,7 +328,7 @@ class Shaper:
         """The reverse; it also forgets that the host or provider has complained."""
         name = name.lower()
         isKnown = self._suspended.pop(name, None) is not None
-        self._letAllGo(f"{SHAPED}{name} is suspended")
+        self._waiting.letAllGo(f"{SHAPED}{name} is suspended")
         for place in (name, f"provider {name}"):
             isKnown = self._forget(place) or isKnown
         return self._saved(isKnown)
@@ -407,7 +340,7 @@ class Shaper:
 
     def _forget(self, place: str) -> bool:
         backoff = self._backoffs.pop(place, None)
-        self._letAllGo(_backoffKey(place))
+        self._waiting.letAllGo(_backoffKey(place))
         return backoff is not None
 
     def _saved(self, isChanged: bool) -> Deferred[bool]:
@@ -419,10 +352,10 @@ class Shaper:
 
         The kinds are those of L{pysmtpd.mta.shown.Constraint}.
         """
-        if key not in self._holdings:
+        if key not in self._waiting:
             return None
         text = key.removeprefix(SHAPED)
-        limit = self._limitOf.get(key)
+        limit = self._waiting.limit(key)
         if limit is not None:
             return "rate", text, self._bucket(limit, now).wait(now)
         place = key.removeprefix(_BACKOFF)
@@ -436,11 +369,11 @@ class Shaper:
         now = self._clock.seconds()
         behind = self._wallTime() - now
         rows: list[Mapping[str, object]] = []
-        waiting = dict(self._holdings)
+        others = dict.fromkeys(self._waiting)
 
         def row(kind: str, key: str, wait: float, since: float, **more: object) -> None:
-            holding = waiting.pop(key, None)
-            envelopes = holding.envelopes if holding is not None else 0
+            others.pop(key, None)
+            envelopes = self._waiting.envelopes(key)
             text = key.removeprefix(SHAPED)
             rows.append(
                 {"kind": kind, "limit": text, "waiting": envelopes, "wait": round(wait, 1), "since": since, **more}
@@ -457,15 +390,14 @@ class Shaper:
                     "reply": one.reply,
                 }
                 row("back-off", _backoffKey(name), one.wait(now), one.since + behind, **more)
-        for key in list(waiting):
-            limit = self._limitOf.get(key)
+        for key in list(others):
+            limit = self._waiting.limit(key)
             row("rate", key, self._bucket(limit, now).wait(now) if limit is not None else 0.0, 0.0)
         for key, count in self._connections.items():
             row("connections", f"{SHAPED}{key}", 0.0, 0.0, open=count)
         return rows
 
 
-_SLACK = 1e-6
 _BACKOFF = f"{SHAPED}back-off of "
 
 

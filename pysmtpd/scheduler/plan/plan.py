@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pysmtpd.model.config import SchedulerLimits
 from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId
 from pysmtpd.model.schedule import AWAIT_CONFIGURATION, Batch, Condition, Entry, Kind, Lease, Status
+from pysmtpd.scheduler.plan.changesets import Changesets
 from pysmtpd.scheduler.plan.columns import Columns
 from pysmtpd.scheduler.plan.crowd import Crowd
 from pysmtpd.scheduler.plan.due import Due
@@ -40,6 +41,9 @@ _MAX_DUE = 2000
 _SLOT_BITS = 30
 _SLOT_MASK = (1 << _SLOT_BITS) - 1
 
+_MINUTE = 60.0
+_HOUR = 3600.0
+
 # Greater than any message's id.
 _NO_MESSAGE = 1 << 64
 
@@ -63,7 +67,7 @@ class Plan:
         self._holds = Holds(columns, self._index, _QUEUED)
         self._due = Due(now)
         self._crowd = Crowd(columns)
-        self._changesets: dict[int, int] = {}
+        self._changesets = Changesets(columns)
         self._counts = [0] * len(_PLACES)
         self._serial = 0
         self._starved = False
@@ -87,21 +91,17 @@ class Plan:
             index.add(slot)
             columns.place[slot] = _UNCOMMITTED
             self._counts[_UNCOMMITTED] += 1
-            follower = changesets.get(message, -1)
-            columns.previous[slot], columns.next[slot] = -1, follower
-            if follower >= 0:
-                columns.previous[follower] = slot
-            changesets[message] = slot
+            changesets.join(slot)
 
     def commit(self, message: MessageId, now: float) -> int:
-        slots = self._changeset(message)
+        slots = self._changesets.take(message)
         for slot in slots:
             self._counts[_UNCOMMITTED] -= 1
             self._place(slot, now)
         return len(slots)
 
     def rollback(self, message: MessageId) -> int:
-        slots = self._changeset(message)
+        slots = self._changesets.take(message)
         for slot in slots:
             self._counts[_UNCOMMITTED] -= 1
             self._forget(slot)
@@ -166,6 +166,7 @@ class Plan:
     def postpone(self, leases: Iterable[Lease], nextTry: float, now: float) -> None:
         columns = self._columns
         times, tries, expires, place = columns.nextTry, columns.tries, columns.expires, columns.place
+        kind, flags, priority = columns.kind, columns.flags, columns.priority
         crowd: list[int] = []
         for lease in leases:
             for envelope in lease.envelopes:
@@ -174,13 +175,9 @@ class Plan:
                     continue
                 self._return(slot)
                 times[slot] = nextTry
-                tries[slot] = min(tries[slot] + 1, _MAX_TRIES)
-                if (
-                    columns.kind[slot] != _MTA
-                    or columns.flags[slot]
-                    or columns.priority[slot]
-                    or not now < nextTry < expires[slot]
-                ):
+                if tries[slot] < _MAX_TRIES:
+                    tries[slot] += 1
+                if kind[slot] != _MTA or flags[slot] or priority[slot] or not now < nextTry < expires[slot]:
                     self._place(slot, now)
                 else:
                     place[slot] = _WAITING
@@ -215,7 +212,7 @@ class Plan:
             columns.place[slot] = _QUEUED
             self._counts[_QUEUED] += 1
             self._holds.add(slot, key)
-            self._await(slot, columns.expires[slot])
+            self._await(slot, self._end(slot))
 
     def release(self, key: str, count: int, now: float) -> int:
         while count > 0 and (slot := self._holds.oldest(key)) >= 0:
@@ -320,7 +317,11 @@ class Plan:
             bool(flags & _FLAG_HELD),
             bool(flags & _FLAG_SUSPENDED),
         )
-        due = self._next(slot) if place == _WAITING else entry.expires
+        due = (
+            entry.nextTry
+            if place == _WAITING and (entry.kind is Kind.BOUNCE or entry.nextTry < entry.expires)
+            else entry.expires
+        )
         key = self._holds.keyOf(slot) if place == _QUEUED else ""
         condition = Condition.HELD if key.startswith(AWAIT_CONFIGURATION) else _PLACES[place]
         return Status(entry, condition, due, key)
@@ -341,14 +342,14 @@ class Plan:
             place = _SUSPENDED if flags & _FLAG_SUSPENDED else _HELD
             columns.place[slot] = place
             self._counts[place] += 1
-            self._await(slot, columns.expires[slot])
+            self._await(slot, self._end(slot))
         elif columns.nextTry[slot] > now:
             columns.place[slot] = _WAITING
             self._counts[_WAITING] += 1
             self._await(slot, self._next(slot))
         else:
             self._ready(slot, kind, columns.priority[slot])
-            self._await(slot, columns.expires[slot])
+            self._await(slot, self._end(slot))
 
     def _ready(self, slot: int, work: int, rank: int) -> None:
         self._columns.place[slot] = _READY
@@ -360,7 +361,7 @@ class Plan:
             for other in self._crowd.takeOf(self._columns.message[slot]):
                 self._counts[_CROWD] -= 1
                 self._ready(other, _MTA, 0)
-                self._await(other, self._columns.expires[other])
+                self._await(other, self._end(other))
 
     def _await(self, slot: int, when: float) -> None:
         if self._columns.kind[slot] == _BOUNCE and self._columns.place[slot] != _WAITING:
@@ -373,7 +374,14 @@ class Plan:
         """When one that waits is placed anew."""
         columns = self._columns
         nextTry = columns.nextTry[slot]
-        return nextTry if columns.kind[slot] == _BOUNCE else min(nextTry, columns.expires[slot])
+        return nextTry if columns.kind[slot] == _BOUNCE else min(nextTry, self._end(slot))
+
+    def _end(self, slot: int) -> float:
+        """When it is looked whether it has expired. What lives for an hour or more has until the full minute: mail that came to a dead host
+        within a minute then ends in one step, and so do the reports of it."""
+        expires = self._columns.expires[slot]
+        isLong = expires - self._columns.created[slot] >= _HOUR
+        return -(-expires // _MINUTE) * _MINUTE if isLong else expires
 
     def _expired(self, slot: int, now: float) -> bool:
         columns = self._columns
@@ -394,15 +402,7 @@ class Plan:
         elif place == _QUEUED:
             self._holds.leave(slot)
         elif place == _UNCOMMITTED:
-            before, after = columns.previous[slot], columns.next[slot]
-            if after >= 0:
-                columns.previous[after] = before
-            if before >= 0:
-                columns.next[before] = after
-            elif after >= 0:
-                self._changesets[columns.message[slot]] = after
-            else:
-                del self._changesets[columns.message[slot]]
+            self._changesets.leave(slot)
 
     def _replace(self, slot: int, now: float) -> None:
         """Something about it changed. Those in flight or not committed yet are placed when they come back, or at the commit."""
@@ -432,10 +432,9 @@ class Plan:
         """
         columns = self._columns
         end = columns.message[first] if first >= 0 and not columns.rank[first] else _NO_MESSAGE
-        count = 0
-        for slots in self._crowd.take(min(most, self._free), end):
-            leases.append(self._lease(slots, _MTA))
-            count += len(slots)
+        before = self._counts[_INFLIGHT]
+        leases += [self._lease(slots, _MTA) for slots in self._crowd.take(min(most, self._free), end)]
+        count = self._counts[_INFLIGHT] - before
         self._counts[_CROWD] -= count
         return count
 
@@ -457,6 +456,9 @@ class Plan:
         self._counts[_INFLIGHT] += len(slots)
         message = MessageId(columns.message[first])
         base = message << ENVELOPE_BITS
+        if len(slots) == 1:
+            # Most messages have one recipient, and an iterator costs as much as all that is above.
+            return Lease(token, _KINDS[work], message, (EnvelopeId(base | number[first]),))
         return Lease(token, _KINDS[work], message, tuple([EnvelopeId(base | number[slot]) for slot in slots]))
 
     def _return(self, slot: int) -> None:
@@ -471,14 +473,6 @@ class Plan:
         self._index.discard(slot)
         self._columns.owner[slot] = 0
         self._columns.give(slot)
-
-    def _changeset(self, message: int) -> list[int]:
-        slots: list[int] = []
-        slot = self._changesets.pop(message, -1)
-        while slot >= 0:
-            slots.append(slot)
-            slot = self._columns.next[slot]
-        return slots
 
     def _advance(self, now: float) -> bool:
         """Place anew what is due; is there more?"""
