@@ -9,6 +9,7 @@ from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.ending import Blame, Ending
 from pysmtpd.mta.host import Route
 from pysmtpd.mta.keys import ConnectionKey, Target
 from pysmtpd.mta.lanes import Lane
@@ -36,24 +37,6 @@ AT_FIRST = 5
 
 BROKEN = 3
 """Connections in a row that a host ends before a transaction does: then it is left alone for a while."""
-
-TAKES_NO_MAIL = 521
-"""RFC 7504."""
-
-
-def goesPlain(level: Level, stage: Stage, reply: Reply) -> bool:
-    """Does who only would like TLS do without, on a new connection, after one has ended so? TLS has failed, or the host was lost over it:
-    that is what we say of a connection that was lost, or of an answer that did not come in time."""
-    isLost = reply.code == 451 and reply.enhanced == "4.4.2"
-    return level is Level.OPPORTUNISTIC and (stage is Stage.TLS or (stage is Stage.STARTTLS and isLost))
-
-
-# Where a host fails that has not what is asked of it. IDLE: all was said, and it was not enough.
-_POLICY_STAGES = (Stage.STARTTLS, Stage.TLS, Stage.IDLE)
-
-
-# Where a host says that it takes no mail at all.
-_DOOR = (Stage.GREETING, Stage.HELLO)
 
 
 class Pool:
@@ -420,46 +403,40 @@ class Pool:
         if self._now is not NOTHING:
             self._now.isLate = False
         now = self.board.clock.seconds()
-        # That STARTTLS is not offered is found out at EHLO.
-        isPolicy = stage in _POLICY_STAGES or reply.enhanced == "4.7.4"
-        # The next one begins anew, and says what is wrong, if it still is.
-        isStaleTicket = stage is Stage.TLS and connection.offersTicket
-        if isPolicy and connection.facts is None and not isStaleTicket:
+        isEstablished = connection.facts is not None
+        ending = Ending(
+            connection.target.policy, stage, reply, isEstablished, moved is not None, connection.offersTicket
+        )
+        if ending.isOfTls and not (isEstablished or ending.isStale):
             connection.encounters.missed(self.waiting, reply)
-        if connection.facts is None or moved is not None:
+        if not isEstablished or moved is not None:
             # Else it is the reply to a transaction, and told as that.
             self.heard(connection, reply)
-        if connection.facts is None and isStaleTicket:
-            pass
-        elif connection.facts is not None:
-            if moved is not None:
-                standing = self._own()
-                standing.lostInRow += 1
-                if standing.lostInRow >= BROKEN and not self.connections:
-                    self._failed(connection, Stage.GREETING, reply, now)
-        elif goesPlain(connection.target.policy.level, stage, reply):
+        blame = ending.blame(self.proven, bool(self.connections))
+        if blame is Blame.DROPPED:
+            standing = self._own()
+            standing.lostInRow += 1
+            if standing.lostInRow >= BROKEN and not self.connections:
+                self._failed(ending, now)
+        elif blame is Blame.TLS:
             self._own().tlsFailed(now)
-        elif connection.target.policy.asksForMore and isPolicy:
-            self._failed(connection, stage, reply, now)
-        elif self.proven and self.connections:
+        elif blame is Blame.CROWDED:
             self._own().tookOnly(len(self.connections), now)
-        else:
-            self._failed(connection, stage, reply, now)
+        elif blame is Blame.USELESS:
+            self._failed(ending, now)
         if moved is not None:
             self.board.moved(moved, connection, reply, False)
         if self.waiting:
             self.grow(now)
 
-    def _failed(self, connection: Connection, stage: Stage, reply: Reply, now: float) -> None:
+    def _failed(self, ending: Ending, now: float) -> None:
         """Nothing works here: let everyone who waits go elsewhere."""
-        policy = connection.target.policy
-        isPolicy = policy.asksForMore and stage is not Stage.GREETING
-        if not (isPolicy and self.connections):
+        policy = ending.concerned
+        if policy is None or not self.connections:
             self.proven = False
-        penalty = self._own().failed(policy if isPolicy else None)
-        penalty.failed(now, str(reply), stage in _DOOR and reply.code == TAKES_NO_MAIL)
-        tasks = [task for task in self.waiting if not isPolicy or task.policy == policy]
+        self._own().failed(policy).failed(now, str(ending.reply), ending.takesNoMail)
+        tasks = [task for task in self.waiting if policy is None or task.policy == policy]
         if tasks:
-            self.waiting[:] = [task for task in self.waiting if isPolicy and task.policy != policy]
+            self.waiting[:] = [task for task in self.waiting if policy is not None and task.policy != policy]
             self._rest()
         self.board.homeless(tasks)

@@ -16,10 +16,10 @@ from pysmtpd.model.relayurl import parseRelay
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.board import Board
 from pysmtpd.mta.connection import Connection
+from pysmtpd.mta.ending import Ending
 from pysmtpd.mta.keys import BadDomain, RelayKey, Target, domainOf
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
-from pysmtpd.mta.pool import goesPlain
 from pysmtpd.mta.security import Level
 from pysmtpd.mta.task import Task
 from pysmtpd.smtp.client_events import Stage
@@ -66,7 +66,7 @@ class Visit:
 
     def lost(self, connection: Connection, stage: Stage, reply: Reply, moved: Task | None = None) -> None:
         """It came to no good end."""
-        self._end(stage, str(reply), goesPlain(self._target.policy.level, stage, reply))
+        self._end(stage, str(reply), Ending(self._target.policy, stage, reply).goesPlain)
 
     def unbound(self, connection: Connection, why: str) -> None:
         """Our address could not be had."""

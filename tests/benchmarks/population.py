@@ -4,7 +4,8 @@ The whole daemon in the World: mail for so many domains, each with a mail exchan
 them is good, a third takes seconds for each reply, a third is dead: of these a third drops SYNs, a third refuses, a third accepts and
 says nothing. Limits are the defaults, unless C{--limits} has others. First the mail for the good third alone, then all of it, each
 message at the same moment as before. Times are virtual: they show what waits for what, not what it costs. C{--memory} counts
-octets that the mta holds for each known host at the end, which takes several times as long.
+octets that the mta and the resolver hold for each known host when nothing is under way, which takes several times as long: 1,809 with 2,000
+hosts, of which a third is down.
 
 Connections are bounded by what 1,024 descriptors allow. Measured at 500 messages a second, 5 for each domain, times what the good
 third takes alone: 900 domains 1.03, 3,000 domains 1.00, 10,000 domains 1.00 (half of its messages within 0.4 s, 99 of 100 within

@@ -313,6 +313,23 @@ class OtherHostTests(SynchronousTestCase):
             world = TwoHosts(Server(greeting=greeting))
             self.assertEqual(world.result(), ["Ok 250 2.0.0 queued"])
 
+    def test_tls(self) -> None:
+        """It is not offered, refused, or fails: the next host may do better, in the same attempt."""
+        actions = {"out": Action("out", Method.RELAY, tlsRequired=True, tlsVerify=False)}
+        broken = Server("STARTTLS")
+        broken.tls = "fails"
+        for first in (Server("PIPELINING"), Server("STARTTLS", STARTTLS="454 4.7.0 not now"), broken):
+            world = TwoHosts(first, Server("STARTTLS"), actions=actions)
+            self.assertEqual(world.result(), ["Ok 250 2.0.0 queued"])
+            self.assertTrue(world.second.connections[0].isSecure)
+            self.assertEqual(first.mails, [])
+        world = TwoHosts(Server("PIPELINING"), broken, actions=actions)
+        (told,) = world.result()
+        self.assertIn(
+            "TempFail 451 4.4.1 No host could be reached: a.test [192.0.2.1]: 451 4.7.4 TLS is required", told
+        )
+        self.assertIn("; b.test [192.0.2.2]: 451 4.4.2 TLS handshake failed", told)
+
     def test_otherRefusalsStay(self) -> None:
         for replies in ({"MAIL": "451 4.3.0 no"}, {"RCPT": "450 4.2.1 no"}, {"DOT": "451 4.3.0 no"}, {"DOT": "HANGUP"}):
             world = TwoHosts(Server("PIPELINING", **replies))
