@@ -61,7 +61,8 @@ def _pkiName(directive: Directive, what: str) -> str:
         raise Refused(
             valueAt(directive, directive.tree),
             f'the name of a {what} is a host name or "*", not "{name[:80]}"',
-            Finding.LANGUAGE if name else Finding.CHECK,
+            # OpenSMTPD takes none, and backslashes as those of a zone file.
+            Finding.LANGUAGE if name and not isPkiName(name.replace("\\", "")) else Finding.CHECK,
         )
     return name
 

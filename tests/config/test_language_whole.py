@@ -177,6 +177,7 @@ class KindsTests(SynchronousTestCase):
             "smtp max-message-size M",
             'smtp max-message-size ""',
             'pki "" cert "/c" key "/k"',
+            'pki \'a.exam\\ple\' cert "/c" key "/k"',
             'ca "" cert "/c"',
             "table t file",
         ):
