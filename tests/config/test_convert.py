@@ -208,7 +208,9 @@ class ConvertTests(SynchronousTestCase):
             ('accept for any deliver to mda "x %{sender} | y"', "no shell"),
             ("accept for any deliver to nowhere", "unknown"),
             ("nonsense here", "has no counterpart"),
-            ("accept = accept for", "a macro has one value"),
+            ("accept = accept for", "a macro has a name and one value"),
+            ("listen = x", "a macro has a name and one value"),
+            ("x = 5", "in quotes"),
             ("accept for any relay )", '")"'),
             ('accept for any relay "', "never closed"),
         ):

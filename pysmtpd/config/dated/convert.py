@@ -92,8 +92,12 @@ class _Conversion:
     def _directive(self, tokens: list[Token], first: int, after: int) -> None:
         lines = self._lines[first:after]
         if len(tokens) > 1 and tokens[1].text == "=" and tokens[1].kind is Kind.MARK:
-            if len(tokens) > 3:
-                self._keep(lines, first + 1, "a macro has one value, in quotes where it is of several words")
+            if not accepts(tokens):
+                self._keep(
+                    lines,
+                    first + 1,
+                    "a macro has a name and one value, in quotes where it is a number or of several words",
+                )
                 return
             self._define(lines)
             self._output += lines
