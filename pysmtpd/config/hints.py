@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pysmtpd.config.dated.words import dated
+from pysmtpd.config.problem import didYouMean
 from pysmtpd.config.token import Kind, Token
 
 # What a single directive takes so many of that a list of all helps nobody.
@@ -57,7 +58,7 @@ def tokenHint(lexemes: Sequence[Token], index: int, accepted: set[str]) -> str:
         )
     if first == "action" and index == 1 and lexeme.text in _METHODS and not _isMethod(lexemes, 2):
         return f'; the name of the action is missing: action "NAME" {lexeme.text}'
-    if first == "match" and (hint := _matchHint(lexemes, index)):
+    if first == "match" and (hint := _matchHint(lexemes, index, accepted)):
         return hint
     if lexeme.text == "<":
         return "; brackets stand around the name of a table where it is used"
@@ -76,7 +77,7 @@ def _isMethod(lexemes: Sequence[Token], index: int) -> bool:
     return index < len(lexemes) and lexemes[index].text in _METHODS
 
 
-def _matchHint(lexemes: Sequence[Token], index: int) -> str:
+def _matchHint(lexemes: Sequence[Token], index: int, accepted: set[str]) -> str:
     text, before = lexemes[index].text, lexemes[index - 1].text
     if before == "reject":
         return "; a rule rejects without a text"
@@ -87,6 +88,8 @@ def _matchHint(lexemes: Sequence[Token], index: int) -> str:
     if before in ("for", "from"):
         if text == "all":
             return '; did you mean "any"?'
+        if text.isalpha() and (near := didYouMean(text, sorted(accepted))):
+            return near
         value = "<...>" if text == "<" else f'"{text}"'
         return f"; did you mean: {'for domain' if before == 'for' else 'from src'} {value}?"
     if text in ("or", "and", ","):

@@ -309,6 +309,16 @@ class MessageTests(SynchronousTestCase):
         lines = str(error).split("\n")
         self.assertEqual(lines[1].index("prot"), lines[2].index("^"))
 
+    def test_wordsBehindFromAndFor(self) -> None:
+        """One that is nearly a word of the language is a slip; any other is what people take for the whole condition."""
+        for rule, hint in (
+            ('match from any for domian "example.org" reject', '"domian" cannot stand here; did you mean "domain"?'),
+            ("match from sorce <x> for any reject", '"sorce" cannot stand here; did you mean "src"?'),
+            ("match from any for example.org reject", 'did you mean: for domain "example.org"?'),
+            ("match from 192.0.2.1 for any reject", 'did you mean: from src "192.0.2.1"?'),
+        ):
+            self.assertIn(hint, str(self.assertRaises(ConfigErrors, read, rule + "\n")))
+
     def test_manyProblemsInOneRun(self) -> None:
         self.assertEqual(
             problems(
