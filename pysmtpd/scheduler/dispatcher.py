@@ -256,7 +256,8 @@ class Dispatcher:
         self._askAt = inf
         asked = maybeDeferred(self._scheduler.batch, self._worker, capacity)
         asked.addCallbacks(self._hand, self._notAsked, callbackArgs=(room,))
-        asked.addErrback(self._lost)
+        # Whatever fails here must not be the last question.
+        asked.addErrback(self._notAsked)
 
     def _room(self) -> list[tuple[Kind, int]]:
         """How many envelopes of each kind may be under way."""
@@ -273,7 +274,7 @@ class Dispatcher:
         self._asking = False
         ready: list[Delivery] = []
         for lease in batch.leases:
-            room[lease.kind] -= len(lease.envelopes)
+            room[lease.kind] = room.get(lease.kind, 0) - len(lease.envelopes)
             delivery = self._fetching.get(lease)
             if delivery is not None:
                 ready.append(delivery)

@@ -7,7 +7,7 @@ from pathlib import Path
 from subprocess import run
 from sys import executable
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.interfaces.delivery import IRelease
@@ -313,6 +313,25 @@ class DispatcherTests(DispatcherCase):
         self.assertEqual(len(self.mta.taken), 2)
 
     # --- faults of neighbours
+
+    def test_schedulerThatGivesWhatNobodyAskedFor(self) -> None:
+        """It is taken, and the scheduler is asked again."""
+        batch = self.scheduler.batch
+        self.patch(self.scheduler, "batch", lambda worker, capacity: batch(worker, {**capacity, Kind.MTA: 9}))
+        self.dispatcher.pause(Kind.MTA)
+        self.accept(makeMessage(1))
+        self.accept(makeMessage(2))
+        self.assertEqual([delivery.message.id for delivery, _ in self.mta.taken], [1, 2])
+
+    def test_faultWhileHandingOutIsNotTheLastQuestion(self) -> None:
+        batch = self.scheduler.batch
+        self.patch(self.scheduler, "batch", lambda worker, capacity: succeed(None))
+        self.accept(makeMessage(1))
+        self.assertTrue(self.flushLoggedErrors(AttributeError))
+        self.patch(self.scheduler, "batch", batch)
+        self.clock.advance(6)
+        self.turn()
+        self.assertEqual(len(self.mta.taken), 1)
 
     def test_secondOutcomeIsIgnored(self) -> None:
         self.accept(makeMessage(1))
