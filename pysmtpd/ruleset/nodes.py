@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 from pysmtpd.model.address import Path
 from pysmtpd.model.reply import Reply
 
+# Characters, as it is written and as it is printed.
 MAX_NODE = 1024
 
 _ERROR = re.compile(r":?error:\s*([45][0-9]{2}) ([0-9A-Za-z][^\x00-\x1f\x7f]*)\Z", re.IGNORECASE)
@@ -221,10 +222,10 @@ def _node(text: str) -> Node:
     if len(text) > MAX_NODE or _CONTROLS.search(text):
         return BadNode(_CONTROLS.sub(" ", text[:80]))
     if _isError(text):
-        return _error(text)
+        return _fitting(_error(text))
     if include := _INCLUDE.match(text):
         path = text[include.end() :]
-        return IncludeNode(path) if path.startswith("/") else BadNode(text[:80])
+        return _fitting(IncludeNode(path)) if path.startswith("/") else BadNode(text[:80])
     if text[0] == "|":
         return _command(text[1:].strip())
     if text[0] == "/":
@@ -232,6 +233,12 @@ def _node(text: str) -> Node:
     if address := splitAddress(text):
         return AddressNode(address)
     return UserNode(text.lower()) if isUserName(text) else BadNode(text[:80])
+
+
+def _fitting(node: Node) -> Node:
+    """Of a kind that may be printed longer than it was written."""
+    text = str(node)
+    return node if len(text) <= MAX_NODE else BadNode(text[:80])
 
 
 def _command(command: str) -> Node:

@@ -66,6 +66,10 @@ TABLE = next(name for name, spec in WORLD.config.tables.items() if spec.isMap)
 class NodesTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=500)
     @given(texts)
+    @example("error:550 " + "x" * 1014)
+    @example("error:550 " + "x" * 1008)
+    @example("include:/" + "x" * 1015)
+    @example("include:/" + "x" * 1014)
     def test_valuesRoundTrip(self, text: str) -> None:
         nodes = parseNodes(text)
         if not any(isinstance(node, BadNode) for node in nodes):
