@@ -109,7 +109,7 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, 
         "ret": message.transaction.ret,
         "attempts": [
             {
-                "since": attempt.since or attempt.at,
+                "since": attempt.began(envelope.created),
                 "at": attempt.at,
                 "times": attempt.times,
                 "host": attempt.host,

@@ -160,28 +160,22 @@ class Plan:
                 kept = flags[slot] & keeping
                 self._store(slot, entry)
                 flags[slot] |= kept
-                self._return(slot)
+                self._return(1)
                 self._place(slot, now)
 
     def postpone(self, leases: Iterable[Lease], nextTry: float, now: float) -> None:
         columns = self._columns
-        times, tries, expires, place = columns.nextTry, columns.tries, columns.expires, columns.place
+        times, tries, expires = columns.nextTry, columns.tries, columns.expires
         kind, flags, priority = columns.kind, columns.flags, columns.priority
         crowd: list[int] = []
-        for lease in leases:
-            for envelope in lease.envelopes:
-                slot = self._leased(lease, envelope)
-                if slot < 0:
-                    continue
-                self._return(slot)
-                times[slot] = nextTry
-                if tries[slot] < _MAX_TRIES:
-                    tries[slot] += 1
-                if kind[slot] != _MTA or flags[slot] or priority[slot] or not now < nextTry < expires[slot]:
-                    self._place(slot, now)
-                else:
-                    place[slot] = _WAITING
-                    crowd.append(slot)
+        for slot in self._takeBack(leases):
+            times[slot] = nextTry
+            if tries[slot] < _MAX_TRIES:
+                tries[slot] += 1
+            if kind[slot] != _MTA or flags[slot] or priority[slot] or not now < nextTry < expires[slot]:
+                self._place(slot, now)
+            else:
+                crowd.append(slot)
         self._counts[_WAITING] += len(crowd)
         if self._due.setAll(crowd, nextTry):
             self.stirred = True
@@ -196,7 +190,7 @@ class Plan:
             else:
                 slot = self._leased(lease, envelope)
                 if slot >= 0:
-                    self._return(slot)
+                    self._return(1)
                     self._forget(slot)
 
     def hold(self, lease: Lease, envelopes: Iterable[EnvelopeId], key: str, now: float) -> None:
@@ -205,7 +199,7 @@ class Plan:
             slot = self._leased(lease, envelope)
             if slot < 0:
                 continue
-            self._return(slot)
+            self._return(1)
             if columns.flags[slot] or self._expired(slot, now):
                 self._place(slot, now)
                 continue
@@ -291,6 +285,26 @@ class Plan:
             self.stale += 1
             return -1
         return slot
+
+    def _takeBack(self, leases: Iterable[Lease]) -> list[int]:
+        """The slots of all envelopes of which L{_leased} gives one; they are in flight no more, but to be placed."""
+        owner, place = self._columns.owner, self._columns.place
+        slots: list[int] = []
+        for lease in leases:
+            token, envelopes = lease.token, lease.envelopes
+            slot = token & _SLOT_MASK
+            if len(envelopes) == 1 and slot < len(owner) and owner[slot] == token and place[slot] == _INFLIGHT:
+                # The only one of a lease is the first, which the token names.
+                place[slot] = _WAITING
+                slots.append(slot)
+                continue
+            for envelope in envelopes:
+                slot = self._leased(lease, envelope)
+                if slot >= 0:
+                    place[slot] = _WAITING
+                    slots.append(slot)
+        self._return(len(slots))
+        return slots
 
     def _store(self, slot: int, entry: Entry) -> None:
         columns = self._columns
@@ -392,7 +406,7 @@ class Plan:
         columns = self._columns
         place = columns.place[slot]
         if place == _INFLIGHT:
-            self._return(slot)
+            self._return(1)
             return
         self._counts[place] -= 1
         if place == _READY:
@@ -432,39 +446,48 @@ class Plan:
         """
         columns = self._columns
         end = columns.message[first] if first >= 0 and not columns.rank[first] else _NO_MESSAGE
-        before = self._counts[_INFLIGHT]
-        leases += [self._lease(slots, _MTA) for slots in self._crowd.take(min(most, self._free), end)]
-        count = self._counts[_INFLIGHT] - before
+        count = self._lease(self._crowd.take(min(most, self._free), end), _MTA, leases)
         self._counts[_CROWD] -= count
         return count
 
     def _leaseGroup(self, first: int, work: int, leases: list[Lease]) -> int:
-        slots = self._groups.take(first, work)
-        leases.append(self._lease(slots, work))
-        self._counts[_READY] -= len(slots)
-        return len(slots)
+        count = self._lease([self._groups.take(first, work)], work, leases)
+        self._counts[_READY] -= count
+        return count
 
-    def _lease(self, slots: Sequence[int], work: int) -> Lease:
+    def _lease(self, groups: Iterable[Sequence[int]], work: int, leases: list[Lease]) -> int:
+        """One lease for the slots of each message.
+
+        @return: of how many envelopes.
+        """
         columns = self._columns
-        place, owner, number = columns.place, columns.owner, columns.number
-        first = slots[0]
-        self._serial += 1
-        token = self._serial << _SLOT_BITS | first
-        for slot in slots:
-            place[slot] = _INFLIGHT
-            owner[slot] = token
-        self._counts[_INFLIGHT] += len(slots)
-        message = MessageId(columns.message[first])
-        base = message << ENVELOPE_BITS
-        if len(slots) == 1:
-            # Most messages have one recipient, and an iterator costs as much as all that is above.
-            return Lease(token, _KINDS[work], message, (EnvelopeId(base | number[first]),))
-        return Lease(token, _KINDS[work], message, tuple([EnvelopeId(base | number[slot]) for slot in slots]))
+        place, owner, number, messages = columns.place, columns.owner, columns.number, columns.message
+        kind = _KINDS[work]
+        count = 0
+        for slots in groups:
+            first = slots[0]
+            self._serial += 1
+            token = self._serial << _SLOT_BITS | first
+            message = MessageId(messages[first])
+            for slot in slots:
+                place[slot] = _INFLIGHT
+                owner[slot] = token
+            count += len(slots)
+            base = message << ENVELOPE_BITS
+            if len(slots) == 1:
+                # Most messages have one recipient, and an iterator costs as much as all that is above.
+                envelopes: tuple[EnvelopeId, ...] = (EnvelopeId(base | number[first]),)
+            else:
+                envelopes = tuple([EnvelopeId(base | number[slot]) for slot in slots])
+            # Its own constructor takes twice as long.
+            leases.append(tuple.__new__(Lease, (token, kind, message, envelopes, None)))
+        self._counts[_INFLIGHT] += count
+        return count
 
-    def _return(self, slot: int) -> None:
-        """It is in flight no more."""
-        self._counts[_INFLIGHT] -= 1
-        if self._starved:
+    def _return(self, count: int) -> None:
+        """So many are in flight no more."""
+        self._counts[_INFLIGHT] -= count
+        if self._starved and count:
             self._starved = False
             self.stirred = True
 
