@@ -46,7 +46,7 @@ class TableCommandTests(WorldTestCase):
         self.assertEqual((row["backend"], row["entries"], row["globs"]), ("static:", 3, 1))
         self.assertRegex(
             render.table(row),
-            r"^domains static: 3 entries, 1 of them patterns that .*, about [0-9]+ bytes, read 0s ago$",
+            r"^domains static: 3 entries, 1 of them patterns that .*, about [0-9]+ bytes, read [0-9]s ago$",
         )
 
     def test_badFile(self) -> None:
