@@ -273,7 +273,14 @@ class CheckTests(ProcessTestCase):
 
     def test_usage(self) -> None:
         self.write()
-        for options in (("-P", "queue"), ("-D", "x"), ("-D", "a b=c"), ("--log", "xml"), ("--nonsense",)):
+        for options in (
+            ("-P", "queue"),
+            ("-D", "x"),
+            ("-D", "a b=c"),
+            ("--log", "xml"),
+            ("--nonsense",),
+            ("--syntax", "--print"),
+        ):
             code, _, error = self.check(*options)
             self.assertEqual(code, 2, options)
             self.assertIn("Try: pysmtpd --help", error)
