@@ -81,5 +81,9 @@ class Options(UsageOptions):
     def postOptions(self) -> None:
         if not self["check"] and (self["syntax"] or self["print"] or self["verbose"]):
             raise UsageError("--syntax, --print and -v go with -n")
+        if self["syntax"] and (self["print"] or self["verbose"]):
+            raise UsageError(
+                "--syntax looks at the language alone, and what --print and -v print is more: leave one out"
+            )
         if self["log"] not in ("text", "json", "none"):
             raise UsageError(f"--log takes text, json or none, not {self['log']!r}")

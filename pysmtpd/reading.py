@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from os.path import abspath
 
 from pysmtpd.config.environment import Environment
 from pysmtpd.config.load import Reading
+from pysmtpd.config.problem import ConfigErrors, Problem
 from pysmtpd.config.unbuilt import unbuilt
 from pysmtpd.interfaces import HelperFailed, IPlatform
 from pysmtpd.model.config import Config, PkiSpec
+from pysmtpd.model.decision import Where
 from pysmtpd.platform.system import readInterfaceAddresses, readServerName, resolveHost
 from pysmtpd.privilege.client import Helper
 from pysmtpd.table.regex import checkPattern
@@ -41,14 +43,22 @@ def loadConfig(file: str, platform: IPlatform, defines: Mapping[str, str]) -> Co
 def runnable(reading: Reading) -> Config:
     """The configuration, if a daemon can run with it.
 
-    @raise ConfigErrors: everything that is wrong with the file.
+    @raise ConfigErrors: everything that is wrong with the file; or one line about words that the daemon cannot honour yet.
     """
     reading.problems.raiseIfAny()
     config = reading.config()
-    for word, where in unbuilt(config):
-        reading.problems.add(where, f'"{word}" is not built yet: the daemon does not run with it')
-    reading.problems.raiseIfAny()
+    if words := unbuilt(config):
+        raise ConfigErrors([_notBuilt(words)])
     return config
+
+
+def _notBuilt(words: Sequence[tuple[str, Where]]) -> Problem:
+    """One line for all of them: nothing in the file is wrong, so there is nothing to point at."""
+    (first, where), *others = words
+    if not others:
+        return Problem(where, f'"{first}" is not built yet: the daemon does not run with it')
+    more = " and ".join(f'"{word}" ({place})' for word, place in others)
+    return Problem(where, f'"{first}" and {more} are not built yet: the daemon does not run with them')
 
 
 def readFile(path: str) -> str:

@@ -214,6 +214,8 @@ def _check(options: Options, platform: IPlatform, reading: Reading, spool: str) 
     else:
         print(f"{options['file']}: configuration OK")
         print(f"open relay: {analysis.relaying}")
+        if analysis.relaying.trusted:
+            print(f"trusted networks: {', '.join(analysis.relaying.trusted)}")
     sys.exit(0)
 
 

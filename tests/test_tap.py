@@ -139,7 +139,8 @@ class CheckTests(ProcessTestCase):
             )
             nets.write_text("192.0.2.0/24\n")
             code, out, _ = self.check()
-            self.assertEqual((code, out.splitlines()[1]), (0, "open relay: closed, as the table nets is now"))
+            verdict = ["open relay: closed, as the table nets is now", "trusted networks: 192.0.2.0/24"]
+            self.assertEqual((code, out.splitlines()[1:]), (0, verdict))
             nets.write_text("192.0.2.0/24\n0.0.0.0/0\n")
             _, out, error = self.check()
             self.assertRegex(out, r"open relay: open \(.*smtpd\.conf:4\), as the table nets is now: from ")
@@ -180,7 +181,12 @@ class CheckTests(ProcessTestCase):
             check=False,
         )
         self.assertEqual(refused.returncode, 78, refused.stderr)
-        self.assertRegex(refused.stderr, r'pysmtpd: .*smtpd\.conf:3:1: "proc" is not built yet')
+        path = self.place / "smtpd.conf"
+        self.assertEqual(
+            refused.stderr,
+            f'pysmtpd: {path}:3:1: "proc" and "filter" ({path}:4) are not built yet: '
+            "the daemon does not run with them\n",
+        )
         self.assertFalse(self.spool.exists())
 
     def test_syntaxAlone(self) -> None:
@@ -281,7 +287,14 @@ class CheckTests(ProcessTestCase):
 
     def test_usage(self) -> None:
         self.write()
-        for options in (("-P", "queue"), ("-D", "x"), ("-D", "a b=c"), ("--log", "xml"), ("--nonsense",)):
+        for options in (
+            ("-P", "queue"),
+            ("-D", "x"),
+            ("-D", "a b=c"),
+            ("--log", "xml"),
+            ("--nonsense",),
+            ("--syntax", "--print"),
+        ):
             code, _, error = self.check(*options)
             self.assertEqual(code, 2, options)
             self.assertIn("Try: pysmtpd --help", error)

@@ -87,6 +87,6 @@ class Errands:
         if isinstance(trusted, TempFail):
             return self._results.cannot(f"{place.path}: {trusted}")
         return self._results.fault(
-            f"{place.path} expands to the {what}, which the table {called(table)} may not name: others than root and the daemon's user "
-            "could have written it (allow-commands says that it may)"
+            f"{place.path} expands to the {what}, which the table {called(table)} may not name: it is no text file that only root "
+            "and the daemon's user can write (allow-commands in its declaration says that it may)"
         )

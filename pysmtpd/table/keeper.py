@@ -47,10 +47,10 @@ class Keeper:
         """
         now = self._platform.wallTime()
         self._histories = {
-            name: self._histories[name]
-            if self._tables.get(name) is table
-            else _History(now, read[name])
+            name: _History(now, read[name])
             if name in read
+            else self._histories[name]
+            if self._tables.get(name) is table
             else _History()
             for name, table in tables.items()
         }

@@ -39,6 +39,16 @@ class TableCommandTests(WorldTestCase):
             f"^domains file:{PATH} 3 entries, about [0-9]+ bytes, read 1m(0s)? ago$",
         )
 
+    def test_inTheConfiguration(self) -> None:
+        world = self.world(CONFIG.replace(f"file:{PATH}", "{ example.org, mail*.example.net, example.com }"))
+        world.start()
+        (row,) = Operator(world).rows("Tables")
+        self.assertEqual((row["backend"], row["entries"], row["globs"]), ("static:", 3, 1))
+        self.assertRegex(
+            render.table(row),
+            r"^domains static: 3 entries, 1 of them patterns that .*, about [0-9]+ bytes, read [0-9]s ago$",
+        )
+
     def test_badFile(self) -> None:
         world = self.world(CONFIG, files={PATH: b"example.org\n"})
         world.start()
