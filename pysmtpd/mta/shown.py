@@ -150,7 +150,7 @@ class Shown:
             "sources_skipped": self._skipped(relay),
             "error": relay.lastError,
             "penalty": max(0.0, down.until - self._wallTime) if down is not None else 0.0,
-            "next_try": down.until if down is not None else 0.0,
+            "next_try": _nextTry(down.until if down is not None else 0.0, constraint),
         }
 
     def _skipped(self, relay: Relay) -> list[str]:
@@ -215,6 +215,7 @@ class Shown:
         key, route = pool.key, pool.route
         busy = sum(connection.task is not None for connection in pool.connections)
         broken = pool.standing.broken(self._now)
+        constraint = self._routeConstraint(pool, busy)
         return {
             "protocol": key.protocol,
             "source": key.source,
@@ -225,7 +226,7 @@ class Shown:
             "credential": key.credential,
             "tls": str(key.tls),
             "state": routeState(pool, self._now).value,
-            "constraint": self._routeConstraint(pool, busy).row,
+            "constraint": constraint.row,
             "connections": len(pool.connections),
             "idle": len(pool.idle),
             "waiting": len(pool.waiting),
@@ -233,7 +234,7 @@ class Shown:
             "failures": pool.standing.penalty.failures,
             "penalty": max(0.0, pool.standing.penalty.until - self._now),
             "error": broken.error if broken is not None else pool.standing.penalty.error,
-            "next_try": self._wall(broken.until) if broken is not None else 0.0,
+            "next_try": _nextTry(self._wall(broken.until) if broken is not None else 0.0, constraint),
         }
 
     def _routeConstraint(self, pool: Pool, busy: int) -> Constraint:
@@ -300,7 +301,7 @@ class Shown:
             "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
-            "next_try": self._wall(worst.until) if worst is not None else 0.0,
+            "next_try": _nextTry(self._wall(worst.until) if worst is not None else 0.0, constraint),
             "rcpt_max": host.rcptMax if host.rcptMaxUntil > self._now else 0,
             "asked_for_patience": cautions[0].said if cautions else "",
         }
@@ -314,6 +315,8 @@ class Shown:
             constraint = NOTHING
         else:
             constraint = Constraint("none", f"waits for {_awaited(connection)}", self._wall(connection.deadline))
+        standing = connection.pool.standing
+        broken = standing.broken(self._now)
         return {
             "session": formatSessionId(connection.session),
             "host": connection.label,
@@ -322,6 +325,10 @@ class Shown:
             "tls": connection.tls,
             "state": stage.value if connection.isConnected else "connecting",
             "constraint": constraint.row,
+            # One that is only being tried has nothing of its own to tell: what its route failed with is why it is watched.
+            "error": connection.error or ("" if connection.facts is not None else standing.penalty.error),
+            "penalty": max(0.0, broken.until - self._now) if broken is not None else 0.0,
+            "next_try": self._wall(broken.until) if broken is not None else 0.0,
             "messages": connection.transactions,
             "message": formatMessageId(task.message.id) if task is not None else "",
             "recipients": len(task.envelopes) if task is not None else 0,
@@ -349,6 +356,11 @@ class Shown:
         """Of the monotonic clock."""
         left = seconds - self._now
         return self._wallTime + left if 0 < left < 1e9 else 0.0
+
+
+def _nextTry(penaltyEnds: float, constraint: Constraint) -> float:
+    """When it is tried again, for a penalty or for what else binds it until a known time; 0: that depends on others."""
+    return penaltyEnds or constraint.until
 
 
 def _awaited(connection: Connection) -> str:

@@ -262,6 +262,7 @@ class Transaction:
     def _lacking(self, reply: Reply) -> None:
         """This host lacks what the message needs; nothing was said to it."""
         connection = self._connection
+        connection.error = str(reply)
         self._leave()
         connection.pool.freed(connection)
         connection.pool.board.moved(self.task, connection, reply, True)
@@ -290,6 +291,7 @@ class Transaction:
         connection, task, envelopes = self._connection, self.task, self.envelopes
         self._leave()
         connection.transactions += 1
+        connection.error = next((str(reply) for reply in reversed(replies) if not reply.isPositive), "")
         first = next((index for index, reply in enumerate(replies) if reply.code < 400), -1)
         if first >= 0:
             connection.failures = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pysmtpd.control import render
+from pysmtpd.control import render, routetext
+from pysmtpd.control.amp import AMP_COMMANDS
 from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
@@ -208,6 +209,92 @@ class ShownTests(StoryTestCase):
             bound = self.bound(world, what)
             self.assertEqual(bound["kind"], "TLS policy", what)
             self.assertIn("TLS is required", bound["text"])
+
+    def test_eachHasItsFields(self) -> None:
+        """State, error, penalty, next try and constraint, for programs and for people, whatever has happened."""
+        world = self.begin(rules("mta limit conn-delay-route 60s session-mail-max 1"))
+        remote = self.remote(world).tempfail("RCPT", 1, "450 4.2.1 busy")
+        fields = {"state", "error", "penalty", "next_try", "constraint"}
+        texts = {
+            "Relays": routetext.relay,
+            "Routes": routetext.route,
+            "Hosts": routetext.host,
+            "HostStats": routetext.hostStat,
+            "Connections": routetext.connection,
+        }
+
+        def look() -> dict[str, dict[str, Any]]:
+            found = {}
+            for what, text in texts.items():
+                for row in self.operator(world).rows(what):
+                    self.assertLessEqual(fields, set(row), what)
+                    shown = text(row, world.platform.wallTime())
+                    self.assertIn(row["error"], shown)
+                    self.assertIn(row["state"], shown)
+                    self.assertEqual("next try in" in shown or ", for " in shown, bool(row["next_try"]), shown)
+                    found[what] = row
+            return found
+
+        for name in ("joe", "ann"):
+            self.accepted(world, f"{name}@remote.test")
+        world.run(5)
+        found = look()
+        for what in ("Relays", "Routes", "Hosts", "HostStats"):
+            bound = found[what]["constraint"]
+            self.assertEqual((bound["kind"], found[what]["next_try"]), ("rate", bound["until"]), what)
+        remote.set(Condition.REFUSING)
+        remote.crash()
+        operator = self.operator(world)
+        world.until(lambda: operator.rows("Relays")[0]["state"] == "down", 300, "the host is down")
+        operator.ask("Pause", part="mta")
+        found = look()
+        for what in ("Relays", "Routes", "Hosts", "HostStats"):
+            row = found[what]
+            self.assertEqual(row["constraint"]["kind"], "suspended" if what != "Hosts" else "back-off", what)
+            self.assertIn("No answer" if what != "HostStats" else "451 4.4.1", row["error"], what)
+            self.assertLess(abs(row["penalty"] - (row["next_try"] - world.platform.wallTime())), 1, what)
+
+    def test_whatAConnectionHasBeenTold(self) -> None:
+        world = self.begin()
+        remote = self.remote(world).tempfail("RCPT", 1, "450 4.2.1 busy")
+
+        def error() -> str:
+            (row,) = self.operator(world).rows("Connections")
+            text = routetext.connection(row, world.platform.wallTime())
+            self.assertEqual(f"last error: {row['error']}" in text, bool(row["error"]))
+            return str(row["error"])
+
+        self.accepted(world, "joe@remote.test")
+        world.run(1)
+        self.assertEqual(error(), "450 4.2.1 busy")
+        self.accepted(world, "ann@remote.test")
+        world.run(1)
+        self.assertEqual((error(), remote.recipients), ("", ["ann@remote.test"]))
+
+    def test_whyAConnectionIsTried(self) -> None:
+        """The one that finds out whether a host is well again has what was wrong with it."""
+        world = self.begin()
+        remote = self.remote(world).set(Condition.REFUSING)
+        self.accepted(world, "joe@remote.test")
+        world.run(5)
+        remote.set(Condition.SILENT)
+        world.until(lambda: bool(self.operator(world).rows("Connections")), 3600)
+        (row,) = self.operator(world).rows("Connections")
+        error = "451 4.4.1 Connection was refused by other side"
+        self.assertEqual((row["state"], row["error"], row["penalty"]), ("connecting", error, 0.0))
+
+    def test_aProbeIsShown(self) -> None:
+        """Like any connection, though it is of no route."""
+        world = self.begin()
+        self.remote(world).slow(5)
+        visitor = self.operator(world).protocol
+        answers: list[Any] = []
+        visitor.callRemote(AMP_COMMANDS["Probe"], destination="remote.test", cursor="").addBoth(answers.append)
+        world.run(3)
+        (row,) = self.operator(world).rows("Connections")
+        self.assertEqual((row["state"], row["error"], row["penalty"], row["next_try"]), ("greeting", "", 0.0, 0.0))
+        world.run(30)
+        self.assertEqual(json.loads(answers[0]["data"])["hosts"][0]["result"], "ok")
 
     def test_suspended(self) -> None:
         world = self.begin()
