@@ -231,8 +231,8 @@ class Shown:
             "idle": len(pool.idle),
             "waiting": len(pool.waiting),
             "delivered": route.delivered,
-            "failures": pool.standing.penalty.failures,
-            "penalty": max(0.0, pool.standing.penalty.until - self._now),
+            "failures": (broken or pool.standing.penalty).failures,
+            "penalty": max(0.0, broken.until - self._now) if broken is not None else 0.0,
             "error": broken.error if broken is not None else pool.standing.penalty.error,
             "next_try": _nextTry(self._wall(broken.until) if broken is not None else 0.0, constraint),
         }
@@ -298,7 +298,9 @@ class Shown:
             "constraint": constraint.row,
             "connections": host.connections,
             "delivered": sum({pool.key.source: pool.route.delivered for pool in pools}.values()),
-            "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
+            "failures": max(
+                ((pool.standing.broken(self._now) or pool.standing.penalty).failures for pool in pools), default=0
+            ),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
             "next_try": _nextTry(self._wall(worst.until) if worst is not None else 0.0, constraint),

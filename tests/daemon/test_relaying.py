@@ -209,6 +209,11 @@ class ShownTests(StoryTestCase):
             bound = self.bound(world, what)
             self.assertEqual(bound["kind"], "TLS policy", what)
             self.assertIn("TLS is required", bound["text"])
+        for what in ("Relays", "Routes", "Hosts", "HostStats"):
+            (row,) = self.operator(world).rows(what)
+            self.assertLess(abs(row["penalty"] - (row["next_try"] - world.platform.wallTime())), 1, what)
+            self.assertGreater(row["penalty"], 0, what)
+            self.assertEqual(row.get("failures", 1), 1, what)
 
     def test_eachHasItsFields(self) -> None:
         """State, error, penalty, next try and constraint, for programs and for people, whatever has happened."""
