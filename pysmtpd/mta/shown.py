@@ -73,12 +73,10 @@ class Shown:
         relays: Sequence[Relay],
         turnstile: Turnstile,
         gathering: Sequence[Part],
-        lacking: Sequence[str],
         isPaused: bool,
     ) -> None:
         """
         @param gathering: parts of messages that wait for DNS, their own or that of other parts.
-        @param lacking: source addresses that this machine does not have, with the reason.
         """
         self._now = platform.clock.seconds()
         self._wallTime = platform.wallTime()
@@ -87,7 +85,6 @@ class Shown:
         self._turnstile = turnstile
         self._gathering = gathering
         self._usual = board.config().serverName
-        self._lacking = lacking
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
@@ -147,17 +144,11 @@ class Shown:
             "envelopes": relay.envelopes,
             "held": relay.held,
             "hosts": relay.labels(MAX_SHOWN),
-            "sources_skipped": self._skipped(relay),
+            "sources_skipped": relay.skipped,
             "error": relay.lastError,
             "penalty": max(0.0, down.until - self._wallTime) if down is not None else 0.0,
             "next_try": _nextTry(down.until if down is not None else 0.0, constraint),
         }
-
-    def _skipped(self, relay: Relay) -> list[str]:
-        """Of its source addresses: those of no use at its last attempt, and those that this machine turned out not to have."""
-        if not relay.key.source:
-            return []
-        return list(dict.fromkeys([*(each.removeprefix("source ") for each in relay.skipped), *self._lacking]))
 
     def _relayConstraint(self, relay: Relay) -> Constraint:
         if self._isPaused:

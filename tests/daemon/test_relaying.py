@@ -346,9 +346,33 @@ class ShownTests(StoryTestCase):
             self.accepted(world, "joe@remote.test")
             world.run(1)
             (row,) = self.operator(world).rows("Relays")
-            skipped += row["sources_skipped"]
-        self.assertEqual(skipped, ["2001:db8::25: no host is of its family"])
+            skipped.append(row["sources_skipped"])
+        self.assertEqual(
+            skipped, [["2001:db8::25: no host is of its family"]] * 2, "also when it is the other one's turn"
+        )
         self.assertEqual(len(remote.messages), 2)
+
+    def test_allSourcesThatAreSkipped(self) -> None:
+        """Each with its own reason, in one attempt; and only where they are asked for."""
+        config = """
+listen on 0.0.0.0
+action "three" relay src { 2001:db8::25, 192.0.2.99, 192.0.2.25 }
+action "one" relay src { 192.0.2.25 }
+match from any for domain "remote.test" action "three"
+match from any for domain "other.test" action "one"
+"""
+        world = self.begin(config, addresses=("192.0.2.25", "2001:db8::25"))
+        remote, other = self.remote(world), self.remote(world, "other.test")
+        self.accepted(world, "joe@remote.test")
+        world.run(1)
+        self.accepted(world, "joe@other.test")
+        world.run(1)
+        skipped = {row["relay"].split()[0]: row["sources_skipped"] for row in self.operator(world).rows("Relays")}
+        wanted = ["2001:db8::25: no host is of its family", "192.0.2.99: Cannot assign requested address"]
+        self.assertEqual(skipped, {"remote.test": wanted, "other.test": []})
+        self.assertEqual((len(remote.messages), len(other.messages)), (1, 1))
+        self.operator(world).ask("Forgive", host="all")
+        self.assertEqual([row["sources_skipped"] for row in self.operator(world).rows("Relays")], [[], []])
 
 
 class ProbeTests(StoryTestCase):
