@@ -14,6 +14,7 @@ from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta import pace
+from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.downgrade import SevenBitBody, Verdict, mustConvert
 from pysmtpd.mta.task import Part, Task, international, outgoing
 from pysmtpd.mta.timeouts import RECIPIENT_TIME, TRANSACTION_RATE, TRANSACTION_TIME
@@ -71,7 +72,9 @@ class Transaction:
         pool = connection.pool
         board = pool.board
         offered = self._core.extensions
-        limit = pool.route.host.most(now, offered.rcptMax or RCPT_DEFAULT)
+        config = board.config()
+        configured = strictest(config, task.domains).transactionRcptMax
+        limit = min(pool.route.host.most(now, offered.rcptMax or RCPT_DEFAULT), configured)
         envelopes = task.envelopes
         if len(envelopes) > limit or offered.rcptDomainMax:
             rest = task.take(limit, offered.rcptDomainMax)
@@ -80,7 +83,6 @@ class Transaction:
                 envelopes = task.envelopes
         self.envelopes = envelopes
         board.charge(connection, task)
-        config = board.config()
         if config.mtaDomains:
             connection.servesAlso(task.domains, config)
         opening = board.queue.open(task.message.body)
