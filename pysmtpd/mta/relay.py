@@ -174,6 +174,11 @@ class Relay:
         self.resolution = resolution
         self.down = None
 
+    def changed(self) -> None:
+        """What is asked of its hosts is not what it was: the next message has to look again."""
+        if self.resolution is not None:
+            self.resolution.until = 0.0
+
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution
         return resolution if resolution is not None and now < resolution.until else None
