@@ -496,3 +496,14 @@ class AttemptTests(StoryTestCase):
         content = home.messages[0].content.decode()
         self.assertIn("550 5.1.1 nobody", content)
         self.assertIn("mx.remote.test [203.0.113.2]: 451 4.7.1", content.replace("\r\n      ", " "))
+
+    def test_bouncesTellTheOnlyOne(self) -> None:
+        """Where the message has expired, what its one attempt met with is not what ended it: when, and where, are told all the same."""
+        world = self.begin(rules("queue ttl 5m"))
+        home = self.remote(world, "client.test")
+        self.remote(world).reject("RCPT", "451 4.2.2 full")
+        self.accepted(world, "joe@remote.test")
+        world.until(lambda: home.messages, 3600)
+        content = home.messages[0].content.decode()
+        self.assertEqual(len([event for event in world.eventsOf(DeliveryAttempted) if "joe@" in event.to]), 1)
+        self.assertIn("mx.remote.test [203.0.113.2]: 451 4.2.2 full", content.replace("\r\n      ", " "))
