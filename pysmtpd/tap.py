@@ -35,6 +35,7 @@ from pysmtpd.platform.workers import InPlace
 from pysmtpd.privilege.client import Helper, PrivilegedNetwork
 from pysmtpd.privilege.daemon import separate
 from pysmtpd.privilege.drop import PrivilegeError, chooseUser, prepareSpool
+from pysmtpd.privilege.reach import obstacle
 from pysmtpd.reading import (
     configurationFiles,
     pkiFiles,
@@ -254,6 +255,15 @@ def _leaveRoot(
             "warning: the daemon will run as nobody, whom other programs may use, too: make a user _pysmtpd, or name one with --user",
             file=sys.stderr,
         )
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    for what, where in (("Python", os.path.dirname(os.__file__)), ("pysmtpd", os.path.dirname(__file__))):
+        closed = obstacle(where, user.pw_uid, groups)
+        if closed:
+            print(
+                f"warning: {user.pw_name} may not enter {closed}, where {what} is: what is loaded only when it is needed will be missing, "
+                f"and mail deferred for it; put {what} where {user.pw_name} may read it",
+                file=sys.stderr,
+            )
     prepareSpool(spool, user.pw_uid, user.pw_gid)
     helper.workers = platform.workers
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]

@@ -242,6 +242,7 @@ def _fate(envelope: Envelope) -> Fate:
     state, destination = envelope.state, envelope.destination
     last = state.attempts[-1] if state.attempts else None
     # An expired envelope's failure is in our words, even if the attempt before was answered by a peer.
+    isWhole = last is None or (last.reply == state.failed and last.times == 1 and len(state.attempts) == 1)
     remote = last.host if last is not None and last.reply == state.failed else ""
     return Fate(
         recipient=destination.recipient,
@@ -252,7 +253,7 @@ def _fate(envelope: Envelope) -> Fate:
         remote=remote,
         attempted=state.lastTry,
         action=state.succeeded or "failed",
-        attempts=state.attempts if len(state.attempts) > 1 or (last is not None and last.times > 1) else (),
+        attempts=() if isWhole else state.attempts,
         via=_via(destination),
     )
 

@@ -30,9 +30,14 @@ def _trouble(row: Row, now: float) -> list[str]:
         return []
     if row["error"] == row["constraint"]["text"]:
         return [f"{row['failures']} times in a row"] * (row["failures"] > 1)
-    again = f"; next try in {duration(row['next_try'] - now)}" if row["next_try"] else ""
     times = f" ({row['failures']} times in a row)" if row["failures"] > 1 else ""
-    return [f"last error{times}: {row['error']}{again}"]
+    return [f"last error{times}: {row['error']}{_again(row, now)}"]
+
+
+def _again(row: Row, now: float) -> str:
+    """When it is tried again, as far as the constraint does not say it."""
+    isSaid = row["next_try"] == row["constraint"]["until"]
+    return f"; next try in {duration(row['next_try'] - now)}" if row["next_try"] and not isSaid else ""
 
 
 def relay(row: Row, now: float) -> str:
@@ -46,7 +51,7 @@ def relay(row: Row, now: float) -> str:
     lines += [f"source skipped: {source}" for source in row["sources_skipped"]]
     bound = row["constraint"]["text"]
     if row["error"] and not (bound and bound in row["error"]):
-        lines.append(f"last error: {row['error']}")
+        lines.append(f"last error: {row['error']}{_again(row, now)}")
     return _text(lines)
 
 
@@ -85,7 +90,7 @@ def hostStat(row: Row, now: float) -> str:
             f"{row['domain']}: {row['state']}, {duration(now - row['at'])} ago, {row['delivered']} delivered, "
             f"{row['deferred']} wait for a host",
             _bound(row, now),
-            f"last reply: {row['status']}",
+            f"last reply: {row['status']}{_again(row, now)}",
         ]
     )
 
@@ -99,6 +104,7 @@ def connection(row: Row, now: float) -> str:
             f"{row['session']} {source}{row['host']} {row['protocol']}: {row['state']}, {row['messages']} messages{under}",
             _bound(row, now),
             row["tls"] or "plain text",
+            *([f"last error: {row['error']}{_again(row, now)}"] if row["error"] else []),
         ]
     )
 

@@ -45,6 +45,7 @@ class SmtpLimits:
 class MtaLimits:
     """Bounds of remote delivery, in OpenSMTPD's words. Delays are seconds.
 
+    @ivar transactionRcptMax: recipients of a transaction, whatever more the peer would take.
     @ivar gather: how long the first transaction of a message waits for outstanding DNS answers.
     @ivar taskHiwat: messages waiting on a relay before the scheduler is asked to hold the rest.
     """
@@ -63,6 +64,7 @@ class MtaLimits:
     connDelayDomain: float = 0.0
     reconnDelayRoute: float = 0.0
     sessionMailMax: int = 1000
+    transactionRcptMax: int = 1000
     sessionTransactionDelay: float = 0.0
     sessionKeepalive: float = 10.0
     maxFailuresPerSession: int = 25

@@ -17,6 +17,7 @@ _SMALLEST = (
     "maxConnPerRelay",
     "maxConnPerDomain",
     "sessionMailMax",
+    "transactionRcptMax",
     "sessionKeepalive",
     "maxFailuresPerSession",
 )

@@ -75,6 +75,7 @@ class Connection(Protocol):
     @ivar failures: recipients refused in a row.
     @ivar limits: the strictest of all for whom it was used.
     @ivar charges: what it counts against now.
+    @ivar error: the last refusal of what it has, or had last, or why it ended; empty: nothing was refused.
     """
 
     def __init__(self, pool: Pool, target: Target, plain: bool, session: SessionId) -> None:
@@ -93,6 +94,7 @@ class Connection(Protocol):
         self.maxMails = 0
         self.limits: MtaLimits = _USUAL_LIMITS
         self.charges: Sequence[Charge] = ()
+        self.error = ""
         self.deadline = _NEVER
         self.lane = Lane.MUTE
         self.opened = 0.0
@@ -416,6 +418,8 @@ class Connection(Protocol):
             return
         self._gone = True
         self._told.unauthenticated(event.stage, event.reply, cast(ClientCore, self._core).mechanism)
+        if event.stage is not Stage.QUIT:
+            self.error = str(event.reply)
         if self.facts is None:
             self._told.failed(str(event.reply))
         if self.isConnected:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta.encounter import Encounter
+from pysmtpd.mta.keys import Target
 from pysmtpd.mta.relay import Relay
+from pysmtpd.mta.security import Facts, Level
 from pysmtpd.mta.task import Part, Task
 
 if TYPE_CHECKING:
@@ -46,10 +48,17 @@ class Encounters:
 
     def _tell(self, task: Task, part: Part, problem: str = "") -> None:
         self._met[part.relay] = None
-        if self._isTold:
-            return
         one = self._connection
         target = part.seen(one.target.key) if part.isUsual or not problem else None
+        if _isNews(target or task.target, one.facts):
+            part.relay.changed()
+        if self._isTold:
+            return
         one.pool.board.met(
             Encounter(target or task.target, one.source, one.facts, one.certificateError, problem, part.isUsual)
         )
+
+
+def _isNews(target: Target, facts: Facts | None) -> bool:
+    """Had the host TLS, though nothing asks for it? From now on something does: that it had (L{pysmtpd.mta.policy.memory})."""
+    return facts is not None and facts.tls is not None and target.policy.level is Level.OPPORTUNISTIC

@@ -80,6 +80,7 @@ class HostStats:
                 "domain": domain,
                 "at": stat.at,
                 "status": str(stat.reply),
+                "error": "" if stat.reply.isPositive else str(stat.reply),
                 "delivered": stat.delivered,
                 "deferred": len(stat.deferred),
             }

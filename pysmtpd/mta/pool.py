@@ -384,7 +384,10 @@ class Pool:
         if not self._drop(connection):
             return
         self.board.lacksSource(self.key.source, why)
-        self.board.homeless(self._takeAll())
+        tasks, now = self._takeAll(), self.board.clock.seconds()
+        for relay in dict.fromkeys(part.relay for task in tasks for part in task.parts):
+            relay.skips(self.key.source, why, now)
+        self.board.homeless(tasks)
 
     def withoutDescriptor(self, connection: Connection) -> None:
         """We have no more to spare: that says nothing about the host."""

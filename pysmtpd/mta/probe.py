@@ -21,6 +21,7 @@ from pysmtpd.mta.keys import BadDomain, RelayKey, Target, domainOf
 from pysmtpd.mta.mx import Filter, Resolution, Search
 from pysmtpd.mta.policy import IPolicies
 from pysmtpd.mta.security import Level
+from pysmtpd.mta.standing import GOOD
 from pysmtpd.mta.task import Task
 from pysmtpd.smtp.client_events import Stage
 
@@ -38,11 +39,13 @@ class Visit:
     """One host. Stands where a L{pysmtpd.mta.pool.Pool} stands for its connection.
 
     @ivar done: fires with a row for people.
+    @ivar standing: nothing is held against the host: it is visited, whatever it was like.
     """
 
     def __init__(self, board: Board, target: Target, level: int) -> None:
         self.board = board
         self.key = target.key
+        self.standing = GOOD
         self.done: Deferred[Mapping[str, object]] = Deferred()
         self._target = target
         self._level = level

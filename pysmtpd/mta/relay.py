@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pysmtpd.model.reply import Reply
@@ -25,6 +26,12 @@ IDLE_WITH_ERROR = 240
 
 FOLLOW = 35.0
 """Seconds that all others wait for the first one to try hosts again that were down: by then its connection has timed out."""
+
+
+SKIPPED_TIME = 60.0
+"""Seconds before the last attempt for which a source address that was of no use is still shown: they take turns."""
+
+_NONE: Mapping[str, tuple[float, str]] = MappingProxyType({})
 
 
 class Down(NamedTuple):
@@ -50,7 +57,6 @@ class Relay:
     @ivar limit: the hold queue that some of its mail was last told to wait in, for a rate, a back-off or a suspension; empty: none.
     @ivar idle: how often it was looked at since it had something to do.
     @ivar lastError: why mail was last deferred; empty: some was delivered since.
-    @ivar skipped: source addresses that were of no use at the last attempt, each with the reason.
     @ivar waiting: who wants to know the resolution that is under way.
     """
 
@@ -58,6 +64,7 @@ class Relay:
         "_charges",
         "_name",
         "_places",
+        "_skipped",
         "backlog",
         "down",
         "envelopes",
@@ -69,7 +76,6 @@ class Relay:
         "limit",
         "release",
         "resolution",
-        "skipped",
         "waiting",
     )
 
@@ -89,11 +95,30 @@ class Relay:
         self.waiting: tuple[Callable[[Resolution], None], ...] = ()
         self.idle = 0
         self.lastError = ""
-        self.skipped: tuple[str, ...] = ()
+        self._skipped: Mapping[str, tuple[float, str]] = _NONE
         self.limit = ""
         self.down: Down | None = None
         self.release = release
         self._charges: dict[str, tuple[Charge, ...]] | None = None
+
+    @property
+    def skipped(self) -> list[str]:
+        """Source addresses that were of no use lately, each with the reason."""
+        return [f"{address}: {why}" for address, (_, why) in self._skipped.items()]
+
+    def skips(self, address: str, why: str, now: float) -> None:
+        """This source address was of no use."""
+        kept = {each: told for each, told in self._skipped.items() if told[0] + SKIPPED_TIME > now}
+        self._skipped = {**kept, address: (now, why)}
+
+    def uses(self, address: str) -> None:
+        """This source address is of use."""
+        if address in self._skipped:
+            self._skipped = {each: told for each, told in self._skipped.items() if each != address}
+
+    def forgiveSources(self) -> None:
+        """All of them are tried again."""
+        self._skipped = _NONE
 
     @property
     def name(self) -> str:
@@ -148,6 +173,11 @@ class Relay:
         """This is the way from now on; who was down may not be on it."""
         self.resolution = resolution
         self.down = None
+
+    def changed(self) -> None:
+        """What is asked of its hosts is not what it was: the next message has to look again."""
+        if self.resolution is not None:
+            self.resolution.until = 0.0
 
     def fresh(self, now: float) -> Resolution | None:
         resolution = self.resolution

@@ -75,6 +75,8 @@ class Routes:
                     self._shaper.forgive(pool.route.host.names)
         for relay in self._directory.relays.values():
             relay.down = None
+            if not name:
+                relay.forgiveSources()
         if not name:
             self._sources.lacking.clear()
         return count
@@ -135,8 +137,7 @@ class Routes:
     def _shown(self) -> Shown:
         relays = list(self._directory.relays.values())
         isPaused = self._isPaused()
-        gathering, sources = self._gathering(), self._sources.show()
-        return Shown(self._platform, self._board, relays, self._turnstile, gathering, sources, isPaused)
+        return Shown(self._platform, self._board, relays, self._turnstile, self._gathering(), isPaused)
 
     def showRelays(self) -> Sequence[Mapping[str, object]]:
         return self._shown().relays()

@@ -134,10 +134,12 @@ class Routing:
                 return
             now = self._clock.seconds()
             for part, _ in left:
-                part.relay.skipped = tuple(turn.skipped)
+                for address, why in turn.skipped:
+                    part.relay.skips(address, why, now)
             if source is None:
+                skipped = [f"source {address}: {why}" for address, why in turn.skipped]
                 for part, resolution in left:
-                    self._lacksHost(part, resolution, now, turn.skipped, tried.get(part, ()))
+                    self._lacksHost(part, resolution, now, skipped, tried.get(part, ()))
                 return
             usable: list[tuple[Part, Sequence[Target]]] = []
             rest: list[tuple[Part, Resolution]] = []
@@ -146,6 +148,7 @@ class Routing:
                 levels = [_fromSource(level, *source) for level in part.levels(resolution)]
                 targets = self._choose(part, levels, now)
                 if targets:
+                    part.relay.uses(source[0])
                     usable.append((part, targets))
                     continue
                 rest.append((part, resolution))

@@ -73,12 +73,10 @@ class Shown:
         relays: Sequence[Relay],
         turnstile: Turnstile,
         gathering: Sequence[Part],
-        lacking: Sequence[str],
         isPaused: bool,
     ) -> None:
         """
         @param gathering: parts of messages that wait for DNS, their own or that of other parts.
-        @param lacking: source addresses that this machine does not have, with the reason.
         """
         self._now = platform.clock.seconds()
         self._wallTime = platform.wallTime()
@@ -87,7 +85,6 @@ class Shown:
         self._turnstile = turnstile
         self._gathering = gathering
         self._usual = board.config().serverName
-        self._lacking = lacking
         self._isPaused = isPaused
         self._waiting: dict[Relay, tuple[Pool, Task]] = {}
         self._running: dict[Relay, int] = {}
@@ -147,17 +144,11 @@ class Shown:
             "envelopes": relay.envelopes,
             "held": relay.held,
             "hosts": relay.labels(MAX_SHOWN),
-            "sources_skipped": self._skipped(relay),
+            "sources_skipped": relay.skipped,
             "error": relay.lastError,
             "penalty": max(0.0, down.until - self._wallTime) if down is not None else 0.0,
-            "next_try": down.until if down is not None else 0.0,
+            "next_try": _nextTry(down.until if down is not None else 0.0, constraint),
         }
-
-    def _skipped(self, relay: Relay) -> list[str]:
-        """Of its source addresses: those of no use at its last attempt, and those that this machine turned out not to have."""
-        if not relay.key.source:
-            return []
-        return list(dict.fromkeys([*(each.removeprefix("source ") for each in relay.skipped), *self._lacking]))
 
     def _relayConstraint(self, relay: Relay) -> Constraint:
         if self._isPaused:
@@ -215,6 +206,7 @@ class Shown:
         key, route = pool.key, pool.route
         busy = sum(connection.task is not None for connection in pool.connections)
         broken = pool.standing.broken(self._now)
+        constraint = self._routeConstraint(pool, busy)
         return {
             "protocol": key.protocol,
             "source": key.source,
@@ -225,15 +217,15 @@ class Shown:
             "credential": key.credential,
             "tls": str(key.tls),
             "state": routeState(pool, self._now).value,
-            "constraint": self._routeConstraint(pool, busy).row,
+            "constraint": constraint.row,
             "connections": len(pool.connections),
             "idle": len(pool.idle),
             "waiting": len(pool.waiting),
             "delivered": route.delivered,
-            "failures": pool.standing.penalty.failures,
-            "penalty": max(0.0, pool.standing.penalty.until - self._now),
+            "failures": (broken or pool.standing.penalty).failures,
+            "penalty": max(0.0, broken.until - self._now) if broken is not None else 0.0,
             "error": broken.error if broken is not None else pool.standing.penalty.error,
-            "next_try": self._wall(broken.until) if broken is not None else 0.0,
+            "next_try": _nextTry(self._wall(broken.until) if broken is not None else 0.0, constraint),
         }
 
     def _routeConstraint(self, pool: Pool, busy: int) -> Constraint:
@@ -297,10 +289,12 @@ class Shown:
             "constraint": constraint.row,
             "connections": host.connections,
             "delivered": sum({pool.key.source: pool.route.delivered for pool in pools}.values()),
-            "failures": max((pool.standing.penalty.failures for pool in pools), default=0),
+            "failures": max(
+                ((pool.standing.broken(self._now) or pool.standing.penalty).failures for pool in pools), default=0
+            ),
             "penalty": max(0.0, worst.until - self._now) if worst is not None else 0.0,
             "error": worst.error if worst is not None else "",
-            "next_try": self._wall(worst.until) if worst is not None else 0.0,
+            "next_try": _nextTry(self._wall(worst.until) if worst is not None else 0.0, constraint),
             "rcpt_max": host.rcptMax if host.rcptMaxUntil > self._now else 0,
             "asked_for_patience": cautions[0].said if cautions else "",
         }
@@ -314,6 +308,8 @@ class Shown:
             constraint = NOTHING
         else:
             constraint = Constraint("none", f"waits for {_awaited(connection)}", self._wall(connection.deadline))
+        standing = connection.pool.standing
+        broken = standing.broken(self._now)
         return {
             "session": formatSessionId(connection.session),
             "host": connection.label,
@@ -322,6 +318,10 @@ class Shown:
             "tls": connection.tls,
             "state": stage.value if connection.isConnected else "connecting",
             "constraint": constraint.row,
+            # One that is only being tried has nothing of its own to tell: what its route failed with is why it is watched.
+            "error": connection.error or ("" if connection.facts is not None else standing.penalty.error),
+            "penalty": max(0.0, broken.until - self._now) if broken is not None else 0.0,
+            "next_try": self._wall(broken.until) if broken is not None else 0.0,
             "messages": connection.transactions,
             "message": formatMessageId(task.message.id) if task is not None else "",
             "recipients": len(task.envelopes) if task is not None else 0,
@@ -349,6 +349,11 @@ class Shown:
         """Of the monotonic clock."""
         left = seconds - self._now
         return self._wallTime + left if 0 < left < 1e9 else 0.0
+
+
+def _nextTry(penaltyEnds: float, constraint: Constraint) -> float:
+    """When it is tried again, for a penalty or for what else binds it until a known time; 0: that depends on others."""
+    return penaltyEnds or constraint.until
 
 
 def _awaited(connection: Connection) -> str:

@@ -38,10 +38,6 @@ class Sources:
         until, why = self.lacking.get(address, (0.0, ""))
         return why if until > self._clock.seconds() else ""
 
-    def show(self) -> list[str]:
-        """Addresses that are left out now, each with the reason."""
-        return [f"{address}: {why}" for address in self.lacking if (why := self.problem(address))]
-
     def turn(self, table: str, heloTable: str) -> Turn:
         """Go once around a table, from wherever it stands.
 
@@ -79,7 +75,7 @@ class Turn:
     """
 
     def __init__(self, sources: Sources, table: str, heloTable: str) -> None:
-        self.skipped: list[str] = []
+        self.skipped: list[tuple[str, str]] = []
         self._sources = sources
         self._table = table
         self._heloTable = heloTable
@@ -112,4 +108,4 @@ class Turn:
 
     def skip(self, address: str, why: str) -> None:
         """It was of no use."""
-        self.skipped.append(f"source {address}: {why}")
+        self.skipped.append((address, why))

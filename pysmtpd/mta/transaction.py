@@ -14,6 +14,7 @@ from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.model.envelope import Envelope
 from pysmtpd.model.reply import Reply
 from pysmtpd.mta import pace
+from pysmtpd.mta.bounds import strictest
 from pysmtpd.mta.downgrade import SevenBitBody, Verdict, mustConvert
 from pysmtpd.mta.task import Part, Task, international, outgoing
 from pysmtpd.mta.timeouts import RECIPIENT_TIME, TRANSACTION_RATE, TRANSACTION_TIME
@@ -71,7 +72,9 @@ class Transaction:
         pool = connection.pool
         board = pool.board
         offered = self._core.extensions
-        limit = pool.route.host.most(now, offered.rcptMax or RCPT_DEFAULT)
+        config = board.config()
+        configured = strictest(config, task.domains).transactionRcptMax
+        limit = min(pool.route.host.most(now, offered.rcptMax or RCPT_DEFAULT), configured)
         envelopes = task.envelopes
         if len(envelopes) > limit or offered.rcptDomainMax:
             rest = task.take(limit, offered.rcptDomainMax)
@@ -80,7 +83,6 @@ class Transaction:
                 envelopes = task.envelopes
         self.envelopes = envelopes
         board.charge(connection, task)
-        config = board.config()
         if config.mtaDomains:
             connection.servesAlso(task.domains, config)
         opening = board.queue.open(task.message.body)
@@ -262,6 +264,7 @@ class Transaction:
     def _lacking(self, reply: Reply) -> None:
         """This host lacks what the message needs; nothing was said to it."""
         connection = self._connection
+        connection.error = str(reply)
         self._leave()
         connection.pool.freed(connection)
         connection.pool.board.moved(self.task, connection, reply, True)
@@ -290,6 +293,7 @@ class Transaction:
         connection, task, envelopes = self._connection, self.task, self.envelopes
         self._leave()
         connection.transactions += 1
+        connection.error = next((str(reply) for reply in reversed(replies) if not reply.isPositive), "")
         first = next((index for index, reply in enumerate(replies) if reply.code < 400), -1)
         if first >= 0:
             connection.failures = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pysmtpd.control import render
+from pysmtpd.control import render, routetext
+from pysmtpd.control.amp import AMP_COMMANDS
 from pysmtpd.model.date import formatDate
 from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
 from pysmtpd.testing.internet import Condition
@@ -209,6 +210,97 @@ class ShownTests(StoryTestCase):
             bound = self.bound(world, what)
             self.assertEqual(bound["kind"], "TLS policy", what)
             self.assertIn("TLS is required", bound["text"])
+        for what in ("Relays", "Routes", "Hosts", "HostStats"):
+            (row,) = self.operator(world).rows(what)
+            self.assertLess(abs(row["penalty"] - (row["next_try"] - world.platform.wallTime())), 1, what)
+            self.assertGreater(row["penalty"], 0, what)
+            self.assertEqual(row.get("failures", 1), 1, what)
+
+    def test_eachHasItsFields(self) -> None:
+        """State, error, penalty, next try and constraint, for programs and for people, whatever has happened."""
+        world = self.begin(rules("mta limit conn-delay-route 60s session-mail-max 1"))
+        remote = self.remote(world).tempfail("RCPT", 1, "450 4.2.1 busy")
+        fields = {"state", "error", "penalty", "next_try", "constraint"}
+        texts = {
+            "Relays": routetext.relay,
+            "Routes": routetext.route,
+            "Hosts": routetext.host,
+            "HostStats": routetext.hostStat,
+            "Connections": routetext.connection,
+        }
+
+        def look() -> dict[str, dict[str, Any]]:
+            found = {}
+            for what, text in texts.items():
+                for row in self.operator(world).rows(what):
+                    self.assertLessEqual(fields, set(row), what)
+                    shown = text(row, world.platform.wallTime())
+                    self.assertIn(row["error"], shown)
+                    self.assertIn(row["state"], shown)
+                    self.assertEqual("next try in" in shown or ", for " in shown, bool(row["next_try"]), shown)
+                    found[what] = row
+            return found
+
+        for name in ("joe", "ann"):
+            self.accepted(world, f"{name}@remote.test")
+        world.run(5)
+        found = look()
+        for what in ("Relays", "Routes", "Hosts", "HostStats"):
+            bound = found[what]["constraint"]
+            self.assertEqual((bound["kind"], found[what]["next_try"]), ("rate", bound["until"]), what)
+        remote.set(Condition.REFUSING)
+        remote.crash()
+        operator = self.operator(world)
+        world.until(lambda: operator.rows("Relays")[0]["state"] == "down", 300, "the host is down")
+        operator.ask("Pause", part="mta")
+        found = look()
+        for what in ("Relays", "Routes", "Hosts", "HostStats"):
+            row = found[what]
+            self.assertEqual(row["constraint"]["kind"], "suspended" if what != "Hosts" else "back-off", what)
+            self.assertIn("No answer" if what != "HostStats" else "451 4.4.1", row["error"], what)
+            self.assertLess(abs(row["penalty"] - (row["next_try"] - world.platform.wallTime())), 1, what)
+
+    def test_whatAConnectionHasBeenTold(self) -> None:
+        world = self.begin()
+        remote = self.remote(world).tempfail("RCPT", 1, "450 4.2.1 busy")
+
+        def error() -> str:
+            (row,) = self.operator(world).rows("Connections")
+            text = routetext.connection(row, world.platform.wallTime())
+            self.assertEqual(f"last error: {row['error']}" in text, bool(row["error"]))
+            return str(row["error"])
+
+        self.accepted(world, "joe@remote.test")
+        world.run(1)
+        self.assertEqual(error(), "450 4.2.1 busy")
+        self.accepted(world, "ann@remote.test")
+        world.run(1)
+        self.assertEqual((error(), remote.recipients), ("", ["ann@remote.test"]))
+
+    def test_whyAConnectionIsTried(self) -> None:
+        """The one that finds out whether a host is well again has what was wrong with it."""
+        world = self.begin()
+        remote = self.remote(world).set(Condition.REFUSING)
+        self.accepted(world, "joe@remote.test")
+        world.run(5)
+        remote.set(Condition.SILENT)
+        world.until(lambda: bool(self.operator(world).rows("Connections")), 3600)
+        (row,) = self.operator(world).rows("Connections")
+        error = "451 4.4.1 Connection was refused by other side"
+        self.assertEqual((row["state"], row["error"], row["penalty"]), ("connecting", error, 0.0))
+
+    def test_aProbeIsShown(self) -> None:
+        """Like any connection, though it is of no route."""
+        world = self.begin()
+        self.remote(world).slow(5)
+        visitor = self.operator(world).protocol
+        answers: list[Any] = []
+        visitor.callRemote(AMP_COMMANDS["Probe"], destination="remote.test", cursor="").addBoth(answers.append)
+        world.run(3)
+        (row,) = self.operator(world).rows("Connections")
+        self.assertEqual((row["state"], row["error"], row["penalty"], row["next_try"]), ("greeting", "", 0.0, 0.0))
+        world.run(30)
+        self.assertEqual(json.loads(answers[0]["data"])["hosts"][0]["result"], "ok")
 
     def test_suspended(self) -> None:
         world = self.begin()
@@ -246,18 +338,43 @@ class ShownTests(StoryTestCase):
         self.assertEqual((row["delivered"], row["state"], row["next_try"]), (1, "idle", 0.0))
 
     def test_aSourceOfTheWrongFamily(self) -> None:
-        """It is skipped, and shown, though another one could be used."""
+        """It is skipped, and shown, though another one could be used, and is used last."""
         config = rules(relay="src { 2001:db8::25, 192.0.2.25 }")
         world = self.begin(config, addresses=("192.0.2.25", "2001:db8::25"))
         remote = self.remote(world)
         skipped = []
-        for _ in range(2):
+        for _ in range(3):
             self.accepted(world, "joe@remote.test")
             world.run(1)
             (row,) = self.operator(world).rows("Relays")
-            skipped += row["sources_skipped"]
-        self.assertEqual(skipped, ["2001:db8::25: no host is of its family"])
-        self.assertEqual(len(remote.messages), 2)
+            skipped.append(row["sources_skipped"])
+        self.assertEqual(skipped[1:], [["2001:db8::25: no host is of its family"]] * 2)
+        self.assertEqual(len(remote.messages), 3)
+
+    def test_allSourcesThatAreSkipped(self) -> None:
+        """Each with its own reason, whosever turn it is; and only where they are asked for."""
+        config = """
+listen on 0.0.0.0
+action "three" relay src { 2001:db8::25, 192.0.2.99, 192.0.2.25 }
+action "one" relay src { 192.0.2.25 }
+match from any for domain "remote.test" action "three"
+match from any for domain "other.test" action "one"
+"""
+        world = self.begin(config, addresses=("192.0.2.25", "2001:db8::25"))
+        remote, other = self.remote(world), self.remote(world, "other.test")
+        for _ in range(3):
+            self.accepted(world, "joe@remote.test")
+            world.run(1)
+        self.accepted(world, "joe@other.test")
+        world.run(1)
+        skipped = {
+            row["relay"].split()[0]: sorted(row["sources_skipped"]) for row in self.operator(world).rows("Relays")
+        }
+        wanted = ["192.0.2.99: Cannot assign requested address", "2001:db8::25: no host is of its family"]
+        self.assertEqual(skipped, {"remote.test": wanted, "other.test": []})
+        self.assertEqual((len(remote.messages), len(other.messages)), (3, 1))
+        self.operator(world).ask("Forgive", host="all")
+        self.assertEqual([row["sources_skipped"] for row in self.operator(world).rows("Relays")], [[], []])
 
 
 class ProbeTests(StoryTestCase):
@@ -415,3 +532,14 @@ class AttemptTests(StoryTestCase):
         content = home.messages[0].content.decode()
         self.assertIn("550 5.1.1 nobody", content)
         self.assertIn("mx.remote.test [203.0.113.2]: 451 4.7.1", content.replace("\r\n      ", " "))
+
+    def test_bouncesTellTheOnlyOne(self) -> None:
+        """Where the message has expired, what its one attempt met with is not what ended it: when, and where, are told all the same."""
+        world = self.begin(rules("queue ttl 5m"))
+        home = self.remote(world, "client.test")
+        self.remote(world).reject("RCPT", "451 4.2.2 full")
+        self.accepted(world, "joe@remote.test")
+        world.until(lambda: home.messages, 3600)
+        content = home.messages[0].content.decode()
+        self.assertEqual(len([event for event in world.eventsOf(DeliveryAttempted) if "joe@" in event.to]), 1)
+        self.assertIn("mx.remote.test [203.0.113.2]: 451 4.2.2 full", content.replace("\r\n      ", " "))

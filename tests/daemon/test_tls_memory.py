@@ -43,6 +43,16 @@ class MemoryTests(Case):
         self.assertIn("pysmtpctl forget-tls remote.test", told)
         self.assertEqual(1, len(self.mx.messages))
 
+    def test_lossDefersAtOnce(self) -> None:
+        """Not only when what DNS said is over: the next message is asked of under what the one before has taught."""
+        world = self.met()
+        self.stripped()
+        world.run(15)
+        self.assertEqual(0, self.mx.open, "the connection that was under TLS is gone")
+        told = self.next(world)
+        self.assertIn("TempFail", told)
+        self.assertIn("does not offer STARTTLS", told)
+
     def test_brokenHandshakeDefers(self) -> None:
         world = self.met()
         world.run(120)

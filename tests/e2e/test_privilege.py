@@ -16,6 +16,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from pysmtpd.privilege.reach import obstacle
 from tests.e2e.support import PATIENCE, ROOT, Place, environment, freePort, waitFor
 from tests.tls.authority import Authority, keyPem, newKey
 
@@ -446,6 +447,13 @@ class RootDaemonTests(RootDaemonTestCase):
         """Only where there was no choice."""
         self.start()
         self.assertNotIn("run as nobody", self.log())
+
+    def test_aWarningAboutWhatTheUserCannotLoad(self) -> None:
+        """It is said where Python is closed to the daemon's user, and nowhere else."""
+        self.start()
+        closed = obstacle(os.path.dirname(os.__file__), pwd.getpwnam("nobody").pw_uid, [pwd.getpwnam("nobody").pw_gid])
+        self.assertEqual("may not enter" in self.log(), bool(closed))
+        self.assertEqual(f"nobody may not enter {closed}, where Python is" in self.log(), bool(closed))
 
 
 class RootTwistdTests(RootDaemonTests):

@@ -439,6 +439,35 @@ class TooManyTests(SynchronousTestCase):
         self.assertEqual(told, ["TempFail 452", "Ok 250 2.0.0", "PermFail 552"])
 
 
+class ConfiguredCapTests(SynchronousTestCase):
+    """C{transaction-rcpt-max}: the rest goes next, on the same connection."""
+
+    def sent(self, *recipients: str, offers: str = "PIPELINING", **more: Any) -> list[int]:
+        world = World(limits=MtaLimits(transactionRcptMax=3), **more)
+        for name in ("y.test", "z.test"):
+            world.dns.domain(name, (10, "a.test"))
+        world.dns.hosts["a.test"] = ("192.0.2.1",)
+        sink = world.host("192.0.2.1", Server(*offers.split(",")))
+        told = {world.told(one) for one in world.send(*recipients, seconds=1)}
+        self.assertEqual((told, len(sink.conversations)), ({"Ok 250 2.0.0 queued"}, 1))
+        return [len(recipients) for recipients, _ in sink.mails]
+
+    def test_forAll(self) -> None:
+        many = [f"r{number}@y.test" for number in range(8)]
+        self.assertEqual(self.sent(*many), [3, 3, 2])
+        self.assertEqual(
+            self.sent(*many, offers="PIPELINING,LIMITS RCPTMAX=100"), [3, 3, 2], "though the host takes more"
+        )
+        self.assertEqual(self.sent(*many, offers="PIPELINING,LIMITS RCPTMAX=2"), [2, 2, 2, 2], "nor more than that")
+
+    def test_forOneDomain(self) -> None:
+        """What is shared keeps to the strictest."""
+        domains = {"y.test": MtaLimits(transactionRcptMax=2)}
+        self.assertEqual(self.sent(*(f"r{number}@y.test" for number in range(5)), mtaDomains=domains), [2, 2, 1])
+        self.assertEqual(self.sent(*(f"r{number}@z.test" for number in range(5)), mtaDomains=domains), [3, 2])
+        self.assertEqual(self.sent("a@y.test", "b@z.test", "c@z.test", mtaDomains=domains), [2, 1])
+
+
 class CredentialTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """That is our fault: nobody's mail is bounced for it, and somebody is told."""

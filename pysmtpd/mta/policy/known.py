@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from pysmtpd.interfaces.platform import IPlatform
@@ -137,7 +137,8 @@ class StsPolicies:
             waiting.append(mine)
             return mine
         self._fetching[domain] = [mine]
-        fetched = self._fetch(domain).addCallback(parsePolicy)
+        # Whatever is wrong with fetching, even before it has begun, those who wait must hear of it.
+        fetched = maybeDeferred(self._fetch, domain).addCallback(parsePolicy)
         fetched.addCallbacks(self._learn, self._failure, (domain, id), {}, (domain,))
         fetched.addBoth(self._tell, domain)
         return mine

@@ -122,6 +122,19 @@ class PolicyTests(Case):
             [("example.org", "the policy cannot be had: the answer is 404", "sts-policy-fetch-error")], self.told
         )
 
+    def test_aFetchThatCannotBegin(self) -> None:
+        """It is a failure like others, and leaves nobody waiting: neither the first who asks nor the next."""
+
+        def fetch(domain: str) -> Deferred[bytes]:
+            raise LookupError("unknown encoding: charmap")
+
+        self.fetch = fetch  # type: ignore[method-assign]
+        self.policies = self.make()
+        self.assertIsNone(self.policy())
+        self.assertIsNone(self.policy())
+        why = "the policy cannot be had: LookupError('unknown encoding: charmap')"
+        self.assertEqual([("example.org", why, "sts-policy-fetch-error")], self.told)
+
     def test_failureIsNotTriedAgainAtOnce(self) -> None:
         self.content = b"<html>"
         self.assertIsNone(self.policy())
