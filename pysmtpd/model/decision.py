@@ -173,7 +173,7 @@ class Decision:
     @ivar reason: for the log: why, with the rule's place; never shown to the peer.
     @ivar step: how it was decided.
     @ivar faults: what an operator or a user has to mend, one sentence each, for the log.
-    @ivar cited: of a refusal, for peers that may know: the rule that did it, or took the address that it is about (C{smtpd.conf:7}), or
+    @ivar cited: of a refusal, for the peer: the rule that did it, or took the address that it is about (C{smtpd.conf:7}), or
         that there is none; empty: nothing of the kind.
     """
 

@@ -38,9 +38,9 @@ def _route(session: Session, event: Rcpt, path: Path) -> None:
 
     def decided(decision: Decision) -> None:
         if decision.refusal is not None:
-            facts, refusal = session.facts, decision.refusal
-            if decision.cited and (facts.isLocal or facts.user):
-                # The rule that the log and explain name, too. Strangers learn nothing of the configuration.
+            refusal = decision.refusal
+            if decision.cited:
+                # The rule that the log and explain name, too: whoever asks about it can be answered.
                 refusal = replace(refusal, text=f"{refusal.text} ({decision.cited})")
             session.refuse(f"RCPT TO:<{path}>", refusal, decision.reason)
             return
