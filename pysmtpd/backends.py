@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 import twisted.plugins
 from pysmtpd.interfaces import API_VERSION, IBackendMaker, IPlatform
-from pysmtpd.model.config import BackendSpec
+from pysmtpd.model.table import NOWHERE, BackendSpec
 
 KINDS = ("queue", "scheduler", "stat", "table")
 
@@ -91,9 +91,12 @@ def findBackend(kind: str, name: str) -> IBackendMaker:
 
 def makeBackend(kind: str, spec: BackendSpec, platform: IPlatform, settings: Mapping[str, Any]) -> Any:
     """
-    @raise NoSuchBackend: see L{findBackend}; or the argument is wrong.
+    @raise NoSuchBackend: see L{findBackend}; or the argument is wrong. It names the line that the backend stands in.
     """
-    return makeBy(findBackend(kind, spec.name), spec, platform, settings)
+    try:
+        return makeBy(findBackend(kind, spec.name), spec, platform, settings)
+    except NoSuchBackend as error:
+        raise NoSuchBackend(f"{spec.where}: {error}" if spec.where is not NOWHERE else str(error)) from error
 
 
 def makeBy(maker: IBackendMaker, spec: BackendSpec, platform: IPlatform, settings: Mapping[str, Any]) -> Any:

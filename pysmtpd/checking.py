@@ -131,18 +131,20 @@ def _caFaults(spec: CaSpec) -> Sequence[str]:
 
 
 def examine(reading: Reading, user: str | None) -> None:
-    """Add what the machine lacks, and tables that nothing here can serve.
+    """Add what the machine lacks, and backends that there are not.
 
     @param user: whom the daemon shall run as; None: whom it chooses.
     """
     config = reading.config()
     inspect(config, reading.problems.files, machine(config, user), reading.problems)
-    for spec in config.tables.values():
-        if spec.where is not NOWHERE:
+    backends = [("table", spec.backend) for spec in config.tables.values()]
+    backends += [("queue", config.queueBackend), ("scheduler", config.schedulerBackend), ("stat", config.statBackend)]
+    for kind, backend in backends:
+        if backend.where is not NOWHERE:
             try:
-                findBackend("table", spec.backend.name)
+                findBackend(kind, backend.name)
             except NoSuchBackend as error:
-                reading.problems.add(spec.backend.where, str(error), Finding.ENVIRONMENT)
+                reading.problems.add(backend.where, str(error), Finding.ENVIRONMENT)
 
 
 def exitCode(problems: Sequence[Problem]) -> int:

@@ -174,7 +174,7 @@ def _notice(report: Report) -> list[str]:
             said = f"{_plain(fate.remote)} said: " if fate.remote else ""
             lines.extend(f"    {line}" for line in _wrap(said + _plain(fate.words)))
             for attempt in fate.attempts:
-                lines.extend(f"      {line}" for line in _wrap(_tried(attempt)))
+                lines.extend(f"      {line}" for line in _wrap(_tried(attempt, report.arrived)))
             if fate.retryUntil:
                 lines.append(f"    We try until {formatDate(fate.retryUntil)}.")
             lines.append("")
@@ -183,11 +183,11 @@ def _notice(report: Report) -> list[str]:
     return lines
 
 
-def _tried(attempt: Attempt) -> str:
+def _tried(attempt: Attempt, arrived: float) -> str:
     """For people: when, how often, where, and what was said."""
     when = formatDate(attempt.at)
     if attempt.times > 1:
-        when = f"{attempt.times} times from {formatDate(attempt.since)} to {when}"
+        when = f"{attempt.times} times from {formatDate(attempt.began(arrived))} to {when}"
     host = f"{_plain(attempt.host)}: " if attempt.host else ""
     return f"{when}: {host}{_plain(attempt.reply)}"
 
@@ -248,29 +248,28 @@ def _wrap(text: str) -> list[str]:
     """At spaces where there are some; what is longer than a line may be is cut anywhere."""
     if len(text) <= _WIDTH and "  " not in text:
         return [text.strip()]
-    lines: list[str] = []
-    line = ""
     # A field's name stays with its first word: a line that holds the name alone is not legal everywhere.
     head, colon, rest = text.partition(": ")
     words = [head + colon + rest.split(" ", 1)[0], *rest.split(" ")[1:]] if colon and " " not in head else text.split()
-    for word in words:
-        while len(word) * 4 > _MAX_WORD and len(word.encode()) > _MAX_WORD:
-            if line:
-                lines.append(line)
-                line = ""
-            # Characters may take four octets each.
-            lines.append(word[: _MAX_WORD // 4])
-            word = word[_MAX_WORD // 4 :]
-        if not word:
-            continue
-        if line and len(line) + 1 + len(word) > _WIDTH:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    if line or not lines:
-        lines.append(line)
-    return lines
+    words = [part for word in words for part in _cut(word)] if len(text) * 4 > _MAX_WORD else list(filter(None, words))
+    lines: list[str] = []
+    first = width = 0
+    for number, word in enumerate(words):
+        width += len(word)
+        if width > _WIDTH and number > first:
+            lines.append(" ".join(words[first:number]))
+            first, width = number, len(word)
+        width += 1
+    return [*lines, " ".join(words[first:])]
+
+
+def _cut(word: str) -> list[str]:
+    """Pieces that a line has room for. Characters may take four octets each."""
+    pieces: list[str] = []
+    while len(word) * 4 > _MAX_WORD and len(word.encode()) > _MAX_WORD:
+        pieces.append(word[: _MAX_WORD // 4])
+        word = word[_MAX_WORD // 4 :]
+    return [*pieces, word] if word else pieces
 
 
 def _encoded(lines: list[str], utf8: bool) -> bytes:

@@ -150,7 +150,7 @@ def _backend(draft: Draft, directive: Directive) -> None:
     name, _, argument = text(tree).partition(":")
     if not name:
         raise Refused(valueAt(directive, tree), 'a backend is written "name:argument"')
-    draft.backends[kind] = BackendSpec(name, argument, where)
+    draft.backends[kind] = BackendSpec(name, argument, valueAt(directive, tree))
 
 
 def _resolver(draft: Draft, directive: Directive) -> None:

@@ -29,3 +29,7 @@ class Look:
     def paused(self) -> Sequence[str]:
         paused: Any = self._operator.status()["paused"]
         return tuple(map(str, paused))
+
+    @cached_property
+    def isLoading(self) -> bool:
+        return bool(self._operator.status()["loading"])

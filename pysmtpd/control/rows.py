@@ -40,10 +40,16 @@ class Look(Protocol):
     def actions(self) -> Collection[str]:
         """That the newest configuration has."""
 
+    @property
+    def isLoading(self) -> bool:
+        """Has the scheduler not heard of all that is queued yet?"""
+
 
 def _why(envelope: Envelope, status: Status | None, look: Look) -> str:
     if status is None:
-        return "not loaded yet" if not envelope.state.failed else "its end is about to be reported"
+        if envelope.state.failed:
+            return "its end is about to be reported"
+        return "not loaded yet" if look.isLoading else "unknown to the scheduler"
     why = _WHY[status.condition]
     if status.condition is Condition.INFLIGHT and envelope.destination.agent is Agent.MTA:
         what = look.underWay.get(envelope.id)
@@ -109,7 +115,7 @@ def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, 
         "ret": message.transaction.ret,
         "attempts": [
             {
-                "since": attempt.since or attempt.at,
+                "since": attempt.began(envelope.created),
                 "at": attempt.at,
                 "times": attempt.times,
                 "host": attempt.host,

@@ -125,7 +125,7 @@ class Attempt(NamedTuple):
     @ivar reply: the last reply or error, one line.
     @ivar host: where it was tried: C{"mx.example.org [192.0.2.1]"}; empty for local delivery.
     @ivar times: how many there were.
-    @ivar since: wall-clock time of the first one; 0: the only one.
+    @ivar since: wall-clock time of the first one; 0: it is the only one, or the message had just come. See C{began}.
     @ivar source: our address, of the last one; empty: there was no connection.
     @ivar tls: of the last one: C{"TLSv1.3:TLS_AES_256_GCM_SHA384:256 verified"}; empty: plain text, or no connection.
     """
@@ -137,6 +137,13 @@ class Attempt(NamedTuple):
     since: float = 0.0
     source: str = ""
     tls: str = ""
+
+    def began(self, created: float) -> float:
+        """Wall-clock time of the first one.
+
+        @param created: of the envelope.
+        """
+        return self.since or (created if self.times > 1 else self.at)
 
     @property
     def address(self) -> str:

@@ -67,9 +67,14 @@ class Foregone:
         domains: dict[str, list[EnvelopeId]] = {}
         for delivery in deliveries:
             for envelope in delivery.envelopes:
-                domains.setdefault(envelope.destination.recipient.domain.lower(), []).append(envelope.id)
+                domain = envelope.destination.recipient.domain
+                ids = domains.get(domain)
+                if ids is None:
+                    domains[domain] = [envelope.id]
+                else:
+                    ids.append(envelope.id)
         for domain, ids in domains.items():
-            self._ledger.unreached(domain, ids, down.reply)
+            self._ledger.unreached(domain.lower(), ids, down.reply)
         return Outcome(
             deliveries[0].envelopes[0].id, Result.TEMPORARY, down.reply, relay=relay.key.place, retryAt=down.retryAt
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 from zlib import crc32
 
@@ -54,9 +53,6 @@ _toJson = _encoder()
 _fromJson = json.JSONDecoder().raw_decode
 
 _NEW_STATE = EnvelopeState()
-_common = attrgetter(
-    *("nextTry", "lastTry", "lastReply", "hold", "suspended", "failed", "failedStatus", "route", "succeeded")
-)
 _NO_WISHES = (False, False)
 _AGENTS = {agent.value: agent for agent in Agent}
 _NOTIFY = {int(value): value for value in map(Notify, range(16))}
@@ -244,10 +240,26 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
 
 def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
     """The part of an envelope that changes."""
+    return _sealed(envelope, _statePayload(state))
+
+
+def encodeStates(states: Mapping[EnvelopeId, EnvelopeState]) -> dict[EnvelopeId, bytes]:
+    """The same records for many; neighbours that share a state cost next to nothing."""
+    template = _Template()
+    records: dict[EnvelopeId, bytes] = {}
+    known: EnvelopeState | None = None
+    payload = b""
+    for id, state in states.items():
+        if state is not known:
+            known, payload = state, template.payload(state)
+        records[id] = _sealed(id, payload)
+    return records
+
+
+def _statePayload(state: EnvelopeState) -> bytes:
     last = state.lastReply
     route = state.route
-    return _seal(
-        envelope,
+    return _payload(
         (
             state.tries,
             state.nextTry,
@@ -276,37 +288,35 @@ def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
     )
 
 
-def encodeStates(states: Mapping[EnvelopeId, EnvelopeState]) -> dict[EnvelopeId, bytes]:
-    """The same records for many. What failed alike, as all mail for a host that is down does, has most of its text in common: that is made
-    once."""
-    if len(states) == 1:
-        return {id: encodeState(id, state) for id, state in states.items()}
-    records: dict[EnvelopeId, bytes] = {}
-    common: tuple[object, ...] = ()
-    ended: tuple[object, ...] = ()
-    middle = begin = end = reply = ""
-    isPlain = False
-    for id, state in states.items():
-        mine = _common(state)
-        if mine != common:
-            common, ended, reply = mine, (), state.lastReply
-            *texts, route, succeeded = mine
-            isPlain = route is None and not succeeded
-            # What the whole record has between and behind the numbers that may differ.
-            middle = f",{_toJson(tuple(texts))[1:-1]},"
+class _Template:
+    """What failed alike, as all mail for a host that is down does, has most of its text in common: that is made once."""
+
+    __slots__ = ("_begin", "_common", "_end", "_ended", "_middle")
+
+    def __init__(self) -> None:
+        self._common: tuple[object, ...] = ()
+        self._ended: tuple[object, ...] = ()
+        # Between the numbers that may differ, and behind them.
+        self._middle = self._begin = self._end = ""
+
+    def payload(self, state: EnvelopeState) -> bytes:
+        """The same as C{_statePayload} gives."""
         attempts = state.attempts
-        if not isPlain or len(attempts) != 1 or not -_LARGE < attempts[0].since < _LARGE:
-            records[id] = encodeState(id, state)
-            continue
+        if len(attempts) != 1 or state.route is not None or state.succeeded or not -_LARGE < attempts[0].since < _LARGE:
+            return _statePayload(state)
+        # From the next try to the status of its failure.
+        common = state[1:8]
+        if common != self._common:
+            self._common, self._ended = common, ()
+            self._middle = f",{_toJson(common)[1:-1]},"
         at, last, host, times, since, source, tls = attempts[0]
-        if (at, last, host, source, tls) != ended:
-            ended = (at, last, host, source, tls)
-            begin = f",[[{_toJson((at, 0 if last == reply else last, host))[1:-1]},"
-            end = f",{_toJson((source, tls))[1:]}]]" if source or tls else "]]]"
-        text = f"[{state.tries}{middle}{state.warned}{begin}{times},{since!r}{end}"
-        payload = text.encode("utf-8", "surrogatepass")
-        records[id] = _VERSION_OCTET + _checksum(id, payload).to_bytes(4, "big") + payload
-    return records
+        ended = (at, last, host, source, tls)
+        if ended != self._ended:
+            self._ended = ended
+            self._begin = f",[[{_toJson((at, 0 if last == state.lastReply else last, host))[1:-1]},"
+            self._end = f",{_toJson((source, tls))[1:]}]]" if source or tls else "]]]"
+        text = f"[{state.tries}{self._middle}{state.warned}{self._begin}{times},{since!r}{self._end}"
+        return text.encode("utf-8", "surrogatepass")
 
 
 def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
@@ -353,9 +363,16 @@ def _checksum(item: int, payload: bytes) -> int:
     return crc32(payload, (item ^ item >> 32 ^ item >> 64) & _MASK)
 
 
-def _seal(item: int, values: tuple[object, ...]) -> bytes:
+def _payload(values: tuple[object, ...]) -> bytes:
     # surrogatepass: each lone surrogate is kept by itself, so even adjacent halves come back as they were.
-    payload = _toJson(values).encode("utf-8", "surrogatepass")
+    return _toJson(values).encode("utf-8", "surrogatepass")
+
+
+def _seal(item: int, values: tuple[object, ...]) -> bytes:
+    return _sealed(item, _payload(values))
+
+
+def _sealed(item: int, payload: bytes) -> bytes:
     return _VERSION_OCTET + _checksum(item, payload).to_bytes(4, "big") + payload
 
 

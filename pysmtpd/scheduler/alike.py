@@ -25,11 +25,16 @@ def postpone(desk: Desk, outcome: Outcome, deliveries: Sequence[Delivery]) -> No
     words = WORDS[deliveries[0].lease.kind, outcome.result]
     states: dict[EnvelopeId, EnvelopeState] = {}
     events: list[DeliveryAttempted] = []
+    before = after = EnvelopeState()
     for _, message, envelopes in deliveries:
         sender = str(message.transaction.sender)
         for envelope in envelopes:
-            state = retried(envelope.state, outcome.retryAt, outcome, reply, now)
-            states[envelope.id] = desk.remind(message, envelope, state, thresholds, now)
+            if envelope.state is not before or before.tries < 2:
+                before = envelope.state
+                state = retried(envelope, outcome.retryAt, outcome, reply, now)
+                # Neighbours that have failed alike from the beginning share one state from now on.
+                after = after if state == after else state
+            states[envelope.id] = desk.remind(message, envelope, after, thresholds, now)
             events.append(attempted(words, sender, message, envelope, outcome, reply, now))
     desk.report.allHappened(events)
     desk.recorder.postponed([lease for lease, _, _ in deliveries], states, outcome.retryAt)

@@ -272,12 +272,9 @@ class Dispatcher:
 
     def _hand(self, batch: Batch, room: dict[Kind, int]) -> None:
         self._asking = False
-        ready: list[Delivery] = []
-        for lease in batch.leases:
-            room[lease.kind] = room.get(lease.kind, 0) - len(lease.envelopes)
-            delivery = self._fetching.get(lease)
-            if delivery is not None:
-                ready.append(delivery)
+        for _, kind, _, envelopes, _ in batch.leases:
+            room[kind] = room.get(kind, 0) - len(envelopes)
+        ready = self._fetching.get(batch.leases)
         if len(ready) > 1 and self._running:
             ready = self._settle(ready)
         for delivery in ready:

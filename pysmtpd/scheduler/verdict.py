@@ -14,6 +14,9 @@ from pysmtpd.scheduler.backoff import nextTry
 # Seconds in which the failures of one message are gathered, so that its sender gets one report of them.
 GATHER = 1.0
 
+# Seconds. What fails so soon has failed since it came: then messages that came one after the other can share a state.
+_SOON = 1.0
+
 EXPIRED_STATUS = "5.4.7"
 _LOOP_STATUS = "5.4.6"
 _UNKNOWN_STATUS = "5.0.0"
@@ -24,27 +27,19 @@ def tempfailed(kind: Kind, envelope: Envelope, outcome: Outcome, reply: str, now
 
     @param reply: the outcome's, as text.
     """
+    at = outcome.retryAt if outcome.retryAt > now else nextTry(kind, envelope.created, envelope.state.tries + 1, now)
+    return retried(envelope, at, outcome, reply, now)
+
+
+def retried(envelope: Envelope, at: float, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
+    """It will be tried again at that time; wall-clock seconds. What this makes of a state that has failed twice does not depend on the
+    envelope."""
     state = envelope.state
-    tries = state.tries + 1
-    at = outcome.retryAt if outcome.retryAt > now else nextTry(kind, envelope.created, tries, now)
-    return retried(state, at, outcome, reply, now)
-
-
-def retried(state: EnvelopeState, at: float, outcome: Outcome, reply: str, now: float) -> EnvelopeState:
-    """It will be tried again at that time; wall-clock seconds."""
-    # Spelled out: this is the hot path of a queue full of dead destinations, and _replace() costs three times as much.
-    return EnvelopeState(
-        state.tries + 1,
-        at,
-        now,
-        reply,
-        state.hold,
-        state.suspended,
-        "",
-        "",
-        state.warned,
-        _attempts(state, outcome, reply, now),
-        state.route,
+    tries, _, _, _, hold, suspended, _, _, warned, _, route, _ = state
+    attempts = _attempts(envelope, outcome, reply, now)
+    # Spelled out: this is the hot path of a queue full of dead destinations. Its own constructor takes twice as long, _replace() six times.
+    return tuple.__new__(
+        EnvelopeState, (tries + 1, at, now, reply, hold, suspended, "", "", warned, attempts, route, "")
     )
 
 
@@ -60,7 +55,7 @@ def failed(envelope: Envelope, outcome: Outcome, reply: str, now: float) -> Enve
         failed=reply or "failed",
         # Whatever class a peer has put in its code: this failure is permanent (RFC 3463 2).
         failedStatus="5" + status[1:],
-        attempts=_attempts(state, outcome, reply, now),
+        attempts=_attempts(envelope, outcome, reply, now),
     )
 
 
@@ -105,15 +100,16 @@ def reportAt(now: float) -> float:
     return float(ceil(now + GATHER))
 
 
-def _attempts(state: EnvelopeState, outcome: Outcome, reply: str, now: float) -> tuple[Attempt, ...]:
-    before = state.attempts
-    last = before[-1] if before else None
-    if last is not None and last.reply == reply and last.host == outcome.remote:
-        # A destination that is dead for days takes no more room than one that failed once, and its history says more.
-        since = last.since or last.at
-        # Its own constructor takes twice as long.
-        same = tuple.__new__(Attempt, (now, reply, last.host, last.times + 1, since, outcome.source, outcome.tls))
-        return (*before[:-1], same) if len(before) > 1 else (same,)
+def _attempts(envelope: Envelope, outcome: Outcome, reply: str, now: float) -> tuple[Attempt, ...]:
+    before = envelope.state.attempts
+    if before:
+        at, last, host, times, since, _, _ = before[-1]
+        if last == reply and host == outcome.remote:
+            # A destination that is dead for days takes no more room than one that failed once, and its history says more.
+            if times == 1 and (len(before) > 1 or at - envelope.created > _SOON):
+                since = since or at
+            same = tuple.__new__(Attempt, (now, reply, host, times + 1, since, outcome.source, outcome.tls))
+            return (*before[:-1], same) if len(before) > 1 else (same,)
     return (
         *before[1 - MAX_ATTEMPTS :],
         Attempt(now, reply, outcome.remote, source=outcome.source, tls=outcome.tls),

@@ -96,6 +96,11 @@ class Renewal:
             self._call = self._platform.clock.callLater(INTERVAL, self._due)
 
     def _due(self) -> None:
+        certificates = self._certificates()
+        if not (certificates.pki or certificates.ca):
+            # A reload may bring some.
+            self._again()
+            return
         self.look().addErrback(self._failed).addCallback(lambda done: self._again())
 
     def _failed(self, failure: Failure) -> None:

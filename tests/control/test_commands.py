@@ -331,6 +331,12 @@ class ErrorTests(CommandTestCase):
         world.run(10)
         self.assertEqual(operator.ask("Remove", selection=row["evpid"]), {"count": 1})
 
+    def test_whatNobodySchedules(self) -> None:
+        world = self.begin('scheduler backend "null:"\n' + rules())
+        self.accepted(world, "joe@remote.test")
+        (row,) = self.operator(world).queue()
+        self.assertEqual(row["why"], "unknown to the scheduler")
+
     def test_garbage(self) -> None:
         """It costs that connection."""
         world, operator = self.waiting()

@@ -70,7 +70,7 @@ class Shelf:
         return {}
 
     def status(self) -> dict[str, Any]:
-        return {"paused": []}
+        return {"paused": [], "loading": False}
 
     def showRelays(self) -> Sequence[Any]:
         return [{"relay": f"relay {number}", "text": "x" * 200} for number in range(1000)]

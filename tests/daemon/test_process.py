@@ -26,7 +26,7 @@ class ConfigurationTests(ProcessTestCase):
         there = "child:BACKEND, fs:[PATH], null:, ram:, sqlite:[PATH]"
         for command in (PYSMTPD, TWISTD):
             ran = self.run_(*command, "-f", path, "--spool", str(self.spool))
-            said = f'pysmtpd: unknown queue backend "redis"; there are: {there}\n'
+            said = f'pysmtpd: {path}:3: unknown queue backend "redis"; there are: {there}\n'
             self.assertEqual((ran.returncode, ran.stdout, ran.stderr), (78, "", said))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pysmtpd.control import render, routetext
 from pysmtpd.control.amp import AMP_COMMANDS
+from pysmtpd.model.date import formatDate
 from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
@@ -483,6 +484,41 @@ class AttemptTests(StoryTestCase):
         told = " ".join(home.messages[-1].content.decode().split())
         for said in ("451 4.7.1 greylisted", sources[0], "disk full", "two.test [203.0.113.3]: 550 5.1.1 nobody"):
             self.assertIn(said, told)
+
+    def test_whatFailedSinceItCame(self) -> None:
+        """Mail for a host that is known to be down has failed since its arrival. A restart changes nothing."""
+        world = self.begin()
+        home = self.remote(world, "client.test")
+        self.remote(world).set(Condition.REFUSING)
+        self.accepted(world, "eve@remote.test")
+        world.run(5)
+        for name in ("joe", "sue"):
+            self.accepted(world, f"{name}@remote.test")
+        world.run(7 * 3600)
+
+        def histories() -> dict[str, dict[str, Any]]:
+            operator = self.operator(world)
+            found = [operator.ask("Envelope", id=row["evpid"])["envelope"] for row in operator.queue()]
+            self.assertEqual([len(one["attempts"]) for one in found], [1, 1, 1])
+            return {one["recipient"]: one["attempts"][0] | {"created": one["created"]} for one in found}
+
+        before = histories()
+        for one in before.values():
+            self.assertGreater(one["times"], 2)
+            self.assertLess(abs(one["since"] - one["created"]), 1.0)
+        self.assertLess(before["eve@remote.test"]["since"] + 4, before["joe@remote.test"]["since"])
+        world.stop()
+        world.restart(30)
+        after = histories()
+        for name, one in after.items():
+            self.assertEqual((one["since"], one["host"]), (before[name]["since"], before[name]["host"]))
+
+        def ofJoe() -> list[str]:
+            return [each.content.decode() for each in home.messages if b"joe@" in each.content]
+
+        world.until(lambda: len(ofJoe()) > 1, 5 * 86_400)
+        told = ofJoe()[-1]
+        self.assertIn(f" times from {formatDate(after['joe@remote.test']['created'])} to ", " ".join(told.split()))
 
     def test_bouncesTellIt(self) -> None:
         """What was tried before the end is in the report."""

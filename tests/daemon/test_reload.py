@@ -395,7 +395,7 @@ class RefusedTests(ReloadTestCase):
         self.refused(
             world,
             "queue backend fs\nresolver 192.0.2.53\nscheduler limit max-inflight 5\n" + BASE,
-            f"{CONFIG_PATH}:1:1: the queue backend is changed",
+            f"{CONFIG_PATH}:1:15: the queue backend is changed",
             f"{CONFIG_PATH}:2:1: the resolver is changed",
             "limits of the scheduler",
             "restart",

@@ -77,14 +77,31 @@ class AlikeTests(DispatcherCase):
         self.clock.advance(500)
         self.turn()
         self.assertEqual(self.taken(), [])
-        for id in first:
-            self.assertEqual(self.queue.state(id).attempts, (Attempt(START + 600, REPLY, times=2, since=START),))
-        for id in later:
-            self.assertEqual(self.queue.state(id).attempts, (Attempt(START + 600, REPLY, times=2, since=START + 100),))
+        for ids, began in ((first, START), (later, START + 100)):
+            for id in ids:
+                (attempt,) = self.queue.state(id).attempts
+                self.assertEqual((attempt.at, attempt.reply, attempt.times), (START + 600, REPLY, 2))
+                self.assertEqual(attempt.began(created=START), began)
         self.mta.known = lambda deliveries: ()
         self.clock.advance(600)
         self.turn()
         self.assertEqual(self.taken(), [1, 2, 3, 4])
+
+    def test_neighboursThatFailedSinceTheyCameShareAState(self) -> None:
+        """Each is written by itself all the same, and what an operator does to one is not done to the others."""
+        self.known(START + 600)
+        ids = self.acceptMany(1, 2, 3)
+        for round in (1, 2):
+            self.known(START + 600 + 600 * round)
+            self.clock.advance(600)
+            self.turn()
+        states = [self.queue.state(id) for id in ids]
+        self.assertEqual([id(state) for state in states], [id(states[0])] * 3)
+        (attempt,) = states[0].attempts
+        self.assertEqual((attempt.times, attempt.began(created=START), states[0].tries), (3, START, 3))
+        self.assertEqual(list(self.queue.calls[-1][1]), ids)
+        self.successResultOf(self.dispatcher.suspendEnvelopes(ids[:1]))
+        self.assertEqual([self.queue.state(id).suspended for id in ids], [True, False, False])
 
     def test_othersAreDelivered(self) -> None:
         self.known(START + 600, 2, 4)

@@ -56,3 +56,34 @@ class Columns:
     def give(self, slot: int) -> None:
         """The slot is free."""
         self.free.append(slot)
+
+    # --- lists
+
+    def link(self, slot: int, first: int) -> None:
+        """C{slot} joins the list that begins with C{first}, right behind it; -1: it begins one."""
+        self.previous[slot], self.next[slot] = first, -1
+        if first >= 0:
+            second = self.next[slot] = self.next[first]
+            self.next[first] = slot
+            if second >= 0:
+                self.previous[second] = slot
+
+    def unlink(self, slot: int) -> tuple[int, int]:
+        """C{slot} leaves its list.
+
+        @return: who stood before it, and behind it; -1: nobody.
+        """
+        before, after = self.previous[slot], self.next[slot]
+        if after >= 0:
+            self.previous[after] = before
+        if before >= 0:
+            self.next[before] = after
+        return before, after
+
+    def linked(self, first: int) -> list[int]:
+        """The list that begins with C{first}; empty for -1."""
+        slots: list[int] = []
+        while first >= 0:
+            slots.append(first)
+            first = self.next[first]
+        return slots

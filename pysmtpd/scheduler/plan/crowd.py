@@ -21,29 +21,30 @@ class Crowd:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._order: list[int] = []
-        self.byMessage: dict[int, list[int]] = {}
+        self.byMessage: dict[int, tuple[int, ...]] = {}
         self.expires = inf
 
     def join(self, slots: Sequence[int]) -> None:
-        messages, byMessage = self._columns.message, self.byMessage
-        if not byMessage:
+        if not self.byMessage:
             self.expires = inf
-        for slot in slots:
-            message = messages[slot]
-            others = byMessage.get(message)
-            if others is None:
-                byMessage[message] = [slot]
-            else:
-                others.append(slot)
         self.expires = min([self.expires, *map(self._columns.expires.__getitem__, slots)])
+        messages = list(map(self._columns.message.__getitem__, slots))
+        # Most messages have one recipient, and most come to an empty crowd.
+        joined: dict[int, tuple[int, ...]] = dict(zip(messages, zip(slots, strict=True), strict=True))
+        if self.byMessage or len(joined) < len(slots):
+            joined = self.byMessage
+            for message, slot in zip(messages, slots, strict=True):
+                joined[message] = (*joined.get(message, ()), slot)
+        self.byMessage = joined
         # The oldest is the last.
-        self._order = sorted(byMessage, reverse=True)
+        self._order = sorted(joined, reverse=True)
 
     def leave(self, slot: int) -> None:
         message = self._columns.message[slot]
-        others = self.byMessage[message]
-        others.remove(slot)
-        if not others:
+        others = tuple([other for other in self.byMessage[message] if other != slot])
+        if others:
+            self.byMessage[message] = others
+        else:
             del self.byMessage[message]
 
     def expired(self, now: float) -> list[int]:
@@ -64,21 +65,20 @@ class Crowd:
             order.pop()
         return -1
 
-    def take(self, most: int, end: int) -> list[list[int]]:
+    def take(self, most: int, end: int) -> list[Sequence[int]]:
         """Take away messages below the id C{end}, the oldest first, until these are so many envelopes or more: a message is never split."""
         order, byMessage = self._order, self.byMessage
-        taken: list[list[int]] = []
+        taken: list[Sequence[int]] = []
         while most > 0 and order and order[-1] < end:
             slots = byMessage.pop(order.pop(), None)
             if slots is not None:
                 most -= len(slots)
-                taken.append(slots)
-                if len(slots) > 1:
-                    slots.sort(key=self._columns.number.__getitem__)
+                taken.append(slots if len(slots) == 1 else self._inOrder(slots))
         return taken
 
-    def takeOf(self, message: int) -> list[int]:
+    def takeOf(self, message: int) -> Sequence[int]:
         """Take away all of one message; empty: it has none here."""
-        slots = self.byMessage.pop(message, [])
-        slots.sort(key=self._columns.number.__getitem__)
-        return slots
+        return self._inOrder(self.byMessage.pop(message, ()))
+
+    def _inOrder(self, slots: Sequence[int]) -> Sequence[int]:
+        return sorted(slots, key=self._columns.number.__getitem__)

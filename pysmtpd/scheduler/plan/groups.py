@@ -33,20 +33,15 @@ class Groups:
         columns = self._columns
         message = columns.message[slot]
         columns.work[slot] = work
-        columns.previous[slot] = columns.next[slot] = -1
         first = self._index.find(message, work)
+        columns.link(slot, first)
         if first < 0:
             columns.rank[slot] = rank
             self._index.add(slot)
             self._live[work] += 1
+        elif rank <= columns.rank[first]:
+            return
         else:
-            second = columns.next[first]
-            columns.previous[slot], columns.next[slot] = first, second
-            columns.next[first] = slot
-            if second >= 0:
-                columns.previous[second] = slot
-            if rank <= columns.rank[first]:
-                return
             columns.rank[first] = rank
         heap = self._heaps[work]
         heappush(heap, _HIGHEST - rank << _MESSAGE_BITS | message)
@@ -64,12 +59,10 @@ class Groups:
     def leave(self, slot: int) -> None:
         """C{slot} is not ready any more."""
         columns = self._columns
-        before, after = columns.previous[slot], columns.next[slot]
-        if after >= 0:
-            columns.previous[after] = before
+        before, after = columns.unlink(slot)
         if before >= 0:
-            columns.next[before] = after
-        elif after >= 0:
+            return
+        if after >= 0:
             columns.rank[after] = columns.rank[slot]
             self._index.replace(slot, after)
         else:
@@ -92,9 +85,7 @@ class Groups:
         heappop(self._heaps[work])
         self._index.discard(first)
         self._live[work] -= 1
-        slots = [first]
-        while (first := columns.next[first]) >= 0:
-            slots.append(first)
+        slots = columns.linked(first)
         if len(slots) > 1:
             slots.sort(key=columns.number.__getitem__)
         return slots

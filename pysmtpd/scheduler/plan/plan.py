@@ -12,22 +12,34 @@ from pysmtpd.model.config import SchedulerLimits
 from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId
 from pysmtpd.model.schedule import AWAIT_CONFIGURATION, Batch, Condition, Entry, Kind, Lease, Status
 from pysmtpd.scheduler.plan.changesets import Changesets
+from pysmtpd.scheduler.plan.codes import (
+    BOUNCE,
+    CODES,
+    CROWD,
+    EXPIRE,
+    HELD,
+    INFLIGHT,
+    KINDS,
+    MDA,
+    MTA,
+    PLACES,
+    QUEUED,
+    READY,
+    REMOVE,
+    SUSPENDED,
+    UNCOMMITTED,
+    WAITING,
+)
 from pysmtpd.scheduler.plan.columns import Columns
 from pysmtpd.scheduler.plan.crowd import Crowd
 from pysmtpd.scheduler.plan.due import Due
 from pysmtpd.scheduler.plan.groups import Groups
 from pysmtpd.scheduler.plan.holds import Holds
 from pysmtpd.scheduler.plan.index import Index
+from pysmtpd.scheduler.plan.leases import Leases
 
-_KINDS = (Kind.MTA, Kind.MDA, Kind.BOUNCE, Kind.EXPIRE, Kind.REMOVE)
-_CODES = {kind: code for code, kind in enumerate(_KINDS)}
-_MTA, _BOUNCE, _EXPIRE, _REMOVE = 0, 2, 3, 4
 # A batch takes one group of each in turn.
-_TURNS = (_REMOVE, _EXPIRE, _BOUNCE, 1, _MTA)
-
-# Those of the crowd are ready, too, but in no group.
-_PLACES = (*Condition, Condition.READY)
-_UNCOMMITTED, _READY, _WAITING, _INFLIGHT, _QUEUED, _HELD, _SUSPENDED, _CROWD = range(len(_PLACES))
+_TURNS = (REMOVE, EXPIRE, BOUNCE, MDA, MTA)
 
 _FLAG_HELD, _FLAG_SUSPENDED, _FLAG_REMOVE = 1, 2, 4
 
@@ -36,10 +48,6 @@ _MAX_TRIES = 0xFFFF_FFFF
 _MAX_PRIORITY = 0x7FFF
 # Due envelopes moved by one call: it may not hold up others for long when a whole queue comes due at once.
 _MAX_DUE = 2000
-
-# A token is a serial number and the slot of the lease's first envelope, so that nobody has to look for it.
-_SLOT_BITS = 30
-_SLOT_MASK = (1 << _SLOT_BITS) - 1
 
 _MINUTE = 60.0
 _HOUR = 3600.0
@@ -51,28 +59,26 @@ _NO_MESSAGE = 1 << 64
 class Plan:
     """
     @ivar stirred: something may have become ready, or the next due time has moved nearer. Its owner resets it.
-    @ivar stale: how many ids were named under leases that are not theirs.
     """
 
     __slots__ = (
-        *("_changesets", "_columns", "_counts", "_crowd", "_due", "_groups", "_holds", "_index", "_limits", "_serial"),
-        *("_starved", "stale", "stirred"),
+        *("_changesets", "_columns", "_counts", "_crowd", "_due", "_groups", "_holds", "_index", "_leases", "_limits"),
+        *("_starved", "stirred"),
     )
 
     def __init__(self, limits: SchedulerLimits, now: float) -> None:
         self._limits = limits
         self._columns = columns = Columns()
         self._index = Index(columns.message, columns.number)
-        self._groups = Groups(columns, len(_KINDS))
-        self._holds = Holds(columns, self._index, _QUEUED)
+        self._groups = Groups(columns, len(KINDS))
+        self._holds = Holds(columns, self._index, QUEUED)
         self._due = Due(now)
         self._crowd = Crowd(columns)
         self._changesets = Changesets(columns)
-        self._counts = [0] * len(_PLACES)
-        self._serial = 0
+        self._counts = [0] * len(PLACES)
+        self._leases = Leases(columns, self._index)
         self._starved = False
         self.stirred = False
-        self.stale = 0
 
     # --- changesets
 
@@ -89,21 +95,21 @@ class Plan:
             columns.owner[slot] = 0
             self._store(slot, entry)
             index.add(slot)
-            columns.place[slot] = _UNCOMMITTED
-            self._counts[_UNCOMMITTED] += 1
+            columns.place[slot] = UNCOMMITTED
+            self._counts[UNCOMMITTED] += 1
             changesets.join(slot)
 
     def commit(self, message: MessageId, now: float) -> int:
         slots = self._changesets.take(message)
         for slot in slots:
-            self._counts[_UNCOMMITTED] -= 1
+            self._counts[UNCOMMITTED] -= 1
             self._place(slot, now)
         return len(slots)
 
     def rollback(self, message: MessageId) -> int:
         slots = self._changesets.take(message)
         for slot in slots:
-            self._counts[_UNCOMMITTED] -= 1
+            self._counts[UNCOMMITTED] -= 1
             self._forget(slot)
         return len(slots)
 
@@ -112,14 +118,14 @@ class Plan:
     def batch(self, capacity: Mapping[Kind, int], now: float) -> Batch:
         more = self._advance(now)
         room = self._limits.maxBatch
-        left = [capacity.get(kind, 0) for kind in _KINDS]
+        left = [capacity.get(kind, 0) for kind in KINDS]
         active = [work for work in _TURNS if left[work] > 0]
         leases: list[Lease] = []
         while active and room > 0:
             for work in tuple(active):
                 first = self._groups.top(work)
-                isCrowd = work == _MTA and bool(self._crowd.byMessage) and self._isCrowdNext(first)
-                if (first >= 0 or isCrowd) and work < _EXPIRE and self._free <= 0:
+                isCrowd = work == MTA and bool(self._crowd.byMessage) and self._isCrowdNext(first)
+                if (first >= 0 or isCrowd) and work < EXPIRE and self._free <= 0:
                     self._starved = True
                     first, isCrowd = -1, False
                 if isCrowd:
@@ -136,7 +142,7 @@ class Plan:
                     active.remove(work)
                 if room <= 0:
                     break
-        if self._crowd.byMessage and (room > 0 or _MTA not in active):
+        if self._crowd.byMessage and (room > 0 or MTA not in active):
             more = self._disperse(now) or more
         if not room > 0:
             more = more or self._isAnyReady(active)
@@ -145,44 +151,41 @@ class Plan:
     @property
     def _free(self) -> int:
         """How many more may be in flight."""
-        return self._limits.maxInflight - self._counts[_INFLIGHT]
+        return self._limits.maxInflight - self._leases.count
 
     def _isAnyReady(self, works: Iterable[int]) -> bool:
-        return any(self._groups.top(work) >= 0 or (work == _MTA and bool(self._crowd.byMessage)) for work in works)
+        return any(self._groups.top(work) >= 0 or (work == MTA and bool(self._crowd.byMessage)) for work in works)
 
     def update(self, lease: Lease, entries: Iterable[Entry], now: float) -> None:
         flags = self._columns.flags
         # What an operator said while it was away holds, for the entry was made before. But expiry ends waiting for an operator.
         keeping = _FLAG_REMOVE if lease.kind is Kind.EXPIRE else _FLAG_REMOVE | _FLAG_HELD | _FLAG_SUSPENDED
         for entry in entries:
-            slot = self._leased(lease, entry.id)
+            slot = self._leases.find(lease, entry.id)
             if slot >= 0:
                 kept = flags[slot] & keeping
                 self._store(slot, entry)
                 flags[slot] |= kept
-                self._return(slot)
+                self._return()
                 self._place(slot, now)
 
     def postpone(self, leases: Iterable[Lease], nextTry: float, now: float) -> None:
         columns = self._columns
-        times, tries, expires, place = columns.nextTry, columns.tries, columns.expires, columns.place
+        times, tries, expires = columns.nextTry, columns.tries, columns.expires
         kind, flags, priority = columns.kind, columns.flags, columns.priority
         crowd: list[int] = []
-        for lease in leases:
-            for envelope in lease.envelopes:
-                slot = self._leased(lease, envelope)
-                if slot < 0:
-                    continue
-                self._return(slot)
-                times[slot] = nextTry
-                if tries[slot] < _MAX_TRIES:
-                    tries[slot] += 1
-                if kind[slot] != _MTA or flags[slot] or priority[slot] or not now < nextTry < expires[slot]:
-                    self._place(slot, now)
-                else:
-                    place[slot] = _WAITING
-                    crowd.append(slot)
-        self._counts[_WAITING] += len(crowd)
+        slots = self._leases.takeBack(leases)
+        if slots:
+            self._roomMade()
+        for slot in slots:
+            times[slot] = nextTry
+            if tries[slot] < _MAX_TRIES:
+                tries[slot] += 1
+            if kind[slot] != MTA or flags[slot] or priority[slot] or not now < nextTry < expires[slot]:
+                self._place(slot, now)
+            else:
+                crowd.append(slot)
+        self._counts[WAITING] += len(crowd)
         if self._due.setAll(crowd, nextTry):
             self.stirred = True
 
@@ -194,23 +197,23 @@ class Plan:
                     self._displace(slot)
                     self._forget(slot)
             else:
-                slot = self._leased(lease, envelope)
+                slot = self._leases.find(lease, envelope)
                 if slot >= 0:
-                    self._return(slot)
+                    self._return()
                     self._forget(slot)
 
     def hold(self, lease: Lease, envelopes: Iterable[EnvelopeId], key: str, now: float) -> None:
         columns = self._columns
         for envelope in envelopes:
-            slot = self._leased(lease, envelope)
+            slot = self._leases.find(lease, envelope)
             if slot < 0:
                 continue
-            self._return(slot)
+            self._return()
             if columns.flags[slot] or self._expired(slot, now):
                 self._place(slot, now)
                 continue
-            columns.place[slot] = _QUEUED
-            self._counts[_QUEUED] += 1
+            columns.place[slot] = QUEUED
+            self._counts[QUEUED] += 1
             self._holds.add(slot, key)
             self._await(slot, self._end(slot))
 
@@ -226,7 +229,7 @@ class Plan:
     def schedule(self, envelopes: Iterable[EnvelopeId], now: float) -> int:
         changed = 0
         for slot in self._known(envelopes):
-            if self._columns.place[slot] == _WAITING:
+            if self._columns.place[slot] == WAITING:
                 self._displace(slot)
                 self._columns.nextTry[slot] = now
                 self._place(slot, now)
@@ -256,11 +259,12 @@ class Plan:
 
     def counts(self) -> dict[str, int]:
         counts = {condition.value: self._counts[place] for place, condition in enumerate(Condition)}
-        counts[Condition.READY.value] += self._counts[_CROWD]
+        counts[Condition.READY.value] += self._counts[CROWD]
         held = self._holds.countOf(AWAIT_CONFIGURATION)
         counts[Condition.QUEUED.value] -= held
         counts[Condition.HELD.value] += held
-        counts["stale"] = self.stale
+        counts[Condition.INFLIGHT.value] = self._leases.count
+        counts["stale"] = self._leases.stale
         return counts
 
     # --- slots
@@ -274,27 +278,9 @@ class Plan:
             if slot >= 0:
                 yield slot
 
-    def _leased(self, lease: Lease, envelope: EnvelopeId) -> int:
-        """The slot of an envelope that is in flight under this very lease; else -1, counted if the envelope is known."""
-        columns = self._columns
-        token = lease.token
-        slot = token & _SLOT_MASK
-        if (
-            slot < len(columns.owner)
-            and columns.owner[slot] == token
-            and columns.place[slot] == _INFLIGHT
-            and columns.message[slot] << ENVELOPE_BITS | columns.number[slot] == envelope
-        ):
-            return slot
-        slot = self._find(envelope)
-        if slot >= 0 and (columns.place[slot] != _INFLIGHT or columns.owner[slot] != lease.token):
-            self.stale += 1
-            return -1
-        return slot
-
     def _store(self, slot: int, entry: Entry) -> None:
         columns = self._columns
-        columns.kind[slot] = _CODES[entry.kind]
+        columns.kind[slot] = CODES[entry.kind]
         columns.created[slot] = entry.created
         columns.expires[slot] = entry.expires
         columns.nextTry[slot] = entry.nextTry
@@ -308,7 +294,7 @@ class Plan:
         number = columns.message[slot] << ENVELOPE_BITS | columns.number[slot]
         entry = Entry(
             EnvelopeId(number),
-            _KINDS[columns.kind[slot]],
+            KINDS[columns.kind[slot]],
             columns.created[slot],
             columns.expires[slot],
             columns.tries[slot],
@@ -319,11 +305,11 @@ class Plan:
         )
         due = (
             entry.nextTry
-            if place == _WAITING and (entry.kind is Kind.BOUNCE or entry.nextTry < entry.expires)
+            if place == WAITING and (entry.kind is Kind.BOUNCE or entry.nextTry < entry.expires)
             else entry.expires
         )
-        key = self._holds.keyOf(slot) if place == _QUEUED else ""
-        condition = Condition.HELD if key.startswith(AWAIT_CONFIGURATION) else _PLACES[place]
+        key = self._holds.keyOf(slot) if place == QUEUED else ""
+        condition = Condition.HELD if key.startswith(AWAIT_CONFIGURATION) else PLACES[place]
         return Status(entry, condition, due, key)
 
     # --- moving
@@ -333,38 +319,38 @@ class Plan:
         columns = self._columns
         kind, flags = columns.kind[slot], columns.flags[slot]
         if flags & _FLAG_REMOVE:
-            self._ready(slot, _REMOVE, 0)
+            self._ready(slot, REMOVE, 0)
             self._due.clear(slot)
         elif self._expired(slot, now):
-            self._ready(slot, _EXPIRE, 0)
+            self._ready(slot, EXPIRE, 0)
             self._due.clear(slot)
         elif flags:
-            place = _SUSPENDED if flags & _FLAG_SUSPENDED else _HELD
+            place = SUSPENDED if flags & _FLAG_SUSPENDED else HELD
             columns.place[slot] = place
             self._counts[place] += 1
             self._await(slot, self._end(slot))
         elif columns.nextTry[slot] > now:
-            columns.place[slot] = _WAITING
-            self._counts[_WAITING] += 1
+            columns.place[slot] = WAITING
+            self._counts[WAITING] += 1
             self._await(slot, self._next(slot))
         else:
             self._ready(slot, kind, columns.priority[slot])
             self._await(slot, self._end(slot))
 
     def _ready(self, slot: int, work: int, rank: int) -> None:
-        self._columns.place[slot] = _READY
-        self._counts[_READY] += 1
+        self._columns.place[slot] = READY
+        self._counts[READY] += 1
         self._groups.join(slot, work, rank)
         self.stirred = True
-        if work == _MTA and self._crowd.byMessage:
+        if work == MTA and self._crowd.byMessage:
             # They leave together.
             for other in self._crowd.takeOf(self._columns.message[slot]):
-                self._counts[_CROWD] -= 1
-                self._ready(other, _MTA, 0)
+                self._counts[CROWD] -= 1
+                self._ready(other, MTA, 0)
                 self._await(other, self._end(other))
 
     def _await(self, slot: int, when: float) -> None:
-        if self._columns.kind[slot] == _BOUNCE and self._columns.place[slot] != _WAITING:
+        if self._columns.kind[slot] == BOUNCE and self._columns.place[slot] != WAITING:
             # What is owed to the sender does not expire.
             self._due.clear(slot)
         elif self._due.set(slot, when):
@@ -374,7 +360,7 @@ class Plan:
         """When one that waits is placed anew."""
         columns = self._columns
         nextTry = columns.nextTry[slot]
-        return nextTry if columns.kind[slot] == _BOUNCE else min(nextTry, self._end(slot))
+        return nextTry if columns.kind[slot] == BOUNCE else min(nextTry, self._end(slot))
 
     def _end(self, slot: int) -> float:
         """When it is looked whether it has expired. What lives for an hour or more has until the full minute: mail that came to a dead host
@@ -385,28 +371,28 @@ class Plan:
 
     def _expired(self, slot: int, now: float) -> bool:
         columns = self._columns
-        return columns.expires[slot] <= now and columns.kind[slot] != _BOUNCE
+        return columns.expires[slot] <= now and columns.kind[slot] != BOUNCE
 
     def _displace(self, slot: int) -> None:
         """Take a slot from where it is."""
         columns = self._columns
         place = columns.place[slot]
-        if place == _INFLIGHT:
-            self._return(slot)
+        if place == INFLIGHT:
+            self._return()
             return
         self._counts[place] -= 1
-        if place == _READY:
+        if place == READY:
             self._groups.leave(slot)
-        elif place == _CROWD:
+        elif place == CROWD:
             self._crowd.leave(slot)
-        elif place == _QUEUED:
+        elif place == QUEUED:
             self._holds.leave(slot)
-        elif place == _UNCOMMITTED:
+        elif place == UNCOMMITTED:
             self._changesets.leave(slot)
 
     def _replace(self, slot: int, now: float) -> None:
         """Something about it changed. Those in flight or not committed yet are placed when they come back, or at the commit."""
-        if self._columns.place[slot] not in (_INFLIGHT, _UNCOMMITTED):
+        if self._columns.place[slot] not in (INFLIGHT, UNCOMMITTED):
             self._displace(slot)
             self._place(slot, now)
 
@@ -432,38 +418,21 @@ class Plan:
         """
         columns = self._columns
         end = columns.message[first] if first >= 0 and not columns.rank[first] else _NO_MESSAGE
-        before = self._counts[_INFLIGHT]
-        leases += [self._lease(slots, _MTA) for slots in self._crowd.take(min(most, self._free), end)]
-        count = self._counts[_INFLIGHT] - before
-        self._counts[_CROWD] -= count
+        count = self._leases.grant(self._crowd.take(min(most, self._free), end), MTA, leases)
+        self._counts[CROWD] -= count
         return count
 
     def _leaseGroup(self, first: int, work: int, leases: list[Lease]) -> int:
-        slots = self._groups.take(first, work)
-        leases.append(self._lease(slots, work))
-        self._counts[_READY] -= len(slots)
-        return len(slots)
+        count = self._leases.grant([self._groups.take(first, work)], work, leases)
+        self._counts[READY] -= count
+        return count
 
-    def _lease(self, slots: Sequence[int], work: int) -> Lease:
-        columns = self._columns
-        place, owner, number = columns.place, columns.owner, columns.number
-        first = slots[0]
-        self._serial += 1
-        token = self._serial << _SLOT_BITS | first
-        for slot in slots:
-            place[slot] = _INFLIGHT
-            owner[slot] = token
-        self._counts[_INFLIGHT] += len(slots)
-        message = MessageId(columns.message[first])
-        base = message << ENVELOPE_BITS
-        if len(slots) == 1:
-            # Most messages have one recipient, and an iterator costs as much as all that is above.
-            return Lease(token, _KINDS[work], message, (EnvelopeId(base | number[first]),))
-        return Lease(token, _KINDS[work], message, tuple([EnvelopeId(base | number[slot]) for slot in slots]))
+    def _return(self) -> None:
+        """One is in flight no more."""
+        self._leases.count -= 1
+        self._roomMade()
 
-    def _return(self, slot: int) -> None:
-        """It is in flight no more."""
-        self._counts[_INFLIGHT] -= 1
+    def _roomMade(self) -> None:
         if self._starved:
             self._starved = False
             self.stirred = True
@@ -487,7 +456,7 @@ class Plan:
             slot = due.pop(now)
             if slot < 0:
                 return False
-            if columns.place[slot] != _INFLIGHT:
+            if columns.place[slot] != INFLIGHT:
                 self._displace(slot)
                 self._place(slot, now)
         return True
@@ -496,17 +465,17 @@ class Plan:
         """These have come due together: they are the crowd, but for those of messages that are ready already."""
         columns = self._columns
         place, expires, message = columns.place, columns.expires, columns.message
-        isAlone = not self._groups.isAny(_MTA)
+        isAlone = not self._groups.isAny(MTA)
         crowd: list[int] = []
         for slot in slots:
-            if expires[slot] > now and (isAlone or not self._groups.has(message[slot], _MTA)):
-                place[slot] = _CROWD
+            if expires[slot] > now and (isAlone or not self._groups.has(message[slot], MTA)):
+                place[slot] = CROWD
                 crowd.append(slot)
             else:
                 self._displace(slot)
                 self._place(slot, now)
-        self._counts[_WAITING] -= len(crowd)
-        self._counts[_CROWD] += len(crowd)
+        self._counts[WAITING] -= len(crowd)
+        self._counts[CROWD] += len(crowd)
         self._crowd.join(crowd)
         self.stirred = self.stirred or bool(crowd)
 
@@ -516,7 +485,7 @@ class Plan:
             slots = self._crowd.takeOf(self._crowd.oldest())
             if not slots:
                 return False
-            self._counts[_CROWD] -= len(slots)
+            self._counts[CROWD] -= len(slots)
             for slot in slots:
                 self._place(slot, now)
         return True

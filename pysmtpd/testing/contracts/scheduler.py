@@ -224,6 +224,16 @@ class SchedulerContract(ForgetfulSchedulerContract):
         self.assertEqual([lease.envelopes for lease in again], [_ids(1, 0, 1), _ids(2, 0), _ids(3, 0)])
         self.assertFalse({lease.token for lease in leases} & {lease.token for lease in again})
 
+    async def test_whatIsPostponedTwiceCountsOnce(self) -> None:
+        scheduler = await self.filled(*_ids(1, 0), *_ids(2, 0, 1), tries=4)
+        leases = await self.leases(scheduler)
+        await asDeferred(scheduler.postpone([*leases, *leases], self.now() + 30))
+        await asDeferred(scheduler.postpone(leases, self.now() + 60))
+        counts = await scheduler.counts()
+        self.assertEqual((counts["waiting"], counts["inflight"], counts["stale"]), (3, 0, 6))
+        for status in await scheduler.query([*_ids(1, 0), *_ids(2, 0, 1)]):
+            self.assertEqual((status.entry.tries, status.entry.nextTry), (5, self.now() + 30))
+
     async def test_postponedAreHandedOutInPieces(self) -> None:
         scheduler = await self.begin(SchedulerLimits(maxBatch=2))
         for message in range(1, 6):
