@@ -9,7 +9,7 @@ from pysmtpd.model.command import NeedsShell, splitCommand
 from pysmtpd.model.config import Method
 from pysmtpd.model.decision import Kind, Question
 from pysmtpd.model.envelope import Agent
-from pysmtpd.model.question import Answer, Ask, AskSelf, AskTrust, TempFail, UserInfo, called
+from pysmtpd.model.question import Answer, Ask, AskSelf, AskTrust, TempFail, UserInfo, titled
 from pysmtpd.model.specifiers import checkFormat
 from pysmtpd.ruleset.place import Place
 from pysmtpd.ruleset.results import Outcome, Results
@@ -87,6 +87,6 @@ class Errands:
         if isinstance(trusted, TempFail):
             return self._results.cannot(f"{place.path}: {trusted}")
         return self._results.fault(
-            f"{place.path} expands to the {what}, which the table {called(table)} may not name: it is no text file that only root "
+            f"{place.path} expands to the {what}, which the {titled(table)} may not name: it is no text file that only root "
             "and the daemon's user can write (allow-commands in its declaration says that it may)"
         )

@@ -29,6 +29,7 @@ from pysmtpd.model.question import (
     TempFail,
     UserInfo,
     called,
+    titled,
 )
 from pysmtpd.model.srs import BadSrs, decode, isSrs
 from pysmtpd.ruleset.compile import Compiled
@@ -212,9 +213,7 @@ class Expansion:
             return self._results.cannot(f"{path}: {found}")
         if found is None:
             reply = INVALID if place.depth == 0 else UNEXPANDABLE
-            return self._results.refuse(
-                reply, f"{path} is not in the table {called(table.name)} ({place.rule.place})"
-            ), ()
+            return self._results.refuse(reply, f"{path} is not in the {titled(table.name)} ({place.rule.place})"), ()
         children = yield from self._values(place, table.name, found, "")
         return f'action "{place.action.name}": virtual', children
 
