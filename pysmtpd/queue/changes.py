@@ -95,10 +95,12 @@ def change(
     if len(turning) > MANY[-1]:
         steps += _inSteps(rows)
         rows = []
+        at = 0
         for most, update in _UPDATES:
-            while len(turning) >= most:
-                steps.append((update, _flat(turning[:most])))
-                turning = turning[most:]
+            while len(turning) - at >= most:
+                steps.append((update, _flat(turning[at : at + most])))
+                at += most
+        del turning[:at]
     rows += [("turns", id >> ENVELOPE_BITS, id & _NUMBER_MASK, state, None, None, None) for id, state in turning]
     rows += [("leaves", id >> ENVELOPE_BITS, id & _NUMBER_MASK, None, None, None, None) for id in deleted]
     steps += _inSteps(rows)
@@ -131,7 +133,10 @@ def _arriving(messages: Sequence[NewMessage]) -> list[Change]:
 
 
 def _flat(turning: Sequence[tuple[EnvelopeId, bytes]]) -> list[object]:
-    return [value for id, state in turning for value in (id >> ENVELOPE_BITS, id & _NUMBER_MASK, state)]
+    values: list[object] = []
+    for id, state in turning:
+        values += (id >> ENVELOPE_BITS, id & _NUMBER_MASK, state)
+    return values
 
 
 def _inSteps(rows: Sequence[Change]) -> list[_Step]:
