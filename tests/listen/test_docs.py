@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.config import Environment, load
 from pysmtpd.config.unbuilt import unbuilt
-from pysmtpd.listen import damping, fixing, lobby, proxy
+from pysmtpd.listen import damping, fixing, lobby, proxy, transport
+from pysmtpd.model.limits import SmtpLimits
 from pysmtpd.privilege import password
 from pysmtpd.smtp.xclient import ATTRIBUTES
 
@@ -41,3 +42,21 @@ class PageTests(SynchronousTestCase):
             ", ".join(ATTRIBUTES),
         ):
             self.assertIn(words, TEXT)
+
+    def test_bounds(self) -> None:
+        """Each that a postmaster may set has its word, its default and a precedent; the page on the protocol has the others."""
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line[:2] == "| "]
+        said = {row[1].strip("`"): row for row in rows if len(row) == 5}
+        limits = SmtpLimits()
+        for word, value in (
+            ("max-sessions-per-peer", limits.maxSessionsPerPeer),
+            ("max-received", limits.maxReceived),
+            ("command-timeout", limits.commandTimeout),
+            ("data-timeout", limits.dataTimeout),
+            ("auth-timeout", limits.authTimeout),
+            ("session-timeout", limits.sessionTimeout),
+        ):
+            self.assertEqual(said[word][2].split()[0], f"{value:g}")
+            self.assertGreater(len(said[word][4]), 3)
+        (linger,) = (row for row in rows if row[0] == "the peer takes our last words")
+        self.assertEqual(linger[2], f"{transport.LINGER:g}")
