@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+import idna
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import (
@@ -44,6 +45,13 @@ def raiseDescriptors() -> int:
         return min(wanted, 1_048_576) if soft == resource.RLIM_INFINITY else soft
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def loadAhead() -> None:
+    """Load what a name that is not ASCII takes and Python loads at the first one only, its codec: any peer may say such a name, and
+    whom the daemon becomes may be kept out of Python's directory.
+    """
+    idna.encode("b\u00fccher.example", uts46=True)
 
 
 class Console:

@@ -46,7 +46,7 @@ from pysmtpd.reading import (
     runnable,
     textReader,
 )
-from pysmtpd.running import Console, Whole, beginLogging, raiseDescriptors
+from pysmtpd.running import Console, Whole, beginLogging, loadAhead, raiseDescriptors
 from pysmtpd.service import Daemon, build
 from pysmtpd.settings import Settings
 
@@ -264,6 +264,7 @@ def _leaveRoot(
                 f"and mail deferred for it; put {what} where {user.pw_name} may read it",
                 file=sys.stderr,
             )
+    loadAhead()
     prepareSpool(spool, user.pw_uid, user.pw_gid)
     helper.workers = platform.workers
     addresses = [(address, spec.port) for spec in config.listeners for address in spec.addresses]

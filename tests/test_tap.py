@@ -5,11 +5,34 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.tap import main
 from pysmtpd.testing.certificates import selfSigned
 from tests.daemon import plugins
 from tests.daemon.processes import CONFIG, PATIENCE, PYSMTPD, ProcessTestCase
+
+_SHUT = """
+import sys
+from pysmtpd.running import loadAhead
+from pysmtpd.smtp.grammar import parsePath
+if sys.argv[1] == "ahead":
+    loadAhead()
+sys.meta_path.clear()
+print(parsePath("<j\u00f6rg@b\u00fccher.example>", utf8=True))
+"""
+
+
+class LoadAheadTests(SynchronousTestCase):
+    def test_internationalNames(self) -> None:
+        """They are read where nothing can be loaded any more, and could not be if nothing had been loaded ahead."""
+        for how, isRead in (("ahead", True), ("late", False)):
+            done = subprocess.run([sys.executable, "-c", _SHUT, how], capture_output=True, text=True, check=False)
+            self.assertEqual(
+                (done.returncode == 0, "b\u00fccher.example" in done.stdout), (isRead, isRead), done.stderr
+            )
 
 
 class CheckTests(ProcessTestCase):
