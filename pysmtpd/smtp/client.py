@@ -229,6 +229,8 @@ class ClientCore:
             self.greeting = reply.text
             if reply.code == 220:
                 self._hello()
+            elif reply.code < 400:
+                raise ReplyError(f"{reply.code} in place of a greeting")
             else:
                 self._end(reply)
         elif stage is Stage.HELLO:
@@ -279,6 +281,10 @@ class ClientCore:
         elif reply.isPermanent and not (self._saidHelo or settings.lmtp or self._mustHaveExtensions):
             self._saidHelo = True
             self._send(f"HELO {settings.hostname}\r\n".encode())
+        elif reply.code < 400:
+            raise ReplyError(
+                f"{reply.code} in answer to {'LHLO' if settings.lmtp else 'HELO' if self._saidHelo else 'EHLO'}"
+            )
         else:
             self._end(reply)
 
@@ -353,6 +359,8 @@ class ClientCore:
             self._send(self._authSteps.pop() + b"\r\n")
         elif reply.code == 334:
             raise ReplyError("one challenge of AUTH too many")
+        elif reply.code < 400:
+            raise ReplyError(f"{reply.code} in answer to AUTH")
         else:
             self._end(reply)
 

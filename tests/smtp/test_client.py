@@ -235,6 +235,24 @@ DIALOGUES: dict[str, tuple[Script, ClientSettings]] = {
         ),
         ClientSettings("me.test", starttls=StartTls.NEVER, secured=True, credentials=Credentials("u", b"p")),
     ),
+    "EHLO is neither taken nor refused": (
+        (
+            ("S", "220 mx.test\n"),
+            ("C", "EHLO me.test\n"),
+            ("S", "354 go\n"),
+            ("E", "ended in hello: 451 4.5.0 Protocol error: 354 in answer to EHLO"),
+        ),
+        PLAIN,
+    ),
+    "AUTH is neither taken nor refused": (
+        (
+            *greeted("AUTH LOGIN"),
+            ("C", "AUTH LOGIN\n"),
+            ("S", "250 2.0.0 whatever\n"),
+            ("E", "ended in auth: 451 4.5.0 Protocol error: 250 in answer to AUTH"),
+        ),
+        ClientSettings("me.test", starttls=StartTls.NEVER, secured=True, credentials=Credentials("u", b"p")),
+    ),
     "no password in the clear": (
         (*greeted("AUTH PLAIN"), ("E", "ended in hello: 451 4.7.11 Passwords are not sent without TLS")),
         ClientSettings("me.test", credentials=Credentials("u", b"p")),
@@ -309,6 +327,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "answer before the question": (
         b"220 x\r\n250 y\r\n",
         "ended in hello: 451 4.5.0 Protocol error: reply before its command",
+    ),
+    "data before the greeting": (
+        b"250-y\r\n250 z\r\n220 x\r\n",
+        "ended in greeting: 451 4.5.0 Protocol error: 250 in place of a greeting",
     ),
     "NUL and 8 bit": (b"554 a\x00\x1b[2J\xc3\xa9\r\n", "ended in greeting: 554 5.0.0 a??[2J??"),
     "class of the enhanced code": (b"554 2.0.0 fine\r\n", "ended in greeting: 554 5.0.0 2.0.0 fine"),
