@@ -128,7 +128,12 @@ class Connection(Protocol):
         self._core = ClientCore(ClientSettings(key.helo, key.protocol == "lmtp", starttls, secured, credentials, nonce))
         self.tellSteps()
         self._connector = Connector(self)
-        self._connector.connect(board.network)
+        try:
+            self._connector.connect(board.network)
+        except Exception as error:
+            # It costs this connection. Without an end it would be waited for.
+            board.fault("connecting", Failure())
+            self.refused(f"It cannot be connected to: {error}")
 
     def refused(self, why: str) -> None:
         """There is no connection."""

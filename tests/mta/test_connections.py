@@ -17,6 +17,7 @@ from pysmtpd.model.events import (
     ConnectionIdentified,
     ConnectionOpened,
     ConnectionTls,
+    InternalError,
 )
 from pysmtpd.mta.pool import Pool
 from tests.mta.fakes import Server, Table, World, explicit
@@ -336,6 +337,25 @@ class FailureTests(SynchronousTestCase):
         world.bodies.isBroken = False
         (envelope,) = world.send("b@y.test")
         self.assertIn("Ok", world.told(envelope))
+
+    def test_faultWhileConnecting(self) -> None:
+        """It is told, and costs the one try: mail goes when it is mended."""
+        world = Relay()
+
+        def connectTCP(*arguments: Any) -> Any:
+            raise LookupError("unknown encoding: idna")
+
+        broken = self.patch(world.network, "connectTCP", connectTCP)
+        (first,) = world.send("b@y.test")
+        broken.restore()
+        self.assertIn("TempFail 451 4.4.1", world.told(first))
+        self.assertIn("It cannot be connected to: unknown encoding: idna", world.told(first))
+        told = [event.doing for event in world.ears.events if isinstance(event, InternalError)]
+        self.assertEqual(told, ["connecting"])
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+        world.run(60)
+        (second,) = world.send("c@y.test")
+        self.assertIn("Ok", world.told(second))
 
     def test_events(self) -> None:
         world = Relay()
