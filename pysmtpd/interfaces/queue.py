@@ -252,7 +252,8 @@ class IQueueBackend(Interface):
     def commit(messages: Sequence[NewMessage]) -> Deferred[None]:
         """All of them with one sync."""
 
-    def update(states: Mapping[EnvelopeId, bytes]) -> Deferred[None]: ...
+    def update(states: Mapping[EnvelopeId, bytes]) -> Deferred[None]:
+        """Neighbours may have one object in common, hundreds of them: a backend that can keeps it once."""
 
     def delete(envelopes: Sequence[EnvelopeId]) -> Deferred[None]: ...
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from pysmtpd.interfaces.queue import NewMessage
 from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId
+from pysmtpd.queue.shares import Shares, Step
 
 Change: TypeAlias = tuple[str, int, int, "bytes | None", "bytes | None", "bytes | None", "int | None"]
 
@@ -34,7 +35,7 @@ SETUP = (
     " INSERT INTO envelope (message, number, record) VALUES (new.message, new.number, new.record);"
     " END",
     "CREATE TEMP TRIGGER turns INSTEAD OF INSERT ON change WHEN new.deed = 'turns' BEGIN"
-    " UPDATE envelope SET state = new.record WHERE message = new.message AND number = new.number;"
+    " UPDATE envelope SET state = new.record, share = NULL WHERE message = new.message AND number = new.number;"
     " END",
     "CREATE TEMP TRIGGER leaves INSTEAD OF INSERT ON change WHEN new.deed = 'leaves' BEGIN"
     " DELETE FROM envelope WHERE message = new.message AND number = new.number AND record != x'';"
@@ -74,36 +75,57 @@ _STATEMENTS = tuple(_INSERT + ", ".join([_ROW] * (1 << power)) for power in rang
 
 _TURNED = "WITH turned (message, number, state) AS (VALUES "
 _TURN = (
-    ") UPDATE envelope SET state = turned.state FROM turned"
+    ") UPDATE envelope SET state = turned.state, share = NULL FROM turned"
     " WHERE envelope.message = turned.message AND envelope.number = turned.number"
 )
 _UPDATES = tuple((most, _TURNED + ", ".join(["(?, ?, ?)"] * most) + _TURN) for most in MANY)
 
-_Step: TypeAlias = "tuple[str, Sequence[object]]"
-
 
 def change(
     connection: sqlite3.Connection,
+    shares: Shares,
     messages: Sequence[NewMessage],
     states: Mapping[EnvelopeId, bytes],
     deleted: Sequence[EnvelopeId],
-) -> None:
-    """All of it, or nothing. The connection is in autocommit mode and without a transaction; what it has made is durable if it syncs."""
-    steps: list[_Step] = []
+) -> int:
+    """All of it, or nothing. The connection is in autocommit mode and without a transaction; what it has made is durable if it syncs.
+
+    @return: rows that new states have taken.
+    """
+    try:
+        turning, sharing = shares.turn(states)
+        steps = _steps(messages, sharing, turning, deleted)
+        _run(connection, [*steps, *shares.leave(deleted)])
+    except BaseException:
+        shares.forget()
+        raise
+    # Of an envelope that joins a share there are two values.
+    return len(turning) + sum(len(values) // 2 for _, values in sharing)
+
+
+def _steps(
+    messages: Sequence[NewMessage],
+    sharing: Sequence[Step],
+    turning: Sequence[tuple[EnvelopeId, bytes]],
+    deleted: Sequence[EnvelopeId],
+) -> list[Step]:
+    steps: list[Step] = []
     rows = _arriving(messages)
-    turning = list(states.items())
-    if len(turning) > MANY[-1]:
+    if sharing or len(turning) > MANY[-1]:
+        # Nothing turns before it is there.
         steps += _inSteps(rows)
+        steps += sharing
         rows = []
-        at = 0
         for most, update in _UPDATES:
-            while len(turning) - at >= most:
-                steps.append((update, _flat(turning[at : at + most])))
-                at += most
-        del turning[:at]
+            while len(turning) >= most:
+                steps.append((update, _flat(turning[:most])))
+                turning = turning[most:]
     rows += [("turns", id >> ENVELOPE_BITS, id & _NUMBER_MASK, state, None, None, None) for id, state in turning]
     rows += [("leaves", id >> ENVELOPE_BITS, id & _NUMBER_MASK, None, None, None, None) for id in deleted]
-    steps += _inSteps(rows)
+    return [*steps, *_inSteps(rows)]
+
+
+def _run(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
     if len(steps) == 1:
         # A statement by itself is a transaction.
         connection.execute(*steps[0])
@@ -139,8 +161,8 @@ def _flat(turning: Sequence[tuple[EnvelopeId, bytes]]) -> list[object]:
     return values
 
 
-def _inSteps(rows: Sequence[Change]) -> list[_Step]:
-    steps: list[_Step] = []
+def _inSteps(rows: Sequence[Change]) -> list[Step]:
+    steps: list[Step] = []
     for start in range(0, len(rows), MOST):
         some = rows[start : start + MOST]
         power = (len(some) - 1).bit_length()

@@ -9,14 +9,17 @@ from contextlib import suppress
 from pysmtpd.interfaces.platform import IDisk, IFile
 from pysmtpd.interfaces.queue import ContentLost, NewMessage, SetAside, SpoolError, StoredMessage, StoredPage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId, formatMessageId, messageOf, parseMessageId
+from pysmtpd.queue import shares
 from pysmtpd.queue.changes import GONE, SETUP, change
 from pysmtpd.queue.refusal import FAILED
 from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
-from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
+from pysmtpd.queue.shares import Shares
+from pysmtpd.queue.spool import checkKinds, claim, isOlder, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
 DATABASE = "queue.db"
-FORMAT = 2
-"""Since 2 a message knows how many envelopes it came with, and those that are finished leave a mark as long as others are not."""
+FORMAT = 3
+"""Since 2 a message knows how many envelopes it came with, and those that are finished leave a mark as long as others are not. Since 3
+envelopes may have their state in common."""
 BODIES = "bodies"
 
 CHECKPOINT_OCTETS = 8 * 1024 * 1024
@@ -34,13 +37,14 @@ BUSY_MILLISECONDS = 30_000
 
 _PAGE_OCTETS = 4096
 
-# Content has a table of its own: a walk reads the small records only. State is the only column that changes.
-_SCHEMA = (
+# Content has a table of its own: a walk reads the small records only. What changes of an envelope is its state and where that is kept.
+SCHEMA = (
     "CREATE TABLE message (id INTEGER PRIMARY KEY, record BLOB NOT NULL, aside TEXT, envelopes INTEGER)",
     "CREATE INDEX aside ON message (id) WHERE aside IS NOT NULL",
     "CREATE TABLE body (message INTEGER PRIMARY KEY, content BLOB)",
     "CREATE TABLE envelope (message INTEGER NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, state BLOB,"
-    " PRIMARY KEY (message, number)) WITHOUT ROWID",
+    " share INTEGER, PRIMARY KEY (message, number)) WITHOUT ROWID",
+    *shares.SCHEMA,
     "CREATE TABLE reserved (ceiling INTEGER NOT NULL)",
     "INSERT INTO reserved VALUES (0)",
 )
@@ -86,9 +90,9 @@ class Reader:
         found = execute("SELECT record FROM message WHERE id = ? AND aside IS NULL", (message,)).fetchone()
         if found is None:
             return None
-        rows = execute("SELECT number, record, state FROM envelope WHERE message = ? ORDER BY number", (message,))
+        rows = execute(shares.ENVELOPES, (message, message))
         envelopes = tuple(
-            (envelopeId(message, number), record, state or b"") for number, record, state in rows if record != GONE
+            (envelopeId(message, number), record, state or b"") for _, number, record, state in rows if record != GONE
         )
         return StoredMessage(message, found[0], envelopes)
 
@@ -149,11 +153,7 @@ class Reader:
                 return StoredPage((), None)
             envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _, _ in heads}
             finished = dict.fromkeys(envelopes, 0)
-            for message, number, record, state in execute(
-                "SELECT message, number, record, state FROM envelope WHERE message BETWEEN ? AND ?"
-                " ORDER BY message, number",
-                (heads[0][0], heads[-1][0]),
-            ):
+            for message, number, record, state in execute(shares.ENVELOPES, (heads[0][0], heads[-1][0])):
                 if message not in envelopes:
                     continue
                 if record != GONE:
@@ -214,6 +214,7 @@ class Writer(Reader):
         self._inFiles: set[int] = set()
         self._sinceCheckpoint = 0
         self._loss: SetAside | None = None
+        self._shares = Shares()
 
     def loss(self) -> SetAside | None:
         """What this start has found lost, and kept aside."""
@@ -262,7 +263,7 @@ class Writer(Reader):
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
             # With a journal's first sync SQLite syncs the directory, too: the database keeps its name.
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 execute(statement)
             execute("COMMIT")
         else:
@@ -272,6 +273,7 @@ class Writer(Reader):
         makeDurableDirectory(self._disk, bodies)
         for statement in SETUP:
             execute(statement)
+        self._shares = self._sweepShares()
         self._removeDebris()
         if hadJournal:
             self._startJournalAnew()
@@ -287,11 +289,30 @@ class Writer(Reader):
         )
 
     def _upgrade(self) -> None:
-        """From format 1. Its messages stay without a count."""
-        execute = self._connection.execute
-        if execute("SELECT 1 FROM pragma_table_info('message') WHERE name = 'envelopes'").fetchone() is None:
+        """From formats 1 and 2. Messages of the first stay without a count."""
+        if isOlder(self._disk, self._place, FORMAT):
             raiseFormat(self._disk, self._place, "sqlite", FORMAT)
-            execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
+        if not self._hasColumn("message", "envelopes"):
+            self._connection.execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
+        if not self._hasColumn("envelope", "share"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            for statement in ("ALTER TABLE envelope ADD COLUMN share INTEGER", *shares.SCHEMA):
+                self._connection.execute(statement)
+            self._connection.execute("COMMIT")
+
+    def _hasColumn(self, table: str, column: str) -> bool:
+        query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+        return self._connection.execute(query, (table, column)).fetchone() is not None
+
+    def _sweepShares(self) -> Shares:
+        execute = self._connection.execute
+        try:
+            execute(shares.SWEEP)
+            (last,) = execute("SELECT max(id) FROM share").fetchone()
+        except sqlite3.DatabaseError:
+            # Whoever reads a state that is damaged there will say so; no envelope is put there any more.
+            return Shares(most=0)
+        return Shares(last or 0)
 
     def _startJournalAnew(self) -> None:
         """What a crash left behind the last commit must not be taken for a damaged commit when there is another crash."""
@@ -350,11 +371,11 @@ class Writer(Reader):
                 self._disk.stat(f"{self._place}/{BODIES}/{formatMessageId(new.id)}")
                 self._inFiles.add(new.id)
             gone += new.supersedes
-        change(self._connection, messages, states, gone)
+        turned = change(self._connection, self._shares, messages, states, gone)
         if gone and self._inFiles:
             self._removeBodies(dict.fromkeys(map(messageOf, gone)))
         size = sum(len(new.body) + _PAGE_OCTETS for new in messages if new.body is not None)
-        self._sinceCheckpoint += size + _PAGE_OCTETS * (len(states) + len(gone))
+        self._sinceCheckpoint += size + _PAGE_OCTETS * (turned + len(gone))
         return self._sinceCheckpoint >= CHECKPOINT_OCTETS
 
     def _removeBodies(self, touched: Iterable[MessageId]) -> None:

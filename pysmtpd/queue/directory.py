@@ -28,7 +28,19 @@ from pysmtpd.queue.frames import (
     stateFrame,
 )
 from pysmtpd.queue.refusal import FAILED, NO_ROOM_ERRORS
-from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, removeIfThere, writeDurably
+from pysmtpd.queue.spool import (
+    checkKinds,
+    claim,
+    isOlder,
+    isThere,
+    makeDurableDirectory,
+    raiseFormat,
+    removeIfThere,
+    writeDurably,
+)
+
+FORMAT = 2
+"""Since 2 there are records of states that are not one envelope's alone."""
 
 BUCKET_BITS = 28
 """12 bits of counter and 16 of milliseconds: 65 seconds."""
@@ -216,8 +228,10 @@ class Publisher(Directory):
         @return: the highest message id that may ever have been used.
         @raise SpoolError:
         """
-        self._lock = claim(self.disk, self.place, "fs", ("messages",))
+        self._lock = claim(self.disk, self.place, "fs", ("messages",), FORMAT)
         try:
+            if isOlder(self.disk, self.place, FORMAT):
+                raiseFormat(self.disk, self.place, "fs", FORMAT)
             checkKinds(
                 self.disk, self.place, (_CEILING, f"{_CEILING}.tmp"), ("messages", "staged", "superseding", "aside")
             )

@@ -1,14 +1,16 @@
 """Records: how messages, envelopes and their states lie in a backend.
 
 A record is one octet of version, four of CRC-32, and a JSON array in UTF-8. The checksum is seeded with the item's id, so a record
-that strayed to another item is found out too. Fields are told apart by their place: a later release only appends, and a reader
-ignores what it does not know. Lone surrogates, which undecodable input leaves in text, survive.
+that strayed to another item is found out too; not so that of a state which is not one envelope's alone, and which has another version.
+Fields are told apart by their place: a later release only appends, and a reader ignores what it does not know. Lone surrogates, which
+undecodable input leaves in text, survive.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -31,8 +33,13 @@ from pysmtpd.model.facts import SessionFacts, TlsFacts, Transaction
 from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
 
 RECORD_VERSION = 1
+COMMON_VERSION = 2
+"""Of a state that is not one envelope's alone."""
 
 _VERSION_OCTET = bytes((RECORD_VERSION,))
+_COMMON_OCTET = bytes((COMMON_VERSION,))
+# What the checksum of such a state is seeded with.
+_COMMON = 0
 _HEAD = 5
 _MASK = 0xFFFFFFFF
 _LARGE = 1e300
@@ -240,19 +247,24 @@ def decodeEnvelope(envelope: EnvelopeId, record: bytes, state: EnvelopeState = _
 
 def encodeState(envelope: EnvelopeId, state: EnvelopeState) -> bytes:
     """The part of an envelope that changes."""
-    return _sealed(envelope, _statePayload(state))
+    return _sealed(_VERSION_OCTET, envelope, _statePayload(state))
 
 
 def encodeStates(states: Mapping[EnvelopeId, EnvelopeState]) -> dict[EnvelopeId, bytes]:
-    """The same records for many; neighbours that share a state cost next to nothing."""
+    """Records for many. Neighbours whose state is one object get one record, which a backend may keep once for all."""
+    if len(states) == 1:
+        return {envelope: encodeState(envelope, state) for envelope, state in states.items()}
+    times = Counter(map(id, states.values()))
     template = _Template()
     records: dict[EnvelopeId, bytes] = {}
-    known: EnvelopeState | None = None
-    payload = b""
-    for id, state in states.items():
-        if state is not known:
-            known, payload = state, template.payload(state)
-        records[id] = _sealed(id, payload)
+    last: EnvelopeState | None = None
+    record = b""
+    for envelope, state in states.items():
+        if state is not last:
+            last = state
+            version, item = (_COMMON_OCTET, _COMMON) if times[id(state)] > 1 else (_VERSION_OCTET, envelope)
+            record = _sealed(version, item, template.payload(state))
+        records[envelope] = record
     return records
 
 
@@ -326,7 +338,7 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
     """
     if not record:
         return _NEW_STATE
-    values = _unseal(envelope, record)
+    values = _unseal(_COMMON if record[:1] == _COMMON_OCTET else envelope, record, (_VERSION_OCTET, _COMMON_OCTET))
     try:
         tries, nextTry, lastTry, lastReply, hold, suspended, failed, failedStatus, warned, attempts, *more = values
         return EnvelopeState(
@@ -369,18 +381,18 @@ def _payload(values: tuple[object, ...]) -> bytes:
 
 
 def _seal(item: int, values: tuple[object, ...]) -> bytes:
-    return _sealed(item, _payload(values))
+    return _sealed(_VERSION_OCTET, item, _payload(values))
 
 
-def _sealed(item: int, payload: bytes) -> bytes:
-    return _VERSION_OCTET + _checksum(item, payload).to_bytes(4, "big") + payload
+def _sealed(version: bytes, item: int, payload: bytes) -> bytes:
+    return version + _checksum(item, payload).to_bytes(4, "big") + payload
 
 
-def _unseal(item: int, record: bytes) -> list[Any]:
+def _unseal(item: int, record: bytes, versions: Sequence[bytes] = (_VERSION_OCTET,)) -> list[Any]:
     if not isinstance(record, bytes):
         # SQLite lets anybody store text in a column of octets.
         raise Damaged("record is no octets")
-    if record[:1] != _VERSION_OCTET:
+    if record[:1] not in versions:
         raise Damaged(f"record of unknown version {record[0]}" if record else "record is empty")
     payload = record[_HEAD:]
     if int.from_bytes(record[1:_HEAD], "big") != _checksum(item, payload):

@@ -30,7 +30,7 @@ def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...], newes
 
     @param kind: the backend's name, as the format file has it.
     @param traces: names that show that a queue was here, even if the format file is missing.
-    @param newest: the format that a new queue gets. Older ones are left as they are: see L{raiseFormat}.
+    @param newest: the format that a new queue gets. Older ones are left as they are: see L{raiseFormat} and L{isOlder}.
     @return: the lock; close it to give the directory back.
     @raise SpoolError: it is locked, newer, or not ours; nothing was touched.
     """
@@ -66,16 +66,32 @@ def _checkFormat(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]
 
     @raise SpoolError: there is one that we cannot use.
     """
-    path = f"{directory}/{FORMAT}"
     try:
-        file = disk.open(path)
+        found, version = _readFormat(disk, directory)
     except FileNotFoundError:
-        found = [name for name in _names(disk, directory) if name in traces]
-        if found:
+        traced = [name for name in _names(disk, directory) if name in traces]
+        if traced:
             raise SpoolError(
-                f"{directory} holds {found[0]} but no {FORMAT}: it is not a queue of ours, or was damaged"
+                f"{directory} holds {traced[0]} but no {FORMAT}: it is not a queue of ours, or was damaged"
             ) from None
         return True
+    if found != kind:
+        raise SpoolError(f"{directory} holds a queue of the {found} backend, not of {kind}")
+    if version > newest:
+        raise SpoolError(
+            f"the queue in {directory} has format {version}, this release knows format {newest}: "
+            "run the newer release again, or copy the queue with it"
+        )
+    return False
+
+
+def _readFormat(disk: IDisk, directory: str) -> tuple[str, int]:
+    """
+    @return: the backend's name and the format's number.
+    @raise FileNotFoundError: it has none.
+    """
+    path = f"{directory}/{FORMAT}"
+    file = disk.open(path)
     try:
         text = file.readAt(0, _FORMAT_OCTETS).decode("ascii", "replace")
     finally:
@@ -83,14 +99,12 @@ def _checkFormat(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...]
     match = _FORMAT_LINE.match(text)
     if match is None:
         raise SpoolError(f"{path} is not a format file of ours: {text[:60]!r}")
-    if match[1] != kind:
-        raise SpoolError(f"{directory} holds a queue of the {match[1]} backend, not of {kind}")
-    if int(match[2]) > newest:
-        raise SpoolError(
-            f"the queue in {directory} has format {match[2]}, this release knows format {newest}: "
-            "run the newer release again, or copy the queue with it"
-        )
-    return False
+    return match[1], int(match[2])
+
+
+def isOlder(disk: IDisk, directory: str, version: int) -> bool:
+    """Has the claimed directory an older format than this?"""
+    return _readFormat(disk, directory)[1] < version
 
 
 def raiseFormat(disk: IDisk, directory: str, kind: str, version: int) -> None:

@@ -23,7 +23,17 @@ from tests.queue.values import LOCAL, REMOTE, TRANSACTION, ChangesetScheduler, R
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
 LIMITS = QueueLimits(fileThreshold=2000)
-MAKERS = {"sqlite-1": sqlite.make, "sqlite-2": sqlite.make, "fs-1": fs.make}
+MAKERS = {
+    "sqlite-1": sqlite.make,
+    "sqlite-2": sqlite.make,
+    "sqlite-3": sqlite.make,
+    "fs-1": fs.make,
+    "fs-2": fs.make,
+}
+CROWDED = ("sqlite-3", "fs-2")
+"""Those with a message more, whose recipients have their state in common."""
+
+CROWD = 20
 
 PREFIX = b"Received: from client.example.net by mx.example.org; Tue, 14 Nov 2023 22:13:20 +0000\r\n"
 SMALL = b"Subject: small\r\n\r\nA small letter, with an \xe9 in it.\r\n"
@@ -54,6 +64,14 @@ STATE = EnvelopeState(
     ),
 )
 
+DOWN = EnvelopeState(
+    7,
+    1_700_003_600.0,
+    1_700_003_000.0,
+    "451 4.4.1 down",
+    attempts=(Attempt(1_700_003_000.0, "451 4.4.1 down", "mx.example.com [192.0.2.9]", 7, 1_700_000_100.0),),
+)
+
 
 def frontOver(name: str, place: str) -> QueueFront:
     platform = SmallPlatform(RealDisk())
@@ -62,7 +80,8 @@ def frontOver(name: str, place: str) -> QueueFront:
 
 
 async def fill(front: QueueFront) -> None:
-    """Three messages with five envelopes are left of four, and one is set aside. A sixth envelope was delivered."""
+    """Three messages with five envelopes are left of four, and one is set aside. A sixth envelope was delivered.
+    And there is the crowd's."""
     await front.start()
     small = front.begin(TRANSACTION)
     for destination in (LOCAL, REMOTE, ODD):
@@ -83,6 +102,11 @@ async def fill(front: QueueFront) -> None:
     bounce = front.begin(TRANSACTION, isBounce=True)
     bounce.recipient(REMOTE)
     await bounce.commit(b"", [EnvelopeId(gone.id << 32)])
+    crowd = front.begin(TRANSACTION)
+    for _ in range(CROWD):
+        crowd.recipient(REMOTE)
+    last = await crowd.commit(PREFIX)
+    front.update({EnvelopeId(last.id << 32 | number): DOWN for number in range(CROWD)})
     # The turn of these comes with the end.
     front.update({EnvelopeId(first.id << 32 | 1): STATE})
     front.delete([EnvelopeId(second.id << 32 | 1)])

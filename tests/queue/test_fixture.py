@@ -11,7 +11,7 @@ from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.model.envelope import EnvelopeState
 from pysmtpd.model.ids import EnvelopeId, MessageId
 from pysmtpd.queue.copy import copy
-from tests.queue.make_fixture import FIXTURES, LARGE, MAKERS, ODD, PREFIX, SMALL, STATE, frontOver
+from tests.queue.make_fixture import CROWD, CROWDED, DOWN, FIXTURES, LARGE, MAKERS, ODD, PREFIX, SMALL, STATE, frontOver
 from tests.queue.values import LOCAL, REMOTE, TRANSACTION
 
 
@@ -22,12 +22,14 @@ class FixtureTests(SynchronousTestCase):
         shutil.copytree(os.path.join(FIXTURES, name), place)
         return place
 
-    def check(self, name: str, place: str, hasAside: bool = True) -> None:
+    def check(self, name: str, place: str, hasAside: bool = True, hasCrowd: bool = False) -> None:
         front = frontOver(name, place)
         self.successResultOf(front.start())
         walked = self.successResultOf(front.walk(None))
         self.assertIsNone(walked.cursor)
-        (small, smalls), (large, larges), (bounce, bounces) = walked.messages
+        (small, smalls), (large, larges), (bounce, bounces), *more = walked.messages
+        self.assertEqual([[DOWN] * CROWD] if hasCrowd else [], [[each.state for each in crowd] for _, crowd in more])
+        last = more[-1][0] if more else bounce
         self.assertEqual([LOCAL, REMOTE, ODD], [envelope.destination for envelope in smalls])
         self.assertEqual([EnvelopeState(), STATE, EnvelopeState()], [envelope.state for envelope in smalls])
         self.assertEqual([REMOTE], [envelope.destination for envelope in larges])
@@ -49,7 +51,7 @@ class FixtureTests(SynchronousTestCase):
         # It works on, with ids above all that were used.
         new = front.begin(TRANSACTION)
         new.recipient(LOCAL)
-        self.assertGreater(self.successResultOf(new.commit(PREFIX)).id, bounce.id)
+        self.assertGreater(self.successResultOf(new.commit(PREFIX)).id, last.id)
         ids = [envelope.id for _, envelopes in walked.messages for envelope in envelopes]
         deleting = front.delete([*ids, EnvelopeId(new.id << 32)])
         self.successResultOf(front._pump.settled())
@@ -57,21 +59,24 @@ class FixtureTests(SynchronousTestCase):
         self.assertEqual((), self.successResultOf(front.page(MessageId(0), 10)))
         self.successResultOf(front.stop())
 
-    def test_sqlite(self) -> None:
-        self.check("sqlite-1", self.copied("sqlite-1"))
-
-    def test_sqlite2(self) -> None:
-        self.check("sqlite-2", self.copied("sqlite-2"))
-
-    def test_fs(self) -> None:
-        self.check("fs-1", self.copied("fs-1"))
+    def test_each(self) -> None:
+        for name in MAKERS:
+            self.check(name, self.copied(name), hasCrowd=name in CROWDED)
 
     def test_copiesOfThem(self) -> None:
-        for name, other in (("sqlite-1", "fs-1"), ("sqlite-2", "fs-1"), ("fs-1", "sqlite-1")):
+        copies = (
+            ("sqlite-1", "fs-1"),
+            ("sqlite-2", "fs-1"),
+            ("sqlite-3", "fs-2"),
+            ("fs-1", "sqlite-1"),
+            ("fs-2", "sqlite-3"),
+        )
+        for name, other in copies:
             place = os.path.abspath(self.mktemp())
             source = frontOver(name, self.copied(name))._backend
-            self.assertEqual(3, self.successResultOf(copy(source, frontOver(other, place)._backend)).messages)
-            self.check(other, place, hasAside=False)
+            copied = self.successResultOf(copy(source, frontOver(other, place)._backend)).messages
+            self.assertEqual(4 if name in CROWDED else 3, copied)
+            self.check(other, place, hasAside=False, hasCrowd=name in CROWDED)
 
     def test_allFormatsAreHere(self) -> None:
         self.assertEqual(sorted(MAKERS), sorted(os.listdir(FIXTURES)))

@@ -497,6 +497,21 @@ class TroubleTests(FrontCase):
         self.assertEqual([EnvelopeState()] * 2, [envelope.state for envelope in envelopes])
         self.assertEqual([messages[1].id], list(self.walked()))
 
+    def test_aVanishedCommonState(self) -> None:
+        """Whoever had it starts anew, and that is said of each."""
+        messages = [self.accept() for _ in range(10)]
+        ids = [EnvelopeId(message.id << 32 | number) for message in messages for number in range(2)]
+        self.stored(self.front.update(dict.fromkeys(ids, EnvelopeState(3, 1.0, 2.0, "451 later"))))
+        self.successResultOf(self.front.stop())
+        self.change("DELETE FROM share")
+        self.build()
+        self.successResultOf(self.front.start())
+        walked = self.walked()
+        self.assertEqual([EnvelopeState()] * 20, [each.state for _, some in walked.values() for each in some])
+        events = self.report.of(ItemSetAside)
+        self.assertEqual([f"{id:024x}" for id in ids], [event.item for event in events])
+        self.assertIn("its state starts anew", events[0].reason)
+
     def test_damagedContentIsSetAside(self) -> None:
         message = self.accept()
         self.successResultOf(self.front.stop())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from pysmtpd.interfaces.ready import asDeferred
 from pysmtpd.model.config import QueueLimits
 from pysmtpd.model.envelope import EnvelopeState, Message
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
-from pysmtpd.queue import fs, sqlite
+from pysmtpd.queue import fs, shares, sqlite
 from pysmtpd.queue.front import QueueFront
 from tests.queue.support import CrashDisk, HeldWorkers, SmallPlatform
 from tests.queue.values import REMOTE, TRANSACTION, ChangesetScheduler, Recorder
@@ -33,6 +34,9 @@ class Life:
         self.sure = sure
         self.maybe: set[EnvelopeId] = set()
         self.content: dict[MessageId, bytes] = {}
+        # How often each has turned, and who has turned together last.
+        self.order: dict[EnvelopeId, int] = {}
+        self.crowd: set[EnvelopeId] = set()
         self.workers = HeldWorkers()
         platform = SmallPlatform(disk, self.workers)
         backend: IQueueBackend = make("/place", platform, {"spool": "/place", "limits": LIMITS})
@@ -48,7 +52,8 @@ class Life:
         return results[0]
 
     def step(self) -> None:
-        work = self.random.choice((self.submit, self.submit, self.change, self.remove, self.workers.step))
+        works = (self.submit, self.submit, self.change, self.changeMany, self.remove, self.workers.step)
+        work = self.random.choice(works)
         work()
 
     def submit(self) -> None:
@@ -71,20 +76,31 @@ class Life:
         asDeferred(submission.write(content)).addCallback(written).addCallbacks(kept, self.ignore)
 
     def change(self) -> None:
-        if not self.sure:
-            return
-        id = self.random.choice(sorted(self.sure))
-        tries = self.random.randint(1, 1000)
-        possible = self.sure[id]
-        possible.add(tries)
+        if self.sure:
+            self.turn([self.random.choice(sorted(self.sure))])
+
+    def changeMany(self) -> None:
+        """Those that have turned together often do so again, and others join them."""
+        likely = self.random.choice((0.0, 0.0, 0.1))
+        together = [id for id in sorted(self.sure) if id in self.crowd or self.random.random() < likely]
+        self.crowd = set(together) or {id for id in sorted(self.sure) if self.random.random() < 0.7}
+        self.turn(sorted(self.crowd))
+
+    def turn(self, ids: Sequence[EnvelopeId]) -> None:
+        """They get one state."""
+        state = EnvelopeState(tries=self.random.randint(1, 1000))
+        for id in ids:
+            self.sure[id].add(state.tries)
+            self.order[id] = self.order.get(id, 0) + 1
+        numbers = {id: self.order[id] for id in ids}
 
         def kept(result: object) -> None:
-            # Later changes may be on their way already.
-            if max(order for order in self.order[id]) == number and id in self.sure:
-                self.sure[id] = {tries}
+            for id, number in numbers.items():
+                # Later changes may be on their way already.
+                if self.order[id] == number and id in self.sure:
+                    self.sure[id] = {state.tries}
 
-        self.order.setdefault(id, []).append(number := len(self.order.get(id, ())))
-        self.front.update({id: EnvelopeState(tries=tries)}).addCallbacks(kept, self.ignore)
+        self.front.update(dict.fromkeys(ids, state)).addCallbacks(kept, self.ignore)
 
     def remove(self) -> None:
         gone = [id for id in sorted(self.sure) if self.random.random() < 0.1]
@@ -97,10 +113,11 @@ class Life:
     def ignore(self, failure: Failure) -> None:
         failure.trap(QueueError)
 
-    order: dict[EnvelopeId, list[int]]
-
 
 class RandomTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(shares, "SMALLEST", 3)
+
     def test_sqlite(self) -> None:
         self.run_(sqlite.make, 40)
 
@@ -121,7 +138,6 @@ class RandomTests(SynchronousTestCase):
         content: dict[MessageId, bytes] = {}
         for _ in range(ROUNDS):
             life = Life(make, disk, random, sure)
-            life.order = {}
             life.finish(life.front.start())
             for _ in range(random.randint(1, OPERATIONS)):
                 life.step()

@@ -152,6 +152,28 @@ class RoundTripTests(SynchronousTestCase):
                 many[EnvelopeId(len(many) + 1)] = one._replace(attempts=attempts)
         self.assertEqual(encodeStates(many), {id: encodeState(id, state) for id, state in many.items()})
 
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.tuples(states, st.integers(1, 3)), min_size=1, max_size=4))
+    def test_neighboursThatShareAStateShareItsRecord(self, some: list[tuple[EnvelopeState, int]]) -> None:
+        many: dict[EnvelopeId, EnvelopeState] = {}
+        for state, count in some:
+            # Another object in each run.
+            state = EnvelopeState(*state)
+            many.update({EnvelopeId(len(many) + each): state for each in range(count)})
+        encoded = encodeStates(many)
+        self.assertEqual(many, {id: decodeState(id, record) for id, record in encoded.items()})
+        self.assertEqual(len(some), len(set(map(id, encoded.values()))))
+
+    def test_aCommonRecordIsCheckedToo(self) -> None:
+        state = EnvelopeState(3, 1.0, 2.0, "451 later")
+        record = encodeStates({EnvelopeId(1): state, EnvelopeId(2): state})[EnvelopeId(1)]
+        self.assertEqual(state, decodeState(EnvelopeId(3), record))
+        damaged = record.replace(b"451", b"551")
+        self.assertRaisesRegex(Damaged, "checksum", decodeState, EnvelopeId(1), damaged)
+        # Only a state may be anybody's.
+        self.assertRaisesRegex(Damaged, "version 2", decodeEnvelope, EnvelopeId(1), record)
+        self.assertRaisesRegex(Damaged, "version 2", decodeMessage, MessageId(1), record)
+
     def test_noStateIsANewOne(self) -> None:
         self.assertEqual(EnvelopeState(), decodeState(EnvelopeId(1), b""))
 

@@ -111,7 +111,7 @@ class FormatTests(SpoolCase):
             stage = self.successResultOf(backend.stage(MessageId(5)))
             self.successResultOf(stage.write(b"debris"))
             self.successResultOf(backend.close())
-            newest = {"sqlite": 2, "fs": 1}[name]
+            newest = {"sqlite": 3, "fs": 2}[name]
             self.replace("/place/queue.format", b"pysmtpd queue %s %d\n" % (name.encode(), newest + 1))
             before = self.everything("/place")
             text = self.refusal(name)

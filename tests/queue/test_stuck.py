@@ -147,6 +147,30 @@ class DatabaseTests(StuckCase):
         self.restart()
         self.assertEqual(self.walked(), (IDS, ()))
 
+    def test_commonStatesAreDamaged(self) -> None:
+        """They cost the mail that had them, and that alone; no more are put there."""
+        crowd = [MessageId(FIRST + 10 + number) for number in range(20)]
+        self.successResultOf(self.backend.commit([new(id) for id in crowd]))
+        self.successResultOf(self.backend.update(dict.fromkeys([envelopeId(id, 0) for id in crowd], b"common")))
+        self.successResultOf(self.backend.close())
+        database = self.disk.database("/place/queue.db")
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'share'").fetchone()
+        content = bytearray(database.serialize())
+        database.close()
+        content[(page - 1) * 4096 : page * 4096] = b"\xee" * 4096
+        self.disk.write("/place/queue.db", bytes(content))
+        self.backend = self.made()
+        self.successResultOf(self.backend.open())
+        found, damaged = self.walked()
+        self.assertEqual(found, IDS)
+        self.assertEqual([f"{id:016x}" for id in crowd], [each.item for each in damaged])
+        others = [MessageId(FIRST + 50 + number) for number in range(20)]
+        self.successResultOf(self.backend.commit([new(id) for id in others]))
+        self.successResultOf(self.backend.update(dict.fromkeys([envelopeId(id, 0) for id in others], b"again")))
+        stored = self.successResultOf(self.backend.load(others[3]))
+        assert stored is not None
+        self.assertEqual(((envelopeId(others[3], 0), b"envelope", b"again"),), stored.envelopes)
+
     def test_contentThatHasVanished(self) -> None:
         """It is no message that has ended."""
         database = self.disk.database("/place/queue.db")

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from random import Random
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pysmtpd.interfaces.queue import IQueueBackend, NewMessage, SetAside
@@ -102,29 +103,39 @@ class UpgradeTests(SynchronousTestCase):
     """A release that does not know the marks of finished envelopes would take them for damage: it must not open what has some."""
 
     def test_powerCutAtAnyMoment(self) -> None:
-        with open(f"{FIXTURES}/sqlite-1/queue.db", "rb") as file:
-            database = file.read()
-        for seed in range(3):
-            operations = 0
-            isOpened = False
-            while not isOpened:
-                disk = SimulatedDisk(Random(f"{seed} {operations}"))
-                disk.write("/place/queue.db", database)
-                disk.write("/place/queue.format", b"pysmtpd queue sqlite 1\n")
-                disk.directory("/place/bodies")
-                disk.cutAfter = operations
-                backend = sqlite.make("/place", SmallPlatform(disk), {"spool": "/place", "limits": QueueLimits()})
-                opening = backend.open()
-                opening.addErrback(lambda failure: None)
-                isOpened = disk.cutAfter is not None and isinstance(opening.result, int)
-                if isOpened:
-                    disk.powerCut()
-                disk.powerOn()
-                if b"envelopes INTEGER" in disk.database("/place/queue.db").serialize():
-                    self.assertIn(b"sqlite 2", disk.read("/place/queue.format"))
-                operations += 1
-                self.assertLess(operations, 100)
-            self.assertIn(b"sqlite 2", disk.read("/place/queue.format"))
+        for format in (1, 2):
+            with open(f"{FIXTURES}/sqlite-{format}/queue.db", "rb") as file:
+                database = file.read()
+            for seed in range(3):
+                self.cutThrough(format, database, seed)
+
+    def cutThrough(self, format: int, database: bytes, seed: int) -> None:
+        operations = 0
+        isOpened = False
+        while not isOpened:
+            disk = SimulatedDisk(Random(f"{seed} {operations}"))
+            disk.write("/place/queue.db", database)
+            disk.write("/place/queue.format", b"pysmtpd queue sqlite %d\n" % format)
+            disk.directory("/place/bodies")
+            disk.cutAfter = operations
+            opening = self.open(disk)
+            opening.addErrback(lambda failure: None)
+            isOpened = disk.cutAfter is not None and isinstance(opening.result, int)
+            if isOpened:
+                disk.powerCut()
+            disk.powerOn()
+            content = disk.database("/place/queue.db").serialize()
+            if b"envelopes INTEGER" in content if format == 1 else b"share INTEGER" in content:
+                self.assertIn(b"sqlite 3", disk.read("/place/queue.format"))
+            # Wherever it was cut, the next start goes on from there.
+            self.assertIsInstance(self.successResultOf(self.open(disk)), int)
+            self.assertIn(b"share INTEGER", disk.database("/place/queue.db").serialize())
+            operations += 1
+            self.assertLess(operations, 100)
+        self.assertIn(b"sqlite 3", disk.read("/place/queue.format"))
+
+    def open(self, disk: SimulatedDisk) -> Deferred[int]:
+        return sqlite.make("/place", SmallPlatform(disk), {"spool": "/place", "limits": QueueLimits()}).open()
 
     def test_oldMessagesAreTaken(self) -> None:
         place = os.path.abspath(self.mktemp())

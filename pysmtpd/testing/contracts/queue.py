@@ -161,6 +161,29 @@ class VolatileQueueContract(DiscardingQueueContract):
         self.assertEqual(self.stored(other), await self.settle(backend.load(other.id)))
         await self.settle(backend.close())
 
+    async def test_keepsStatesInCommon(self) -> None:
+        """Many envelopes get one state, again and again, as those for a host that is down; some leave, some go."""
+        backend = await self.keeping()
+        messages = [self.new(number, envelopes=1 + number % 2) for number in range(40)]
+        await self.settle(backend.commit(messages))
+        wanted = {id: b"" for new in messages for id, _ in new.envelopes}
+        ids = list(wanted)
+        for number, (turning, leaving) in enumerate(
+            ((ids, []), (ids, ids[:1]), (ids[5:], []), (ids[5:], ids[5:7]), (ids[:30], []), (ids[7:], ids[40:]))
+        ):
+            states = {id: b"common %d\x00" % number for id in turning if id in wanted}
+            if number % 2:
+                # One of its own in the midst of them.
+                states[turning[len(turning) // 2]] = b"its own"
+            await self.settle(backend.update(states))
+            await self.settle(backend.delete(leaving))
+            wanted.update(states)
+            for id in leaving:
+                del wanted[id]
+            page = await self.settle(backend.page(MessageId(0), 100))
+            self.assertEqual(wanted, {id: state for message in page for id, _, state in message.envelopes})
+        await self.settle(backend.close())
+
     async def test_keepsManyStates(self) -> None:
         backend = await self.keeping()
         messages = [self.new(number, envelopes=1 + number % 2) for number in range(60)]
@@ -289,18 +312,22 @@ class QueueBackendContract(VolatileQueueContract):
         await self.settle(backend.commit(messages))
         _, large = await self.staged(backend, 20, [b"z" * 70_000])
         await self.settle(backend.commit([large]))
+        crowd = [self.new(number) for number in range(30, 70)]
+        await self.settle(backend.commit(crowd))
+        await self.settle(backend.update({new.envelopes[0][0]: b"common" for new in crowd}))
         await self.settle(backend.update({messages[0].envelopes[0][0]: b"state"}))
         await self.settle(backend.delete([id for id, _ in messages[1].envelopes] + [messages[2].envelopes[0][0]]))
         await self.settle(backend.putAside(messages[3].id, "reason"))
         await self.settle(backend.close())
         again = harness.backend()
-        self.assertGreaterEqual(await self.settle(again.open()), large.id)
+        self.assertGreaterEqual(await self.settle(again.open()), crowd[-1].id)
         rest = messages[2]
         expected = [
             self.stored(messages[0], (b"state",)),
             StoredMessage(rest.id, rest.record, ((*rest.envelopes[1], b""),)),
             *(self.stored(new) for new in messages[4:]),
             self.stored(large),
+            *(self.stored(new, (b"common",)) for new in crowd),
         ]
         self.assertEqual(expected, await self.everything(again))
         self.assertEqual(messages[4].body, await self.content(again, messages[4].id))
