@@ -278,7 +278,7 @@ class StartTests(StoryTestCase):
         first.close()
 
     def test_aNewerSpoolIsLeftUntouched(self) -> None:
-        for backend, newest in (("sqlite", 2), ("fs", 1)):
+        for backend, newest in (("sqlite", 3), ("fs", 2)):
             place = "/var/spool/pysmtpd" + ("/queue" if backend == "fs" else "")
             world = self.world(rules(f'queue backend "{backend}:"'))
             world.disk.write(f"{place}/queue.format", f"pysmtpd queue {backend} {newest + 1}\n".encode())
