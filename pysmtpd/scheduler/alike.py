@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from pysmtpd.model.envelope import EnvelopeState
 from pysmtpd.model.events import DeliveryAttempted
@@ -26,15 +27,20 @@ def postpone(desk: Desk, outcome: Outcome, deliveries: Sequence[Delivery]) -> No
     states: dict[EnvelopeId, EnvelopeState] = {}
     events: list[DeliveryAttempted] = []
     before = after = EnvelopeState()
+    # Seconds since an envelope came after which its sender is warned.
+    lateAge = inf
     for _, message, envelopes in deliveries:
         sender = str(message.transaction.sender)
         for envelope in envelopes:
             if envelope.state is not before or before.tries < 2:
                 before = envelope.state
                 state = retried(envelope, outcome.retryAt, outcome, reply, now)
-                # Neighbours that have failed alike from the beginning share one state from now on.
-                after = after if state == after else state
-            states[envelope.id] = desk.remind(message, envelope, after, thresholds, now)
+                if state != after:
+                    # Neighbours that have failed alike from the beginning share one state from now on.
+                    after = state
+                    lateAge = thresholds[state.warned] if state.warned < len(thresholds) else inf
+            isLate = now - envelope.created >= lateAge
+            states[envelope.id] = desk.remind(message, envelope, after, thresholds, now) if isLate else after
             events.append(attempted(words, sender, message, envelope, outcome, reply, now))
     desk.report.allHappened(events)
     desk.recorder.postponed([lease for lease, _, _ in deliveries], states, outcome.retryAt)

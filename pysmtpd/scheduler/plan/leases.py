@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId, MessageId
+from pysmtpd.model.ids import ENVELOPE_BITS, EnvelopeId
 from pysmtpd.model.schedule import Lease
 from pysmtpd.scheduler.plan.codes import INFLIGHT, KINDS, WAITING
 from pysmtpd.scheduler.plan.columns import Columns
@@ -45,7 +45,7 @@ class Leases:
             first = slots[0]
             self._serial += 1
             token = self._serial << _SLOT_BITS | first
-            message = MessageId(messages[first])
+            message = messages[first]
             for slot in slots:
                 place[slot] = INFLIGHT
                 owner[slot] = token
@@ -53,9 +53,9 @@ class Leases:
             base = message << ENVELOPE_BITS
             if len(slots) == 1:
                 # Most messages have one recipient, and an iterator costs as much as all that is above.
-                envelopes: tuple[EnvelopeId, ...] = (EnvelopeId(base | number[first]),)
+                envelopes: tuple[int, ...] = (base | number[first],)
             else:
-                envelopes = tuple([EnvelopeId(base | number[slot]) for slot in slots])
+                envelopes = tuple([base | number[slot] for slot in slots])
             # Its own constructor takes twice as long.
             leases.append(tuple.__new__(Lease, (token, kind, message, envelopes, None)))
         self.count += count
