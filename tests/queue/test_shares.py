@@ -133,6 +133,38 @@ class SharesTests(SynchronousTestCase):
         self.assertEqual(2, table.change(dict.fromkeys(IDS, b"both")))
         self.assertEqual(table.expected, table.found())
 
+    def test_newcomersHaveAShareBesideTheOld(self) -> None:
+        table = Table()
+        table.change(dict.fromkeys(IDS[:20], b"old"))
+        # One row for those, and for the others one and their own.
+        self.assertEqual(1 + 1 + 20, table.change(dict.fromkeys(IDS, b"all")))
+        self.assertEqual(2, table.count())
+        self.assertEqual(table.expected, table.found())
+
+    def test_whatIsLeftOfACrowdJoinsTheNext(self) -> None:
+        """It is too small to go on by itself."""
+        table = Table()
+        table.change(dict.fromkeys(IDS[:20], b"all"))
+        table.change({id: b"own" for id in IDS[10:20]})
+        table.change(dict.fromkeys([*IDS[:10], *IDS[20:30]], b"together"))
+        self.assertEqual(1, table.count())
+        self.assertEqual(1, table.change(dict.fromkeys([*IDS[:10], *IDS[20:30]], b"again")))
+        self.assertEqual(table.expected, table.found())
+
+    def test_allOfACrowdLeave(self) -> None:
+        table = Table()
+        table.change(dict.fromkeys(IDS, b"all"))
+        table.change({id: b"own %d" % number for number, id in enumerate(IDS)})
+        self.assertEqual(0, table.count())
+        self.assertEqual(table.expected, table.found())
+
+    def test_aStateIsNotKeptTwice(self) -> None:
+        table = Table()
+        table.change({id: b"own %d" % number for number, id in enumerate(IDS)})
+        table.change(dict.fromkeys(IDS, b"all"))
+        twice = "SELECT count(*) FROM envelope WHERE share IS NOT NULL AND state IS NOT NULL"
+        self.assertEqual((0,), table.connection.execute(twice).fetchone())
+
     def test_emptyOnesGo(self) -> None:
         table = Table()
         table.change(dict.fromkeys(IDS, b"all"))
