@@ -145,7 +145,7 @@ class SharesTests(SynchronousTestCase):
         """It is too small to go on by itself."""
         table = Table()
         table.change(dict.fromkeys(IDS[:20], b"all"))
-        table.change({id: b"own" for id in IDS[10:20]})
+        table.change(dict.fromkeys(IDS[10:20], b"own"))
         table.change(dict.fromkeys([*IDS[:10], *IDS[20:30]], b"together"))
         self.assertEqual(1, table.count())
         self.assertEqual(1, table.change(dict.fromkeys([*IDS[:10], *IDS[20:30]], b"again")))
