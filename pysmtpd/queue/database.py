@@ -259,6 +259,8 @@ class Writer(Reader):
                 raise SpoolError(
                     self._lost("it is empty" if self._loss is None else f"it is empty, for {self._loss.reason}")
                 )
+            # A start of an older release may have ended here.
+            self._raiseFormat()
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
@@ -290,8 +292,7 @@ class Writer(Reader):
 
     def _upgrade(self) -> None:
         """From formats 1 and 2. Messages of the first stay without a count."""
-        if isOlder(self._disk, self._place, FORMAT):
-            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
+        self._raiseFormat()
         if not self._hasColumn("message", "envelopes"):
             self._connection.execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
         if not self._hasColumn("envelope", "share"):
@@ -299,6 +300,10 @@ class Writer(Reader):
             for statement in ("ALTER TABLE envelope ADD COLUMN share INTEGER", *shares.SCHEMA):
                 self._connection.execute(statement)
             self._connection.execute("COMMIT")
+
+    def _raiseFormat(self) -> None:
+        if isOlder(self._disk, self._place, FORMAT):
+            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
 
     def _hasColumn(self, table: str, column: str) -> bool:
         query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
@@ -391,7 +396,8 @@ class Writer(Reader):
                     continue
 
     def checkpoint(self) -> None:
-        """Move the rest of the journal, so that the next commit starts it anew; shrink the file if much of it is unused."""
+        """Move the rest of the journal, so that the next commit starts it anew; shrink the file if much of it is unused, and forget states
+        that a failure has left behind."""
         self._sinceCheckpoint = 0
         execute = self._connection.execute
         execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -399,6 +405,7 @@ class Writer(Reader):
         (pages,) = execute("PRAGMA page_count").fetchone()
         if unused > VACUUM_FLOOR_PAGES and unused * 2 > pages:
             execute(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})").fetchall()
+        execute(shares.SWEEP)
 
 
 class Checkpointer(Reader):

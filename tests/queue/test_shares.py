@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,9 @@ from pysmtpd.interfaces.queue import NewMessage
 from pysmtpd.model.ids import EnvelopeId, MessageId, envelopeId
 from pysmtpd.queue import shares
 from pysmtpd.queue.changes import SETUP, change
-from pysmtpd.queue.database import SCHEMA
+from pysmtpd.queue.database import SCHEMA, Writer
 from pysmtpd.queue.shares import SMALLEST, Shares
+from pysmtpd.testing.disk import SimulatedDisk
 
 # Two recipients each.
 COUNT = 40
@@ -198,3 +200,22 @@ class SharesTests(SynchronousTestCase):
         table.change(dict.fromkeys(IDS, b"all"))
         table.connection.execute("DELETE FROM share")
         self.assertEqual({b"\0"}, set(table.found().values()))
+
+
+class CheckpointTests(SynchronousTestCase):
+    def test_whatAFailureHasLeftBehindIsForgotten(self) -> None:
+        disk = SimulatedDisk(Random(1))
+        writer = Writer(disk, "/place")
+        writer.open()
+        writer.apply([new(1 + number) for number in range(COUNT // 2)], {}, ())
+        writer.apply((), dict.fromkeys(IDS, b"before"), ())
+        # A message that is there already.
+        self.assertRaises(sqlite3.IntegrityError, writer.apply, [new(1)], dict.fromkeys(IDS, b"lost"), ())
+        writer.apply((), dict.fromkeys(IDS, b"after"), ())
+        database = disk.database("/place/queue.db")
+        count = "SELECT count(*) FROM share"
+        self.assertEqual((2,), database.execute(count).fetchone())
+        writer.checkpoint()
+        self.assertEqual((1,), database.execute(count).fetchone())
+        self.assertEqual([b"after"], [*{state for *_, state in database.execute(shares.ENVELOPES, (0, 1 << 60))}])
+        writer.close()

@@ -119,6 +119,15 @@ class FormatTests(SpoolCase):
             self.assertIn(f"format {newest}", text)
             self.assertEqual(before, self.everything("/place"))
 
+    def test_anOlderOneIsRaised(self) -> None:
+        """Also where the first start of the older release had come no further than this."""
+        for name, before, newest in (("sqlite", 1, 3), ("sqlite", 2, 3), ("fs", 1, 2)):
+            self.disk = CrashDisk(os.path.abspath(self.mktemp()))
+            self.disk.makeDirectory("/place")
+            self.disk.create("/place/queue.format").write(b"pysmtpd queue %s %d\n" % (name.encode(), before))
+            self.successResultOf(self.opened(name).close())
+            self.assertEqual(b"pysmtpd queue %s %d\n" % (name.encode(), newest), self.content("/place/queue.format"))
+
     def everything(self, path: str) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for name in self.disk.listDirectory(path):
