@@ -137,7 +137,7 @@ class QueueFront:
         self._pump.expect()
         return Submission(ids.next(), transaction, isBounce, self)
 
-    def _reserve(self, ids: IdSource, ceiling: MessageId) -> None:
+    def _reserve(self, ids: IdSource, ceiling: MessageId) -> Deferred[QueueError | None]:
         """Ids up to C{ceiling} become usable. Runs beside everything else; commits above the old ceiling wait for it."""
         self._reserving = waiters = Deferred[QueueError | None]()
 
@@ -153,6 +153,7 @@ class QueueFront:
             waiters.callback(error)
 
         self._backend.reserve(ceiling).addCallbacks(reserved, failed)
+        return waiters
 
     # --- IKeeper
 
@@ -170,36 +171,44 @@ class QueueFront:
     def keep(
         self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
     ) -> Deferred[Message]:
-        assert self._ids is not None
-        if new.id > self._ids.ceiling:
-            return Deferred.fromCoroutine(self._keepLater(self._ids, new, message, envelopes, content))
-        return self._keepNow(new, message, envelopes, content)
+        done: Deferred[Message] = Deferred()
+        self._keepReserved(None, done, new, message, envelopes, content)
+        return done
 
-    async def _keepLater(
+    def _keepReserved(
         self,
-        ids: IdSource,
+        refused: QueueError | None,
+        done: Deferred[Message],
         new: NewMessage,
         message: Message,
         envelopes: Sequence[Envelope],
         content: bytes | None,
-    ) -> Message:
-        while new.id > ids.ceiling:
-            if self._reserving is None:
-                # Ids only grow: what is wanted now is above every id given so far.
-                self._reserve(ids, ids.wanted() or MessageId(new.id))
-            done = Deferred[QueueError | None]()
-            if self._reserving is not None:
-                self._reserving.addCallback(_passOn, done)
-                error = await done
-                if error is not None:
-                    raise error
-        return await self._keepNow(new, message, envelopes, content)
+    ) -> None:
+        """Go on once its id is reserved.
 
-    def _keepNow(
-        self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
-    ) -> Deferred[Message]:
-        done: Deferred[Message] = Deferred()
+        @param refused: why it is not.
+        """
+        ids = self._ids
+        assert ids is not None
+        if refused is not None:
+            done.errback(refused)
+        elif new.id <= ids.ceiling:
+            self._keep(done, new, message, envelopes, content)
+        else:
+            # Ids only grow: what is wanted now is above every id given so far.
+            reserving = self._reserving or self._reserve(ids, ids.wanted() or MessageId(new.id))
+            reserved: Deferred[QueueError | None] = Deferred()
+            reserved.addCallback(self._keepReserved, done, new, message, envelopes, content).addErrback(done.errback)
+            reserving.addCallback(_passOn, reserved)
 
+    def _keep(
+        self,
+        done: Deferred[Message],
+        new: NewMessage,
+        message: Message,
+        envelopes: Sequence[Envelope],
+        content: bytes | None,
+    ) -> None:
         def inserted(result: None) -> None:
             self._pump.commit(new, landed)
 
@@ -219,7 +228,6 @@ class QueueFront:
         else:
             entries = [entryOf(envelope) for envelope in envelopes]
             whenReady(self._scheduler.insert(entries), inserted, notInserted)
-        return done
 
     def _kept(self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None) -> None:
         if new.supersedes:

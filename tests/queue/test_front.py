@@ -6,7 +6,7 @@ import os
 import sqlite3
 from zlib import crc32
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -419,6 +419,25 @@ class TroubleTests(FrontCase):
         error = self.failureResultOf(self.submission().commit(PREFIX), QueueError).value
         self.assertEqual(451, error.reply.code)
         self.assertEqual((), self.successResultOf(self.front.page(MessageId(0), 10)))
+
+    def test_idsThatCannotBeReserved(self) -> None:
+        """Neither at once nor after a while: what waits for them is refused, nobody waits for ever, and later mail is taken."""
+        reserving: Deferred[None] = Deferred()
+        reserve = self.backend.reserve
+        self.platform.timer.advance(3600)
+        self.patch(self.backend, "reserve", lambda ceiling: reserving)
+        waiting = [self.submission().commit(PREFIX) for _ in range(2)]
+        self.assertNoResult(waiting[0])
+        reserving.errback(OSError(5, "I/O error"))
+        for done in waiting:
+            self.assertEqual(self.failureResultOf(done, QueueError).value.reply.code, 451)
+        self.patch(self.backend, "reserve", lambda ceiling: fail(OSError(5, "I/O error")))
+        self.failureResultOf(self.submission().commit(PREFIX), QueueError)
+        failures = [event for event in self.report.events if isinstance(event, QueueFailed)]
+        self.assertEqual({event.operation for event in failures}, {"reserving ids"})
+        self.assertEqual((self.scheduler.open, self.scheduler.committed), ({}, []))
+        self.patch(self.backend, "reserve", reserve)
+        self.assertEqual(self.read(self.accept()), PREFIX + CONTENT)
 
     def test_oneBadMessageFailsAlone(self) -> None:
         workers = HeldWorkers()
