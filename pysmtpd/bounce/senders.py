@@ -78,9 +78,11 @@ class Senders:
             self._waiting[key] = [found]
             decision.addBoth(self._answer, key)
             return found
-        if not self._known:
-            self._clock.callLater(0, self._known.clear)
-        self._known[key] = decision
+        # The router tells of what it refuses, and whoever counts that counts each.
+        if decision.refusal is None:
+            if not self._known:
+                self._clock.callLater(0, self._known.clear)
+            self._known[key] = decision
         return decision
 
     def _answer(self, result: Any, key: _Key) -> None:

@@ -17,6 +17,7 @@ from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision, Step
 from pysmtpd.model.envelope import Agent, Destination
 from pysmtpd.model.facts import Transaction
+from pysmtpd.model.reply import Reply
 from tests.scheduler.fakes import makeMessage
 
 ANN = Path("ann", "example.org")
@@ -67,6 +68,20 @@ class SendersTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertIsNot(self.find(), first)
         self.assertEqual(len(self.router.asked), 4)
+
+    def test_refusalsAreNotRemembered(self) -> None:
+        refused = replace(decisionFor(ANN, "no"), refusal=Reply(550, "No such user", "5.1.1"))
+        asked: list[Path] = []
+
+        def expand(config: Config, path: Path, transaction: Transaction) -> Decision:
+            asked.append(path)
+            return refused
+
+        self.patch(self.router, "expand", expand)
+        self.assertIs(self.find(), refused)
+        self.assertIs(self.find(), refused)
+        self.assertEqual(asked, [ANN, ANN])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_onceWhileItDecides(self) -> None:
         self.router.isSlow = True
