@@ -14,6 +14,7 @@ from pysmtpd.bounce.senders import Senders
 from pysmtpd.interfaces.delivery import IBounce
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IBody, IQueue, ISubmission, ISubmit, NoSuchItem, QueueError
+from pysmtpd.interfaces.ready import answered
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import IRouter
 from pysmtpd.model.config import Config
@@ -89,8 +90,7 @@ class Bouncer:
         if senders is None or senders.config is not config:
             senders = self._senders = Senders(config, self._platform.clock, self._router)
         transaction = senders.transaction(message)
-        found = senders.find(message.transaction.sender, transaction)
-        decision = await found if isinstance(found, Deferred) else found
+        decision = await answered(senders.find(message.transaction.sender, transaction))
         refusal = decision.refusal
         if refusal is not None and refusal.isTemporary:
             raise QueueError(refusal, f"the sender cannot be resolved now: {decision.reason}")
@@ -166,8 +166,7 @@ class Bouncer:
         bound = MAX_CONTENT if isFull else MAX_HEADER
         try:
             while len(content) < bound and (isFull or _HEADER_END not in content):
-                read = body.read()
-                chunk = await read if isinstance(read, Deferred) else read
+                chunk = await answered(body.read())
                 if not chunk:
                     break
                 content += chunk
@@ -191,9 +190,7 @@ class Bouncer:
             for destination in decision.destinations:
                 submission.recipient(destination)
             for at in range(0, len(content), _CHUNK):
-                written = submission.write(content[at : at + _CHUNK])
-                if written is not None:
-                    await written
+                await answered(submission.write(content[at : at + _CHUNK]))
         except Exception:
             await submission.rollback()
             raise
