@@ -130,9 +130,8 @@ class Bouncer:
     async def _build(self, config: Config, message: Message, fates: Sequence[Fate], utf8: bool) -> bytes:
         transaction = message.transaction
         # RFC 3461 4.3: RET is about failures only. RFC 8689 5: what was to be protected is not sent about as a whole.
-        hasFailed = any(fate.action == "failed" for fate in fates)
-        isWanted = hasFailed and transaction.ret == "FULL" and not transaction.requireTls
-        isFull = isWanted and message.body.size <= MAX_CONTENT
+        isWanted = transaction.ret == "FULL" and any(fate.action == "failed" for fate in fates)
+        isFull = isWanted and not transaction.requireTls and message.body.size <= MAX_CONTENT
         original = await self._original(message, isFull)
         now = self._platform.wallTime()
         token = self._platform.secret(16).hex()
@@ -269,6 +268,8 @@ def _lateFate(envelope: Envelope) -> Fate:
 
 def _via(destination: Destination) -> tuple[str, ...]:
     """What a sender may read of an expansion: addresses and users, but neither files of this machine nor what commands it runs."""
+    if not destination.via:
+        return ()
     names: list[str] = []
     for node, _ in destination.via:
         if node.startswith("|"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred, succeed
@@ -87,7 +88,8 @@ class QueueFront:
         self._reading: dict[MessageId, bool] = {}
         self._floor = SpaceFloor(backend, platform, report, limits)
         self._ids: IdSource | None = None
-        self._reserving: Deferred[QueueError | None] | None = None
+        # Who waits for ids that are being reserved; None: none are.
+        self._reserving: list[Callable[[QueueError | None], None]] | None = None
         self._isDiscarding = backend.durability is Durability.DISCARDING
 
     # --- from start to stop
@@ -137,23 +139,28 @@ class QueueFront:
         self._pump.expect()
         return Submission(ids.next(), transaction, isBounce, self)
 
-    def _reserve(self, ids: IdSource, ceiling: MessageId) -> Deferred[QueueError | None]:
-        """Ids up to C{ceiling} become usable. Runs beside everything else; commits above the old ceiling wait for it."""
-        self._reserving = waiters = Deferred[QueueError | None]()
+    def _reserve(self, ids: IdSource, ceiling: MessageId, *waiting: Callable[[QueueError | None], None]) -> None:
+        """Ids up to C{ceiling} become usable. Runs beside everything else; commits above the old ceiling wait for it.
+
+        @param waiting: told why they are not, or None.
+        """
+        self._reserving = asked = list(waiting)
 
         def reserved(result: None) -> None:
             ids.ceiling = ceiling
-            self._reserving = None
-            waiters.callback(None)
+            over(None)
 
         def failed(failure: Failure) -> None:
             error = asQueueError("reserving ids", failure.value)
             self._report.happened(QueueFailed("reserving ids", error.reason))
+            over(error)
+
+        def over(error: QueueError | None) -> None:
             self._reserving = None
-            waiters.callback(error)
+            for tell in asked:
+                tell(error)
 
         self._backend.reserve(ceiling).addCallbacks(reserved, failed)
-        return waiters
 
     # --- IKeeper
 
@@ -172,19 +179,19 @@ class QueueFront:
         self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
     ) -> Deferred[Message]:
         done: Deferred[Message] = Deferred()
-        self._keepReserved(None, done, new, message, envelopes, content)
+        self._keepReserved(done, new, message, envelopes, content, None)
         return done
 
     def _keepReserved(
         self,
-        refused: QueueError | None,
         done: Deferred[Message],
         new: NewMessage,
         message: Message,
         envelopes: Sequence[Envelope],
         content: bytes | None,
+        refused: QueueError | None,
     ) -> None:
-        """Go on once its id is reserved.
+        """Go on once its id is reserved. Never raises: others wait for the same.
 
         @param refused: why it is not.
         """
@@ -193,13 +200,17 @@ class QueueFront:
         if refused is not None:
             done.errback(refused)
         elif new.id <= ids.ceiling:
-            self._keep(done, new, message, envelopes, content)
+            try:
+                self._keep(done, new, message, envelopes, content)
+            except Exception:
+                done.errback()
         else:
-            # Ids only grow: what is wanted now is above every id given so far.
-            reserving = self._reserving or self._reserve(ids, ids.wanted() or MessageId(new.id))
-            reserved: Deferred[QueueError | None] = Deferred()
-            reserved.addCallback(self._keepReserved, done, new, message, envelopes, content).addErrback(done.errback)
-            reserving.addCallback(_passOn, reserved)
+            goOn = partial(self._keepReserved, done, new, message, envelopes, content)
+            if self._reserving is None:
+                # Ids only grow: what is wanted now is above every id given so far.
+                self._reserve(ids, ids.wanted() or MessageId(new.id), goOn)
+            else:
+                self._reserving.append(goOn)
 
     def _keep(
         self,
@@ -438,8 +449,3 @@ class QueueFront:
     def page(self, after: MessageId, limit: int) -> Deferred[tuple[tuple[Message, tuple[Envelope, ...]], ...]]:
         overlay = self._pump.overlay()
         return self._backend.page(after, limit).addCallback(self._decodeAll, overlay)
-
-
-def _passOn(error: QueueError | None, waiter: Deferred[QueueError | None]) -> QueueError | None:
-    waiter.callback(error)
-    return error
