@@ -6,11 +6,12 @@ Words of peers and senders never reach a field as they are: controls become spac
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from pysmtpd.model.address import Path
 from pysmtpd.model.date import formatDate
 from pysmtpd.model.envelope import Attempt
+from pysmtpd.model.value import value
 
 # Octets of a remote reply that are told, and of the original that is returned.
 MAX_WORDS = 2000
@@ -25,9 +26,7 @@ _MAX_WORD = 980
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_NEWLINE = re.compile(rb"\r\n|\r|\n")
 _TYPE = re.compile(r"[A-Za-z0-9-]+\Z")
-_HIGH = re.compile(rb"[\x80-\xff]")
 # RFC 3463: what may stand in Status.
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 
@@ -39,15 +38,15 @@ _SUBJECTS = {
     "delivered": "Mail was delivered",
 }
 _SENTENCES = {
-    "failed": "Your message could not be delivered to {who},\nand no further attempt will be made:",
-    "delayed": "Your message could not be delivered to {who} yet. You need not do anything:\nwe go on trying. What was in the way last:",
-    "relayed": "Your message was handed on for {who}, to a system that sends no\nnotice of delivery:",
+    "failed": "Your message could not be delivered to {who},\r\nand no further attempt will be made:",
+    "delayed": "Your message could not be delivered to {who} yet. You need not do anything:\r\nwe go on trying. What was in the way last:",
+    "relayed": "Your message was handed on for {who}, to a system that sends no\r\nnotice of delivery:",
     "delivered": "Your message was delivered to {who}:",
 }
 _CLASSES = {"failed": "5", "delayed": "4", "relayed": "2", "delivered": "2"}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fate:
     """What became of one recipient. Times are wall-clock seconds.
 
@@ -77,7 +76,7 @@ class Fate:
     via: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Report:
     """What goes into a report.
 
@@ -110,71 +109,75 @@ def build(report: Report) -> bytes:
 
     Octets above 127 stand only in parts that say so (Content-Transfer-Encoding: 8bit), and in the header only with C{utf8}.
     """
-    original = _NEWLINE.sub(b"\r\n", report.original)
+    lines = report.original.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n").split(b"\n")
     if not report.isFull:
-        original = b"\r\n".join(line[:_MAX_LINE] for line in original.split(b"\r\n"))
-    if not original.endswith(b"\r\n"):
-        original += b"\r\n"
-    notice = _encoded(_notice(report), report.utf8)
+        lines = [line[:_MAX_LINE] for line in lines]
+    original = b"\r\n".join(lines) + b"\r\n"
+    told = {fate.action for fate in report.fates}
+    actions = [action for action in _SUBJECTS if action in told]
+    notice = _encoded(_notice(report, actions), report.utf8)
     status = _encoded(_status(report), report.utf8)
     boundary = report.boundary
     while boundary.encode() in original or boundary.encode() in notice or boundary.encode() in status:
         boundary += "x"
     if report.utf8:
-        charset, statusType = "utf-8", "message/global-delivery-status"
+        charset, kind = "utf-8", "global-delivery-status"
         originalType = "message/global" if report.isFull else "message/global-headers"
     else:
-        charset, statusType = "us-ascii", "message/delivery-status"
+        charset, kind = "us-ascii", "delivery-status"
         originalType = "message/rfc822" if report.isFull else "text/rfc822-headers"
-    parts = (
-        (f"text/plain; charset={charset}", "Notification", notice),
-        (statusType, "Delivery report", status),
-        (originalType, "Your message" if report.isFull else "Header of your message", original),
+    body = b"".join(
+        (
+            _part(boundary, f"text/plain; charset={charset}", "Notification", notice),
+            _part(boundary, f"message/{kind}", "Delivery report", status),
+            _part(boundary, originalType, "Your message" if report.isFull else "Header of your message", original),
+            f"--{boundary}--\r\n".encode(),
+        )
     )
-    body = b""
-    for contentType, description, content in parts:
-        head = f"Content-Type: {contentType}\r\nContent-Description: {description}\r\n{_encoding(content)}\r\n"
-        body += f"--{boundary}\r\n{head}".encode() + content + b"\r\n"
-    body += f"--{boundary}--\r\n".encode()
-    return _encoded(_header(report, boundary), report.utf8) + _encoding(body).encode() + b"\r\n" + body
-
-
-def _actions(report: Report) -> list[str]:
-    return [action for action in _SUBJECTS if any(fate.action == action for fate in report.fates)]
-
-
-def _header(report: Report, boundary: str) -> list[str]:
     host = _plain(report.hostname)
-    return [
+    header = [
         f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
         _fold(f"To: <{_plain(str(report.sender))}>"),
-        f"Subject: {_SUBJECTS[_actions(report)[0]]}",
+        f"Subject: {_SUBJECTS[actions[0]]}",
         f"Date: {formatDate(report.now)}",
         f"Message-ID: <{_plain(report.messageId)}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
-        "Content-Type: multipart/report; report-type="
-        + ("global-delivery-status" if report.utf8 else "delivery-status")
-        + f';\r\n boundary="{boundary}"',
+        f'Content-Type: multipart/report; report-type={kind};\r\n boundary="{boundary}"',
+        _encoding(body),
+        "",
     ]
+    return _encoded(header, report.utf8) + body
 
 
-def _notice(report: Report) -> list[str]:
-    """The part for people."""
+def _part(boundary: str, contentType: str, description: str, content: bytes) -> bytes:
+    head = (
+        f"--{boundary}\r\n"
+        f"Content-Type: {contentType}\r\n"
+        f"Content-Description: {description}\r\n"
+        f"{_encoding(content)}\r\n\r\n"
+    )
+    return head.encode() + content + b"\r\n"
+
+
+def _notice(report: Report, actions: Sequence[str]) -> list[str]:
+    """The part for people.
+
+    @param actions: those of its fates, in the order in which they are told.
+    """
     lines = [f"This is the mail system at {_plain(report.hostname)}.", ""]
-    for action in _actions(report):
+    for action in actions:
         fates = [fate for fate in report.fates if fate.action == action]
-        lines += _SENTENCES[action].format(who="these recipients" if len(fates) > 1 else "this recipient").split("\n")
-        lines.append("")
+        lines += [_SENTENCES[action].format(who="these recipients" if len(fates) > 1 else "this recipient"), ""]
         for fate in fates:
             address, recipient = _plain(str(fate.address)), _plain(str(fate.recipient))
             lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
             if fate.via:
-                lines.extend(f"    {line}" for line in _wrap(_plain("by way of " + ", ".join(fate.via))))
+                lines.append(_indent("    ", _plain("by way of " + ", ".join(fate.via))))
             said = f"{_plain(fate.remote)} said: " if fate.remote else ""
-            lines.extend(f"    {line}" for line in _wrap(said + _plain(fate.words)))
+            lines.append(_indent("    ", said + _plain(fate.words)))
             for attempt in fate.attempts:
-                lines.extend(f"      {line}" for line in _wrap(_tried(attempt, report.arrived)))
+                lines.append(_indent("      ", _tried(attempt, report.arrived)))
             if fate.retryUntil:
                 lines.append(f"    We try until {formatDate(fate.retryUntil)}.")
             lines.append("")
@@ -244,23 +247,36 @@ def _fold(field: str) -> str:
     return "\r\n ".join(_wrap(field))
 
 
+def _indent(margin: str, text: str) -> str:
+    return "\r\n".join([margin + line for line in _wrap(text)])
+
+
 def _wrap(text: str) -> list[str]:
     """At spaces where there are some; what is longer than a line may be is cut anywhere."""
     if len(text) <= _WIDTH and "  " not in text:
         return [text.strip()]
     # A field's name stays with its first word: a line that holds the name alone is not legal everywhere.
     head, colon, rest = text.partition(": ")
-    words = [head + colon + rest.split(" ", 1)[0], *rest.split(" ")[1:]] if colon and " " not in head else text.split()
-    words = [part for word in words for part in _cut(word)] if len(text) * 4 > _MAX_WORD else list(filter(None, words))
+    if colon and " " not in head:
+        words = [head + colon + rest.split(" ", 1)[0], *filter(None, rest.split(" ")[1:])]
+    else:
+        words = text.split()
+    if len(text) * 4 > _MAX_WORD:
+        words = [part for word in words for part in _cut(word)]
     lines: list[str] = []
-    first = width = 0
-    for number, word in enumerate(words):
-        width += len(word)
-        if width > _WIDTH and number > first:
-            lines.append(" ".join(words[first:number]))
-            first, width = number, len(word)
-        width += 1
-    return [*lines, " ".join(words[first:])]
+    text = " ".join(words)
+    begin = len(words[0]) if words else 0
+    while len(text) > _WIDTH:
+        end = text.rfind(" ", begin, _WIDTH + 1)
+        if end < 0:
+            # A word that no line has room for.
+            end = text.find(" ", max(begin, _WIDTH))
+            if end < 0:
+                break
+        lines.append(text[:end])
+        text = text[end + 1 :]
+        begin = 0
+    return [*lines, text]
 
 
 def _cut(word: str) -> list[str]:
@@ -279,4 +295,4 @@ def _encoded(lines: list[str], utf8: bool) -> bytes:
 
 def _encoding(content: bytes) -> str:
     """RFC 2045 6.2: 8-bit content says so."""
-    return f"Content-Transfer-Encoding: {'8bit' if _HIGH.search(content) else '7bit'}\r\n"
+    return f"Content-Transfer-Encoding: {'7bit' if content.isascii() else '8bit'}"

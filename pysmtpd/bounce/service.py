@@ -10,26 +10,24 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pysmtpd.bounce.dsn import MAX_CONTENT, MAX_HEADER, Fate, Report, build
+from pysmtpd.bounce.senders import Senders
 from pysmtpd.interfaces.delivery import IBounce
 from pysmtpd.interfaces.platform import IPlatform
 from pysmtpd.interfaces.queue import IBody, IQueue, ISubmission, ISubmit, NoSuchItem, QueueError
-from pysmtpd.interfaces.ready import asDeferred
+from pysmtpd.interfaces.ready import answered
 from pysmtpd.interfaces.reporting import IReport
 from pysmtpd.interfaces.routing import IRouter
-from pysmtpd.model.address import NULL_PATH
 from pysmtpd.model.config import Config
 from pysmtpd.model.decision import Decision
 from pysmtpd.model.envelope import Destination, Envelope, Message, Notify
 from pysmtpd.model.events import EnvelopeBounced, EnvelopeReported
-from pysmtpd.model.facts import SessionFacts, Transaction
-from pysmtpd.model.ids import EnvelopeId, MessageId, SessionId
+from pysmtpd.model.facts import Transaction
+from pysmtpd.model.ids import EnvelopeId, MessageId
 
 _CHUNK = 65_536
 # Code and RFC 3463 status of a reply.
 _STATUS = re.compile(r"\d{3} (\d\.\d{1,3}\.\d{1,3}) ")
 _HEADER_END = b"\r\n\r\n"
-# Bounces come from no session.
-_NO_SESSION = SessionId(0)
 
 
 @implementer(IBounce)
@@ -59,6 +57,8 @@ class Bouncer:
         self._router = router
         self._config = config
         self._report = report
+        # Of the newest generation that was asked about.
+        self._senders: Senders | None = None
 
     def bounce(self, message: Message, failed: Sequence[Envelope]) -> Deferred[None]:
         return Deferred.fromCoroutine(self._bounce(message, failed))
@@ -70,9 +70,7 @@ class Bouncer:
         told = [envelope for envelope in late if mayWarn(message, envelope)]
         if not told:
             return
-        config = self._config()
-        transaction = _transaction(config, message)
-        decision = await self._resolve(config, message, transaction)
+        config, transaction, decision = await self._resolve(message)
         if decision.refusal is not None or not decision.destinations:
             # Its bounce will find out, and say so.
             return
@@ -82,24 +80,34 @@ class Bouncer:
         for envelope in told:
             self._reported(envelope, sender, "delayed", reported, envelope.state.lastReply)
 
-    async def _resolve(self, config: Config, message: Message, transaction: Transaction) -> Decision:
-        """
+    async def _resolve(self, message: Message) -> tuple[Config, Transaction, Decision]:
+        """The newest generation, the transaction of a report, and where it goes.
+
         @raise QueueError: it cannot be told now where the sender's mail goes.
         """
-        decision = await asDeferred(self._router.expand(config, message.transaction.sender, transaction))
+        config = self._config()
+        senders = self._senders
+        if senders is None or senders.config is not config:
+            senders = self._senders = Senders(config, self._platform.clock, self._router)
+        transaction = senders.transaction(message)
+        decision = await answered(senders.find(message.transaction.sender, transaction))
         refusal = decision.refusal
         if refusal is not None and refusal.isTemporary:
             raise QueueError(refusal, f"the sender cannot be resolved now: {decision.reason}")
-        return decision
+        return config, transaction, decision
 
     async def _bounce(self, message: Message, failed: Sequence[Envelope]) -> None:
-        told = [envelope for envelope in failed if not _silence(message, envelope)]
-        untold = [(envelope, why) for envelope in failed if (why := _silence(message, envelope))]
+        told: list[Envelope] = []
+        untold: list[tuple[Envelope, str]] = []
+        for envelope in failed:
+            why = _silence(message, envelope)
+            if why:
+                untold.append((envelope, why))
+            else:
+                told.append(envelope)
         reported: MessageId | None = None
         if told:
-            config = self._config()
-            transaction = _transaction(config, message)
-            decision = await self._resolve(config, message, transaction)
+            config, transaction, decision = await self._resolve(message)
             refusal = decision.refusal
             if refusal is None and decision.destinations:
                 fates = [_fate(envelope) for envelope in told]
@@ -122,9 +130,8 @@ class Bouncer:
     async def _build(self, config: Config, message: Message, fates: Sequence[Fate], utf8: bool) -> bytes:
         transaction = message.transaction
         # RFC 3461 4.3: RET is about failures only. RFC 8689 5: what was to be protected is not sent about as a whole.
-        hasFailed = any(fate.action == "failed" for fate in fates)
-        isWanted = hasFailed and transaction.ret == "FULL" and not transaction.requireTls
-        isFull = isWanted and message.body.size <= MAX_CONTENT
+        isWanted = transaction.ret == "FULL" and any(fate.action == "failed" for fate in fates)
+        isFull = isWanted and not transaction.requireTls and message.body.size <= MAX_CONTENT
         original = await self._original(message, isFull)
         now = self._platform.wallTime()
         token = self._platform.secret(16).hex()
@@ -136,7 +143,7 @@ class Bouncer:
                 arrived=message.created,
                 fates=tuple(fates),
                 messageId=f"{token}@{config.serverName}",
-                boundary=f"report-{self._platform.secret(16).hex()}",
+                boundary=f"report-{token}",
                 original=original,
                 isFull=isFull,
                 envid=message.transaction.envid,
@@ -158,7 +165,7 @@ class Bouncer:
         bound = MAX_CONTENT if isFull else MAX_HEADER
         try:
             while len(content) < bound and (isFull or _HEADER_END not in content):
-                chunk = await asDeferred(body.read())
+                chunk = await answered(body.read())
                 if not chunk:
                     break
                 content += chunk
@@ -182,7 +189,7 @@ class Bouncer:
             for destination in decision.destinations:
                 submission.recipient(destination)
             for at in range(0, len(content), _CHUNK):
-                await asDeferred(submission.write(content[at : at + _CHUNK]))
+                await answered(submission.write(content[at : at + _CHUNK]))
         except Exception:
             await submission.rollback()
             raise
@@ -214,28 +221,11 @@ def _silence(message: Message, envelope: Envelope) -> str:
     if message.transaction.sender.isNull or message.isBounce:
         return "no report, the sender is <>"
     notify = envelope.destination.notify
+    if notify is Notify.UNSET:
+        return "no report, by NOTIFY" if envelope.state.succeeded else ""
     if envelope.state.succeeded:
         return "" if notify & Notify.SUCCESS else "no report, by NOTIFY"
-    if notify & Notify.NEVER or (notify and not notify & Notify.FAILURE):
-        return "no report, by NOTIFY"
-    return ""
-
-
-def _transaction(config: Config, message: Message) -> Transaction:
-    """As the local socket would bring it, from the null sender (RFC 5321 6.1)."""
-    session = SessionFacts(
-        session=_NO_SESSION,
-        listener="socket",
-        hostname=config.serverName,
-        peer="local",
-        helo=config.serverName,
-        protocol="ESMTP",
-        isLocal=True,
-        isSocket=True,
-    )
-    original = message.transaction
-    utf8 = original.smtputf8 or original.sender.isUTF8
-    return Transaction(session, NULL_PATH, body="8BITMIME", smtputf8=utf8, requireTls=original.requireTls)
+    return "" if notify & Notify.FAILURE and not notify & Notify.NEVER else "no report, by NOTIFY"
 
 
 def _fate(envelope: Envelope) -> Fate:
@@ -278,6 +268,8 @@ def _lateFate(envelope: Envelope) -> Fate:
 
 def _via(destination: Destination) -> tuple[str, ...]:
     """What a sender may read of an expansion: addresses and users, but neither files of this machine nor what commands it runs."""
+    if not destination.via:
+        return ()
     names: list[str] = []
     for node, _ in destination.via:
         if node.startswith("|"):

@@ -41,7 +41,7 @@ from pysmtpd.interfaces.queue import (
     StoredPage,
     Walked,
 )
-from pysmtpd.interfaces.ready import Ready, asDeferred, whenReady
+from pysmtpd.interfaces.ready import Ready, answered, asDeferred, whenReady
 from pysmtpd.interfaces.reporting import IReport, IReportBus, IStat
 from pysmtpd.interfaces.routing import (
     AddressAnswer,
@@ -142,6 +142,7 @@ __all__ = [
     "User",
     "Verdict",
     "Walked",
+    "answered",
     "asDeferred",
     "whenReady",
 ]

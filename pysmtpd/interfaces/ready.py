@@ -33,6 +33,11 @@ def unlessFailed(answer: Ready[object], failed: Callable[[Failure], object]) -> 
         answer.addErrback(failed)
 
 
+async def answered(answer: Ready[T]) -> T:
+    """For C{await}: what is there costs no Deferred."""
+    return await answer if isinstance(answer, Deferred) else answer
+
+
 def asDeferred(answer: Ready[T]) -> Deferred[T]:
     """For C{await} and for composing, where speed does not matter."""
     return answer if isinstance(answer, Deferred) else succeed(answer)

@@ -25,7 +25,7 @@ from pysmtpd.interfaces import (
     ITable,
     NoSuchItem,
     QueueError,
-    asDeferred,
+    answered,
 )
 from pysmtpd.mda.accounts import Accounts
 from pysmtpd.mda.exits import FAULT
@@ -260,7 +260,7 @@ class MdaAgent:
     async def _store(self, job: _Job, config: Config, action: Action, body: IBody) -> None:
         destination = job.envelope.destination
         head = b""
-        while len(head) < HEAD and b"\r\n\r\n" not in head and (chunk := await asDeferred(body.read())):
+        while len(head) < HEAD and b"\r\n\r\n" not in head and (chunk := await answered(body.read())):
             head += chunk
         if str(destination.recipient).lower() in deliveredTo(head):
             self._finish(job, Result.LOOP, LOOP, "")

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.interfaces import DeliveryRefused, HelperFailed, IBody, IDeliveryHosts, IHelper, IPlatform, asDeferred
+from pysmtpd.interfaces import DeliveryRefused, HelperFailed, IBody, IDeliveryHosts, IHelper, IPlatform, answered
 from pysmtpd.mda.hosts import concluded, refusal
 from pysmtpd.mda.wire import Answer, Frame, Kind, Status, asExit, packFrame, takeAnswers
 from pysmtpd.model.reply import Reply
@@ -251,12 +251,12 @@ class HelperHosts:
         slowness = task.limit if isinstance(task, CommandTask) else 0.0
         if body.size <= WHOLE:
             parts = []
-            while chunk := await asDeferred(body.read()):
+            while chunk := await answered(body.read()):
                 parts.append(chunk)
             return _stored(await host.ask(Frame(letter, Kind.WHOLE, task, b"".join(parts)), slowness), task)
         _next(await host.ask(Frame(letter, Kind.BEGIN, task)))
         try:
-            while chunk := await asDeferred(body.read()):
+            while chunk := await answered(body.read()):
                 _next(await host.ask(Frame(letter, Kind.PIECE, content=chunk)))
         except (DeliveryRefused, OSError):
             # The host has nothing of it any more.

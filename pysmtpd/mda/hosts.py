@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pysmtpd.interfaces import DeliveryRefused, IBody, IDeliveryHosts, IPlatform, asDeferred
+from pysmtpd.interfaces import DeliveryRefused, IBody, IDeliveryHosts, IPlatform, answered
 from pysmtpd.mda.exits import verdict
 from pysmtpd.mda.maildir import BATCH, Letter, storeAll
 from pysmtpd.mda.writers import Writer, deliverWhole, maildirOf, openWriter
@@ -86,7 +86,7 @@ class LaneHosts:
         try:
             if body.size <= WHOLE:
                 parts = []
-                while chunk := await asDeferred(body.read()):
+                while chunk := await answered(body.read()):
                     parts.append(chunk)
                 if isinstance(task, MaildirTask):
                     disk, directory = self._platform.disk, ""
@@ -154,7 +154,7 @@ class LaneHosts:
         with self._ownLane() as lane:
             writer: Writer = await self._run(lane, openWriter, platform.disk, platform.processes, home, task)
             try:
-                while chunk := await asDeferred(body.read()):
+                while chunk := await answered(body.read()):
                     await self._run(lane, writer.write, chunk)
             except BaseException:
                 await self._run(lane, writer.abort)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 
 from pysmtpd.mda.header import isSpam
@@ -16,6 +15,7 @@ from pysmtpd.model.envelope import Destination, Envelope, Message
 from pysmtpd.model.ids import formatEnvelopeId
 from pysmtpd.model.specifiers import MDA, checkFormat, expandPath, expandWords, usesDirectory
 from pysmtpd.model.task import Account, CommandTask, MaildirTask, MboxTask, Task
+from pysmtpd.model.value import value
 
 # Where commands without a slash are looked for.
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -35,7 +35,7 @@ class ConfigurationFault(ValueError):
     """An operator, or a user with a command in a .forward, has something to mend; until then the mail waits."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Letter:
     """One envelope and all that is known of its delivery.
 

@@ -14,8 +14,14 @@ def formatDate(seconds: float) -> str:
     return _format(int(seconds))
 
 
-# Whatever comes together has its second in common.
+# Whatever comes together has its second in common, and what is reported of it has its days in common.
 @lru_cache(maxsize=16)
 def _format(seconds: int) -> str:
-    # What it writes for UTC says that nobody knows where it was made.
-    return formatdate(seconds).removesuffix("-0000") + "+0000"
+    days, seconds = divmod(seconds, 86_400)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{_day(days)} {minutes // 60:02}:{minutes % 60:02}:{seconds:02} +0000"
+
+
+@lru_cache(maxsize=16)
+def _day(days: int) -> str:
+    return formatdate(days * 86_400)[: len("Thu, 01 Jan 1970")]

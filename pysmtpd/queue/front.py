@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred, succeed
@@ -87,7 +88,8 @@ class QueueFront:
         self._reading: dict[MessageId, bool] = {}
         self._floor = SpaceFloor(backend, platform, report, limits)
         self._ids: IdSource | None = None
-        self._reserving: Deferred[QueueError | None] | None = None
+        # Who waits for ids that are being reserved; None: none are.
+        self._reserving: list[Callable[[QueueError | None], None]] | None = None
         self._isDiscarding = backend.durability is Durability.DISCARDING
 
     # --- from start to stop
@@ -137,20 +139,26 @@ class QueueFront:
         self._pump.expect()
         return Submission(ids.next(), transaction, isBounce, self)
 
-    def _reserve(self, ids: IdSource, ceiling: MessageId) -> None:
-        """Ids up to C{ceiling} become usable. Runs beside everything else; commits above the old ceiling wait for it."""
-        self._reserving = waiters = Deferred[QueueError | None]()
+    def _reserve(self, ids: IdSource, ceiling: MessageId, *waiting: Callable[[QueueError | None], None]) -> None:
+        """Ids up to C{ceiling} become usable. Runs beside everything else; commits above the old ceiling wait for it.
+
+        @param waiting: told why they are not, or None.
+        """
+        self._reserving = asked = list(waiting)
 
         def reserved(result: None) -> None:
             ids.ceiling = ceiling
-            self._reserving = None
-            waiters.callback(None)
+            over(None)
 
         def failed(failure: Failure) -> None:
             error = asQueueError("reserving ids", failure.value)
             self._report.happened(QueueFailed("reserving ids", error.reason))
+            over(error)
+
+        def over(error: QueueError | None) -> None:
             self._reserving = None
-            waiters.callback(error)
+            for tell in asked:
+                tell(error)
 
         self._backend.reserve(ceiling).addCallbacks(reserved, failed)
 
@@ -170,36 +178,48 @@ class QueueFront:
     def keep(
         self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
     ) -> Deferred[Message]:
-        assert self._ids is not None
-        if new.id > self._ids.ceiling:
-            return Deferred.fromCoroutine(self._keepLater(self._ids, new, message, envelopes, content))
-        return self._keepNow(new, message, envelopes, content)
+        done: Deferred[Message] = Deferred()
+        self._keepReserved(done, new, message, envelopes, content, None)
+        return done
 
-    async def _keepLater(
+    def _keepReserved(
         self,
-        ids: IdSource,
+        done: Deferred[Message],
         new: NewMessage,
         message: Message,
         envelopes: Sequence[Envelope],
         content: bytes | None,
-    ) -> Message:
-        while new.id > ids.ceiling:
+        refused: QueueError | None,
+    ) -> None:
+        """Go on once its id is reserved. Never raises: others wait for the same.
+
+        @param refused: why it is not.
+        """
+        ids = self._ids
+        assert ids is not None
+        if refused is not None:
+            done.errback(refused)
+        elif new.id <= ids.ceiling:
+            try:
+                self._keep(done, new, message, envelopes, content)
+            except Exception:
+                done.errback()
+        else:
+            goOn = partial(self._keepReserved, done, new, message, envelopes, content)
             if self._reserving is None:
                 # Ids only grow: what is wanted now is above every id given so far.
-                self._reserve(ids, ids.wanted() or MessageId(new.id))
-            done = Deferred[QueueError | None]()
-            if self._reserving is not None:
-                self._reserving.addCallback(_passOn, done)
-                error = await done
-                if error is not None:
-                    raise error
-        return await self._keepNow(new, message, envelopes, content)
+                self._reserve(ids, ids.wanted() or MessageId(new.id), goOn)
+            else:
+                self._reserving.append(goOn)
 
-    def _keepNow(
-        self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
-    ) -> Deferred[Message]:
-        done: Deferred[Message] = Deferred()
-
+    def _keep(
+        self,
+        done: Deferred[Message],
+        new: NewMessage,
+        message: Message,
+        envelopes: Sequence[Envelope],
+        content: bytes | None,
+    ) -> None:
         def inserted(result: None) -> None:
             self._pump.commit(new, landed)
 
@@ -219,7 +239,6 @@ class QueueFront:
         else:
             entries = [entryOf(envelope) for envelope in envelopes]
             whenReady(self._scheduler.insert(entries), inserted, notInserted)
-        return done
 
     def _kept(self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None) -> None:
         if new.supersedes:
@@ -430,8 +449,3 @@ class QueueFront:
     def page(self, after: MessageId, limit: int) -> Deferred[tuple[tuple[Message, tuple[Envelope, ...]], ...]]:
         overlay = self._pump.overlay()
         return self._backend.page(after, limit).addCallback(self._decodeAll, overlay)
-
-
-def _passOn(error: QueueError | None, waiter: Deferred[QueueError | None]) -> QueueError | None:
-    waiter.callback(error)
-    return error

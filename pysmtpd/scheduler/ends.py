@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
@@ -58,7 +57,9 @@ class Ends:
         owed = []
         for envelope in envelopes:
             state = envelope.state if envelope.state.failed else expired(envelope, now)
-            owed.append(replace(envelope, state=state._replace(hold="", suspended=False)))
+            if state.hold or state.suspended:
+                state = state._replace(hold="", suspended=False)
+            owed.append(envelope.withState(state))
             self._report.happened(EnvelopeExpired(envelope.id, sender, str(envelope.destination.recipient)))
         self._tellOf(lease, message, owed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -69,7 +68,7 @@ class Desk:
         """
         if state.warned < len(thresholds) and now - envelope.created >= thresholds[state.warned]:
             late = state._replace(warned=lateness(envelope, thresholds, now))
-            if self.warn(message, replace(envelope, state=late)):
+            if self.warn(message, envelope.withState(late)):
                 return late
         return state
 
@@ -142,7 +141,7 @@ class Flight:
         """An operator has said so meanwhile."""
         envelope = self._pending.get(id)
         if envelope is not None:
-            self._pending[id] = replace(envelope, state=suspendedState(envelope.state, suspended))
+            self._pending[id] = envelope.withState(suspendedState(envelope.state, suspended))
 
     def abandon(self) -> None:
         """The agent has failed: what has no outcome is tried again later."""

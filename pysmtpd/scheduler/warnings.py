@@ -22,8 +22,9 @@ GATHER = 1.0
 MAX_WAITING = 10_000
 """Messages. What is beyond that is told at its next try."""
 
-MAX_BUSY = 16
-"""Reports that are made at one time: after an outage of four hours all mail is late at once."""
+MAX_BUSY = 64
+"""Reports that are made at one time, as many as of failures: after an outage of four hours all mail is late at once. Half of them share a
+sync of the queue while the other half is made."""
 
 
 class Warnings:

@@ -112,12 +112,13 @@ class BouncerTests(SynchronousTestCase):
         self.submit = FakeSubmit(self.queue)
         self.router = FakeRouter()
         self.report = FakeReport()
+        self.config = Config("smtpd.conf", "mail.example.org")
         self.bouncer = Bouncer(
             FakePlatform(),
             self.submit,
             self.queue,
             self.router,
-            lambda: Config("smtpd.conf", "mail.example.org"),
+            lambda: self.config,
             self.report,
         )
 
@@ -141,6 +142,18 @@ class BouncerTests(SynchronousTestCase):
         self.assertTrue(submission.transaction.session.isSocket and submission.transaction.session.isLocal)
         self.assertEqual([path for path, _ in self.router.asked], [ANN])
         self.assertEqual([event.bounce for event in self.report.of(EnvelopeBounced)], [77, 77])
+
+    def test_oneDecisionForWhatEndsTogether(self) -> None:
+        for number in (1, 2):
+            self.bounce(*makeMessage(number, state=STATE))
+        self.assertEqual([path for path, _ in self.router.asked], [ANN])
+        contents = [submission.content for submission in self.submit.begun]
+        self.assertEqual([submission.destinations[0].recipient for submission in self.submit.begun], [ANN, ANN])
+        self.assertNotEqual(*[message_from_bytes(content)["Message-ID"] for content in contents])
+        self.config = replace(self.config, serverName="other.example.org")
+        self.bounce(*makeMessage(3, state=STATE))
+        self.assertEqual([path for path, _ in self.router.asked], [ANN, ANN])
+        self.assertIn(b"MAILER-DAEMON@other.example.org", self.submit.begun[2].content)
 
     def test_reportHoldsTheHeaderOnly(self) -> None:
         self.bounce(*self.make())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from zlib import crc32
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -26,7 +27,7 @@ from pysmtpd.model.config import QueueLimits
 from pysmtpd.model.envelope import Attempt, Envelope, EnvelopeState, Message
 from pysmtpd.model.events import EnvelopeAccepted, InternalError, ItemSetAside, MessageAccepted, QueueFailed
 from pysmtpd.model.ids import EnvelopeId, MessageId, messageOf
-from pysmtpd.model.schedule import Kind
+from pysmtpd.model.schedule import Entry, Kind
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.queue import fs, null, ram, sqlite
 from pysmtpd.queue.codec import ContentCodec
@@ -419,6 +420,44 @@ class TroubleTests(FrontCase):
         error = self.failureResultOf(self.submission().commit(PREFIX), QueueError).value
         self.assertEqual(451, error.reply.code)
         self.assertEqual((), self.successResultOf(self.front.page(MessageId(0), 10)))
+
+    def test_idsThatCannotBeReserved(self) -> None:
+        """Neither at once nor after a while: what waits for them is refused, nobody waits for ever, and later mail is taken."""
+        reserving: Deferred[None] = Deferred()
+        reserve = self.backend.reserve
+        self.platform.timer.advance(3600)
+        self.patch(self.backend, "reserve", lambda ceiling: reserving)
+        waiting = [self.submission().commit(PREFIX) for _ in range(2)]
+        self.assertNoResult(waiting[0])
+        reserving.errback(OSError(5, "I/O error"))
+        for done in waiting:
+            self.assertEqual(self.failureResultOf(done, QueueError).value.reply.code, 451)
+        self.patch(self.backend, "reserve", lambda ceiling: fail(OSError(5, "I/O error")))
+        self.failureResultOf(self.submission().commit(PREFIX), QueueError)
+        failures = [event for event in self.report.events if isinstance(event, QueueFailed)]
+        self.assertEqual({event.operation for event in failures}, {"reserving ids"})
+        self.assertEqual((self.scheduler.open, self.scheduler.committed), ({}, []))
+        self.patch(self.backend, "reserve", reserve)
+        self.assertEqual(self.read(self.accept()), PREFIX + CONTENT)
+
+    def test_aSchedulerThatRaisesHoldsNobodyUpWhoWaitsForIds(self) -> None:
+        reserving: Deferred[None] = Deferred()
+        insert = self.scheduler.insert
+        self.platform.timer.advance(3600)
+        self.patch(self.backend, "reserve", lambda ceiling: reserving)
+        submissions = [self.submission() for _ in range(3)]
+        first, second, third = (submission.commit(PREFIX) for submission in submissions)
+
+        def raising(entries: Sequence[Entry]) -> Deferred[None]:
+            if messageOf(entries[0].id) == submissions[1].id:
+                raise ZeroDivisionError("for the test")
+            return insert(entries)
+
+        self.patch(self.scheduler, "insert", raising)
+        reserving.callback(None)
+        self.failureResultOf(second, ZeroDivisionError)
+        for done in (first, third):
+            self.assertEqual(self.read(self.successResultOf(done)), PREFIX + CONTENT)
 
     def test_oneBadMessageFailsAlone(self) -> None:
         workers = HeldWorkers()
