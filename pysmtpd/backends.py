@@ -5,11 +5,12 @@ A plugin is data: kind, name, form, and the dotted name of a function that makes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.plugin import IPlugin, getCache
+from twisted.plugin import CachedDropin, IPlugin, getCache
 from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
@@ -46,19 +47,43 @@ class BackendMaker:
 
         @raise NoSuchBackend: the target is not there, or cannot be imported.
         """
+        return self.load()(argument, platform, settings)
+
+    def load(self) -> Callable[[str, IPlatform, Mapping[str, Any]], Any]:
+        """
+        @return: the target.
+        @raise NoSuchBackend: it is not there, or cannot be imported.
+        """
         try:
-            make = namedAny(self.target)
+            make: Callable[[str, IPlatform, Mapping[str, Any]], Any] = namedAny(self.target)
         except (ImportError, SyntaxError, AttributeError, InvalidName) as error:
             raise NoSuchBackend(
                 f'{self.kind} backend "{self.name}" cannot be loaded from {self.target}: {error}'
             ) from error
-        return make(argument, platform, settings)
+        return make
+
+
+# The plugin files of the start, by the names of their modules, for who may not read their directories later.
+_ahead: dict[str, CachedDropin] = {}
+
+
+def _listed() -> dict[str, CachedDropin]:
+    return {dropin.moduleName: dropin for dropin in getCache(twisted.plugins).values()}
+
+
+def loadTables() -> None:
+    """Load every kind of table, so that it can be had when its files, and those of the plugins, can no longer be read."""
+    _ahead.update(_listed())
+    for _, maker in _installed("table"):
+        if isinstance(maker, BackendMaker):
+            # Whoever names one that cannot be loaded is told so then.
+            with suppress(NoSuchBackend):
+                maker.load()
 
 
 def _installed(kind: str) -> Iterator[tuple[str, IBackendMaker]]:
     """Every plugin of a kind, with the module that holds it, in the order of module names."""
-    cache = getCache(twisted.plugins)
-    for _, dropin in sorted(cache.items()):
+    for _, dropin in sorted((_ahead | _listed()).items()):
         for cached in dropin.plugins:
             if IBackendMaker in cached.provided:
                 maker: IBackendMaker = cached.load()
