@@ -5,12 +5,13 @@ A plugin is data: kind, name, form, and the dotted name of a function that makes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.plugin import CachedDropin, IPlugin, getCache
+from twisted.plugin import IPlugin, getCache
+from twisted.python.modules import PythonModule, getModule
 from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
@@ -63,17 +64,69 @@ class BackendMaker:
         return make
 
 
-# The plugin files of the start, by the names of their modules, for who may not read their directories later.
-_ahead: dict[str, CachedDropin] = {}
+class _Plugins:
+    """What the plugin files hold. They are read again when there are others, so that one that cannot be read is told once.
+
+    @ivar faults: the files that are of no use, each with its reason.
+    """
+
+    def __init__(self) -> None:
+        self.faults: Sequence[str] = ()
+        self._files: Sequence[tuple[str, float]] | None = None
+        self._found: Mapping[str, Sequence[IBackendMaker]] = {}
+        self._kept: Mapping[str, Sequence[IBackendMaker]] = {}
+
+    def makers(self) -> Iterator[tuple[str, IBackendMaker]]:
+        """Every backend's, with the module that holds it, in the order of module names."""
+        modules = list(getModule(twisted.plugins.__name__).iterModules())
+        files = [(module.filePath.path, _modified(module.filePath)) for module in modules]
+        if files != self._files:
+            self._files = files
+            self._read(modules)
+        for module, makers in sorted({**self._kept, **self._found}.items()):
+            for maker in makers:
+                yield module, maker
+
+    def keep(self) -> None:
+        """They can be had from now on though their files can no longer be read."""
+        for _ in self.makers():
+            pass
+        self._kept = self._found
+
+    def _read(self, modules: Sequence[PythonModule]) -> None:
+        dropins = getCache(twisted.plugins)
+        found: dict[str, Sequence[IBackendMaker]] = {}
+        faults = []
+        for module in modules:
+            dropin = dropins.get(module.name.rpartition(".")[2])
+            try:
+                if dropin is None:
+                    module.load()
+                else:
+                    made = [cached.load() for cached in dropin.plugins if IBackendMaker in cached.provided]
+                    found[dropin.moduleName] = made
+            except (Exception, SystemExit) as error:
+                path, why = module.filePath.path, f"{type(error).__name__}: {error}"
+                faults.append(f"the plugin file {path} cannot be imported, and what it holds is missing: {why}")
+        self._found, self.faults = found, faults
 
 
-def _listed() -> dict[str, CachedDropin]:
-    return {dropin.moduleName: dropin for dropin in getCache(twisted.plugins).values()}
+def _modified(file: Any) -> float:
+    modified: float = file.getModificationTime() if file.exists() else 0.0
+    return modified
+
+
+_plugins = _Plugins()
+
+
+def pluginFaults() -> Sequence[str]:
+    """What is wrong with plugin files, for people."""
+    return _plugins.faults
 
 
 def loadTables() -> None:
     """Load every kind of table, so that it can be had when its files, and those of the plugins, can no longer be read."""
-    _ahead.update(_listed())
+    _plugins.keep()
     for _, maker in _installed("table"):
         if isinstance(maker, BackendMaker):
             # Whoever names one that cannot be loaded is told so then.
@@ -83,12 +136,7 @@ def loadTables() -> None:
 
 def _installed(kind: str) -> Iterator[tuple[str, IBackendMaker]]:
     """Every plugin of a kind, with the module that holds it, in the order of module names."""
-    for _, dropin in sorted((_ahead | _listed()).items()):
-        for cached in dropin.plugins:
-            if IBackendMaker in cached.provided:
-                maker: IBackendMaker = cached.load()
-                if maker.kind == kind:
-                    yield dropin.moduleName, maker
+    return ((module, maker) for module, maker in _plugins.makers() if maker.kind == kind)
 
 
 def forms(kind: str) -> list[str]:
@@ -102,7 +150,8 @@ def findBackend(kind: str, name: str) -> IBackendMaker:
     """
     found = [(module, maker) for module, maker in _installed(kind) if maker.name == name]
     if not found:
-        raise NoSuchBackend(f'unknown {kind} backend "{name}"; there are: {", ".join(forms(kind)) or "none"}')
+        told = f'unknown {kind} backend "{name}"; there are: {", ".join(forms(kind)) or "none"}'
+        raise NoSuchBackend("; ".join((told, *_plugins.faults)))
     if len(found) > 1:
         places = " and ".join(module for module, _ in found)
         raise NoSuchBackend(f'{kind} backend "{name}" is defined by both {places}; remove one of them')
