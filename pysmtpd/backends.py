@@ -5,11 +5,13 @@ A plugin is data: kind, name, form, and the dotted name of a function that makes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.plugin import IPlugin, getCache
+from twisted.python.modules import PythonModule, getModule
 from twisted.python.reflect import InvalidName, namedAny
 from zope.interface import implementer
 
@@ -46,24 +48,95 @@ class BackendMaker:
 
         @raise NoSuchBackend: the target is not there, or cannot be imported.
         """
+        return self.load()(argument, platform, settings)
+
+    def load(self) -> Callable[[str, IPlatform, Mapping[str, Any]], Any]:
+        """
+        @return: the target.
+        @raise NoSuchBackend: it is not there, or cannot be imported.
+        """
         try:
-            make = namedAny(self.target)
+            make: Callable[[str, IPlatform, Mapping[str, Any]], Any] = namedAny(self.target)
         except (ImportError, SyntaxError, AttributeError, InvalidName) as error:
             raise NoSuchBackend(
                 f'{self.kind} backend "{self.name}" cannot be loaded from {self.target}: {error}'
             ) from error
-        return make(argument, platform, settings)
+        return make
+
+
+class _Plugins:
+    """What the plugin files hold. They are read again when there are others, so that one that cannot be read is told once.
+
+    @ivar faults: the files that are of no use, each with its reason.
+    """
+
+    def __init__(self) -> None:
+        self.faults: Sequence[str] = ()
+        self._files: Sequence[tuple[str, float]] | None = None
+        self._found: Mapping[str, Sequence[IBackendMaker]] = {}
+        self._kept: Mapping[str, Sequence[IBackendMaker]] = {}
+
+    def makers(self) -> Iterator[tuple[str, IBackendMaker]]:
+        """Every backend's, with the module that holds it, in the order of module names."""
+        modules = list(getModule(twisted.plugins.__name__).iterModules())
+        files = [(module.filePath.path, _modified(module.filePath)) for module in modules]
+        if files != self._files:
+            self._files = files
+            self._read(modules)
+        for module, makers in sorted({**self._kept, **self._found}.items()):
+            for maker in makers:
+                yield module, maker
+
+    def keep(self) -> None:
+        """They can be had from now on though their files can no longer be read."""
+        for _ in self.makers():
+            pass
+        self._kept = self._found
+
+    def _read(self, modules: Sequence[PythonModule]) -> None:
+        dropins = getCache(twisted.plugins)
+        found: dict[str, Sequence[IBackendMaker]] = {}
+        faults = []
+        for module in modules:
+            dropin = dropins.get(module.name.rpartition(".")[2])
+            try:
+                if dropin is None:
+                    module.load()
+                else:
+                    made = [cached.load() for cached in dropin.plugins if IBackendMaker in cached.provided]
+                    found[dropin.moduleName] = made
+            except (Exception, SystemExit) as error:
+                path, why = module.filePath.path, f"{type(error).__name__}: {error}"
+                faults.append(f"the plugin file {path} cannot be imported, and what it holds is missing: {why}")
+        self._found, self.faults = found, faults
+
+
+def _modified(file: Any) -> float:
+    modified: float = file.getModificationTime() if file.exists() else 0.0
+    return modified
+
+
+_plugins = _Plugins()
+
+
+def pluginFaults() -> Sequence[str]:
+    """What is wrong with plugin files, for people."""
+    return _plugins.faults
+
+
+def loadTables() -> None:
+    """Load every kind of table, so that it can be had when its files, and those of the plugins, can no longer be read."""
+    _plugins.keep()
+    for _, maker in _installed("table"):
+        if isinstance(maker, BackendMaker):
+            # Whoever names one that cannot be loaded is told so then.
+            with suppress(NoSuchBackend):
+                maker.load()
 
 
 def _installed(kind: str) -> Iterator[tuple[str, IBackendMaker]]:
     """Every plugin of a kind, with the module that holds it, in the order of module names."""
-    cache = getCache(twisted.plugins)
-    for _, dropin in sorted(cache.items()):
-        for cached in dropin.plugins:
-            if IBackendMaker in cached.provided:
-                maker: IBackendMaker = cached.load()
-                if maker.kind == kind:
-                    yield dropin.moduleName, maker
+    return ((module, maker) for module, maker in _plugins.makers() if maker.kind == kind)
 
 
 def forms(kind: str) -> list[str]:
@@ -77,7 +150,8 @@ def findBackend(kind: str, name: str) -> IBackendMaker:
     """
     found = [(module, maker) for module, maker in _installed(kind) if maker.name == name]
     if not found:
-        raise NoSuchBackend(f'unknown {kind} backend "{name}"; there are: {", ".join(forms(kind)) or "none"}')
+        told = f'unknown {kind} backend "{name}"; there are: {", ".join(forms(kind)) or "none"}'
+        raise NoSuchBackend("; ".join((told, *_plugins.faults)))
     if len(found) > 1:
         places = " and ".join(module for module, _ in found)
         raise NoSuchBackend(f'{kind} backend "{name}" is defined by both {places}; remove one of them')

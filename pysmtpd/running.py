@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 import os
 import resource
@@ -21,6 +22,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
+from pysmtpd.backends import loadTables
 from pysmtpd.exitcodes import EX_PRIVILEGE
 from pysmtpd.interfaces import HelperFailed, IPlatform
 from pysmtpd.platform.descriptor import descriptorSink
@@ -48,10 +50,15 @@ def raiseDescriptors() -> int:
 
 
 def loadAhead() -> None:
-    """Load what a name that is not ASCII takes and Python loads at the first one only, its codec: any peer may say such a name, and
-    whom the daemon becomes may be kept out of Python's directory.
+    """Load what is otherwise loaded when it is first needed: whom the daemon becomes may be kept out of the directories of Python and
+    pysmtpd.
     """
+    # Any peer may say a name that is not ASCII, and that takes a codec.
     idna.encode("b\u00fccher.example", uts46=True)
+    # Connecting to an address of IPv6 takes another.
+    codecs.lookup("idna")
+    # A configuration that is taken later may name other tables.
+    loadTables()
 
 
 class Console:

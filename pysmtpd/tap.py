@@ -13,7 +13,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
-from pysmtpd.backends import NoSuchBackend
+from pysmtpd.backends import NoSuchBackend, pluginFaults
 from pysmtpd.checking import asksSystem, checkSyntax, checkSystem, examine, notes, onlyMachine, readTables, survey, tell
 from pysmtpd.config.load import Reading
 from pysmtpd.config.printer import printed
@@ -236,7 +236,7 @@ def _build(platform: IPlatform, config: Config, settings: Settings) -> Daemon:
 
 
 def _warn(daemon: Daemon) -> None:
-    for warning in (*daemon.config.warnings, *daemon.certificates.check()):
+    for warning in (*daemon.config.warnings, *daemon.certificates.check(), *pluginFaults()):
         print(f"warning: {warning}", file=sys.stderr)
 
 

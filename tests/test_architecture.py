@@ -238,6 +238,17 @@ class ArchitectureTests(SynchronousTestCase):
                 for name, line in imports(tree):
                     self.assertFalse(within(name, "twisted.internet.reactor"), f"{module}:{line} imports the reactor")
 
+    def test_nothingIsImportedLate(self) -> None:
+        """A daemon that has left root may not be able to read what it has not loaded yet."""
+        for module, tree in modules():
+            if within(module, *EDGES) or module in COMMAND_LINES:
+                continue
+            for function in ast.walk(tree):
+                if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                    late = [node.lineno for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
+                    # It is called before the reactor runs.
+                    self.assertTrue(not late or module == "pysmtpd.platform.turns", f"{module}:{late} imports late")
+
     def test_noPluginPackageMarkers(self) -> None:
         self.assertFalse((ROOT / "twisted" / "__init__.py").exists(), "it would hide the real twisted package")
         self.assertFalse((ROOT / "twisted" / "plugins" / "__init__.py").exists(), "twistd would skip the directory")

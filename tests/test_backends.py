@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted.plugins
-from pysmtpd.backends import NoSuchBackend, findBackend, forms, makeBackend
+from pysmtpd.backends import NoSuchBackend, findBackend, forms, makeBackend, pluginFaults
 from pysmtpd.model.config import BackendSpec
 
 THIRD_PARTY = """
@@ -102,6 +104,34 @@ class BackendTests(SynchronousTestCase):
         self.assertIn("interface version 99", str(error))
 
     def test_pluginThatCannotBeImportedHurtsNobody(self) -> None:
+        """It is told with its file, in one line, and where it is missed; Twisted's traceback stands once until something changes."""
         self.thirdParty("import no_such_module_anywhere\n")
         self.assertEqual(findBackend("stat", "ram").name, "ram")
-        self.flushLoggedErrors(ImportError)
+        path = Path(sys.path[0], "twisted", "plugins", "acme_pysmtpd.py").resolve()
+        (fault,) = pluginFaults()
+        self.assertEqual(
+            fault,
+            f"the plugin file {path} cannot be imported, and what it holds is missing: "
+            "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+        )
+        error = self.assertRaises(NoSuchBackend, findBackend, "stat", "acme")
+        self.assertEqual(str(error), f'unknown stat backend "acme"; there are: null:, ram:; {fault}')
+        self.assertEqual(len(self.flushLoggedErrors(ImportError)), 1)
+        path.write_text(f"{THIRD_PARTY}# mended\n")
+        os.utime(path, (1, 1))
+        self.assertEqual(findBackend("stat", "acme").name, "acme")
+        self.assertEqual(pluginFaults(), [])
+
+    def test_pluginWhoseModulesAreGone(self) -> None:
+        """Twisted's list of plugins, which it keeps on the disk, has it yet."""
+        self.thirdParty(f"import acme_stat\n{THIRD_PARTY}")
+        self.assertEqual(findBackend("stat", "acme").name, "acme")
+        Path(sys.path[0], "acme_stat.py").unlink()
+        Path(sys.path[0], "twisted", "plugins", "another.py").write_text("")
+        for name in ("acme_stat", "twisted.plugins.acme_pysmtpd"):
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        self.addCleanup(sys.modules.pop, "twisted.plugins.another", None)
+        self.assertEqual(findBackend("stat", "ram").name, "ram")
+        (fault,) = pluginFaults()
+        self.assertIn("No module named 'acme_stat'", fault)

@@ -16,23 +16,55 @@ from tests.daemon.processes import CONFIG, PATIENCE, PYSMTPD, ProcessTestCase
 
 _SHUT = """
 import sys
+import pysmtpd.tap
+import twisted.internet.reactor
+import twisted.plugins
 from pysmtpd.running import loadAhead
-from pysmtpd.smtp.grammar import parsePath
 if sys.argv[1] == "ahead":
     loadAhead()
+twisted.plugins.__path__[:] = ["/nowhere"]
 sys.meta_path.clear()
+"""
+
+_NAME = r"""
+from pysmtpd.smtp.grammar import parsePath
 print(parsePath("<j\u00f6rg@b\u00fccher.example>", utf8=True))
+"""
+
+_IPV6 = """
+import socket
+print(socket.getaddrinfo("::1", 25, flags=socket.AI_NUMERICHOST))
+"""
+
+_TABLE = """
+from pysmtpd.backends import findBackend
+for name in ("db", "file", "getpwnam", "sqlite", "static"):
+    print(name, findBackend("table", name).load())
 """
 
 
 class LoadAheadTests(SynchronousTestCase):
-    def test_internationalNames(self) -> None:
-        """They are read where nothing can be loaded any more, and could not be if nothing had been loaded ahead."""
-        for how, isRead in (("ahead", True), ("late", False)):
-            done = subprocess.run([sys.executable, "-c", _SHUT, how], capture_output=True, text=True, check=False)
-            self.assertEqual(
-                (done.returncode == 0, "b\u00fccher.example" in done.stdout), (isRead, isRead), done.stderr
+    """What is used where nothing can be loaded any more, and could not be if nothing had been loaded ahead."""
+
+    def tell(self, program: str, *said: str) -> None:
+        """
+        @param said: what the program prints, if it can.
+        """
+        for how, isFine in (("ahead", True), ("late", False)):
+            done = subprocess.run(
+                [sys.executable, "-c", _SHUT + program, how], capture_output=True, text=True, check=False
             )
+            self.assertEqual(done.returncode == 0, isFine, done.stderr)
+            self.assertEqual([word in done.stdout for word in said], [isFine for word in said], done.stdout)
+
+    def test_internationalNames(self) -> None:
+        self.tell(_NAME, "b\u00fccher.example")
+
+    def test_addressesOfIpv6(self) -> None:
+        self.tell(_IPV6, "::1")
+
+    def test_tables(self) -> None:
+        self.tell(_TABLE, "db <", "static <")
 
 
 class CheckTests(ProcessTestCase):

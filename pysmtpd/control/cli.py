@@ -55,7 +55,7 @@ def _list(command: str, text: Callable[[Any], str]) -> Action:
 
 
 def _showStatus(client: Client, options: argparse.Namespace) -> int:
-    _print(options, client.call("Status")["status"], render.fields)
+    _print(options, client.call("Status")["status"], lambda row: render.status(row, time.time()))
     return EX_OK
 
 
@@ -300,7 +300,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     leaf(verbs, "probe", "connect to the hosts of a destination, look at what they offer, send nothing", _probe, "NAME")
     leaf(verbs, "monitor", "statistics, a line a second", _monitor).add_argument(
-        "-c", dest="count", type=_lines, default=0, metavar="LINES", help="end after so many lines"
+        "-c",
+        dest="count",
+        type=_lines,
+        metavar="LINES",
+        help="end after so many lines; without, go on until interrupted",
     )
     leaf(verbs, "reload", "read the configuration again and go on by it; on an error nothing changes", _reload)
     # Its own words are not ours to read: see _enqueue, which is asked first.

@@ -114,8 +114,16 @@ def _attempt(row: Mapping[str, Any], now: float) -> str:
 def detail(row: Mapping[str, Any], now: float) -> str:
     """C{show envelope}: a line for each fact, and for each attempt."""
     told = dict(row)
-    told |= {name: moment(row[name], now) for name in ("created", "expires", "last_try", "next_try")}
+    told |= {name: moment(row[name], now) for name in ("created", "expires", "last_try")}
+    told["next_try"] = moment(row["next_try"], now) if row["next_try"] else "no time is set"
     told["attempts"] = [_attempt(attempt, now) for attempt in row["attempts"]]
+    return fields(told)
+
+
+def status(row: Mapping[str, Any], now: float) -> str:
+    """C{show status}."""
+    told = dict(row) | {"uptime": duration(row["uptime"]), "loading": "yes" if row["loading"] else "no"}
+    told["generations"] = [each | {"since": moment(each["since"], now)} for each in row["generations"]]
     return fields(told)
 
 

@@ -95,12 +95,17 @@ def envelopeRow(message: Message, envelope: Envelope, status: Status | None, loo
         "expires": envelope.expires,
         "tries": state.tries,
         "last_try": state.lastTry,
-        "next_try": status.due if status is not None else state.nextTry,
+        "next_try": _nextTry(status) if status is not None else state.nextTry,
         "condition": status.condition.value if status is not None else "unknown",
         "hold_queue": status.holdKey if status is not None else "",
         "why": _why(envelope, status, look),
         "last_reply": state.failed or state.lastReply,
     }
+
+
+def _nextTry(status: Status) -> float:
+    """What does not wait for a time becomes due only to be looked at whether it has expired."""
+    return status.due if status.condition is Condition.WAITING else 0.0
 
 
 def envelopeDetail(message: Message, envelope: Envelope, status: Status | None, look: Look) -> dict[str, Any]:

@@ -94,7 +94,10 @@ class Resolution:
 
 
 class Search:
-    """One resolution under way. Calls C{done} once, at once if nothing has to be asked."""
+    """One resolution under way. Calls C{done} once, at once if nothing has to be asked.
+
+    @ivar problems: of single hosts and addresses, for people.
+    """
 
     def __init__(
         self,
@@ -122,7 +125,7 @@ class Search:
         self._cut = 1 << 30
         self._isPublished = not key.hosts
         self._isImplicit = False
-        self._problems: list[str] = []
+        self.problems: list[str] = []
         self._refused = ""
         self._isUnresolved = False
 
@@ -179,7 +182,7 @@ class Search:
         for index, names in enumerate(levels):
             for name in names:
                 if name in self._filter.ownNames or name == self._key.backup:
-                    self._problems.append(f"{name} is this machine")
+                    self.problems.append(f"{name} is this machine")
                     self._refused = "loop"
                     return levels[:index]
         return levels
@@ -210,7 +213,7 @@ class Search:
         for host in self._key.hosts:
             level = hostLevel(self._key, host)
             if level is None:
-                self._problems.append(f"{host.protocol}://{host.host} contradicts the action's tls")
+                self.problems.append(f"{host.protocol}://{host.host} contradicts the action's tls")
                 self._settle(0)
                 continue
             # The operator named it: that is as good as DNS with all its signatures.
@@ -262,7 +265,8 @@ class Search:
         def answered(answer: AddressAnswer) -> None:
             self._result.until = min(self._result.until, answer.until)
             if answer.status is not Lookup.FOUND:
-                self._problems.append(f"{name}: {answer.error or answer.status.value}")
+                why = (answer.error or answer.status.value).removeprefix(f"{name}: ")
+                self.problems.append(f"{name}: {why}")
                 self._isUnresolved = True
                 if answer.status is Lookup.FAILED:
                     self._refused = self._refused or "failed"
@@ -290,12 +294,12 @@ class Search:
         for text in addresses:
             address = canonicalIp(text)
             if not address or (self._source and (":" in self._source) != (":" in address)):
-                self._problems.append(f"{text}: not of the source's family")
+                self.problems.append(f"{text}: not of the source's family")
                 continue
             made = make(address, known)
             refused = self._filter.refuses(address, made.key.port, self._isPublished)
             if refused:
-                self._problems.append(
+                self.problems.append(
                     f"{made.label} is {'this machine' if refused == 'own' else 'not a public address'}"
                 )
                 self._refused = "loop"
@@ -334,7 +338,7 @@ class Search:
 
     def _nowhere(self) -> None:
         place = self._key.place
-        why = "; ".join(self._problems)[:500]
+        why = "; ".join(self.problems)[:500]
         if self._refused == "loop" and not self._isUnresolved:
             self._fail(Result.LOOP, Reply(554, f"Mail for {place} loops back to this host: {why}", "5.4.6"))
         elif self._refused or not self._isImplicit:

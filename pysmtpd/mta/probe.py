@@ -143,11 +143,13 @@ class Probe:
         @param name: a domain, whose MX is asked for; a host, which is its own; an address; or a relay URL.
         @raise ValueError: it is none of these.
         """
-        resolution = await self._find(self._key(name.strip()))
+        resolution, problems = await self._find(self._key(name.strip()))
         if resolution is None:
             return {"name": name, "problem": f"DNS gave no answer within {SEARCH_TIME:g} seconds", "hosts": []}
         if resolution.failure is not None:
             return {"name": name, "problem": str(resolution.failure[1]), "hosts": []}
+        if not resolution.isComplete:
+            problems = [*problems, f"DNS did not tell all hosts within {SEARCH_TIME:g} seconds"]
         found = [(target, level) for level, targets in enumerate(resolution.levels) for target in targets]
         visits = [Visit(self._board, target, level) for target, level in found[:MAX_HOSTS] if not target.barred]
         for visit in visits:
@@ -158,7 +160,7 @@ class Probe:
             for target, _ in found
             if target.barred
         ]
-        return {"name": name, "problem": "", "hosts": [*rows, *barred]}
+        return {"name": name, "problem": "; ".join(problems), "hosts": [*rows, *barred]}
 
     def _key(self, name: str) -> RelayKey:
         helo = self._config.serverName
@@ -171,14 +173,27 @@ class Probe:
         except BadDomain:
             raise ValueError(f"{name[:80]!r} is neither a domain, nor a host, nor a relay URL") from None
 
-    def _find(self, key: RelayKey) -> Deferred[Resolution | None]:
-        found: Deferred[Resolution | None] = Deferred()
+    def _find(self, key: RelayKey) -> Deferred[tuple[Resolution | None, Sequence[str]]]:
+        """
+        @return: all of its hosts, or those that are known in time, or None: nothing is; and what is wrong with the others.
+        """
+        found: Deferred[tuple[Resolution | None, Sequence[str]]] = Deferred()
+        heard: list[Resolution] = []
 
         def answered(resolution: Resolution) -> None:
-            if late.active():
-                late.cancel()
-                found.callback(resolution)
+            heard.append(resolution)
+            if resolution.isComplete or resolution.failure is not None:
+                end()
+            else:
+                resolution.whenComplete(end)
 
-        late = self._board.clock.callLater(SEARCH_TIME, found.callback, None)
-        Search(key, "", self._config.mta.family, self._filter, self._resolver, self._policies, answered).start()
+        def end() -> None:
+            if not found.called:
+                if late.active():
+                    late.cancel()
+                found.callback((heard[0] if heard else None, search.problems))
+
+        late = self._board.clock.callLater(SEARCH_TIME, end)
+        search = Search(key, "", self._config.mta.family, self._filter, self._resolver, self._policies, answered)
+        search.start()
         return found

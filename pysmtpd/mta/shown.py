@@ -259,7 +259,7 @@ class Shown:
             return Constraint("concurrency", binding.text)
         caution = pool.route.cautious(self._now)
         if caution is not None and binding.text.startswith("caution"):
-            return Constraint("back-off", f"the host said: {caution.said}", self._wall(binding.until))
+            return Constraint("back-off", f"{task.target.host} said: {caution.said}", self._wall(binding.until))
         return Constraint("rate", binding.text, self._wall(binding.until))
 
     # --- hosts

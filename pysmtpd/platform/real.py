@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import secrets
 import time
@@ -26,9 +25,6 @@ from pysmtpd.platform.commands import Commands
 from pysmtpd.platform.disk import RealDisk
 from pysmtpd.platform.system import RealUsers, readHostname, readInterfaceAddresses, readResolverSettings
 from pysmtpd.platform.workers import RealWorkers
-
-# An address of IPv6 needs this codec before it is connected to, which is loaded when it is wanted, perhaps no longer with the right to.
-codecs.lookup("idna")
 
 
 @implementer(IProcesses)

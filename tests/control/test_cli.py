@@ -167,6 +167,8 @@ class CommandTests(DaemonTestCase):
         (row,) = (await self.ctl("--json", "show", "queue")).json
         shown = await self.ctl("show", "envelope", row["evpid"])
         self.assertIn("recipient: ann@example.net\n", shown.out)
+        self.assertEqual((row["condition"], row["next_try"]), ("ready", 0))
+        self.assertIn("next_try: no time is set\n", shown.out)
         self.assertIn("session:\n    id: 0000000000000001\n", shown.out)
         self.assertIn("attempts: none\n", shown.out)
 
@@ -175,6 +177,9 @@ class CommandTests(DaemonTestCase):
         self.assertIn("durability: volatile\n", shown.out)
         self.assertIn("paused:\n    mta\n", shown.out)
         self.assertIn(f"process: {os.getpid()}\n", shown.out)
+        self.assertRegex(shown.out, r"(?m)^uptime: \d+s$")
+        self.assertRegex(shown.out, r"(?m)^    since: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, \d+s ago$")
+        self.assertIn("loading: no\n", shown.out)
 
     async def test_showStats(self) -> None:
         await self.submit("ann@example.net")
@@ -218,6 +223,11 @@ class CommandTests(DaemonTestCase):
         self.assertEqual((first["queued"], first["accepted"], first["sessions"]), ("1", "0", "0"))
         self.assertEqual(lines[0], lines[21])
         self.assertEqual([row["queued"] for row in rows], [1, 1])
+
+    async def test_monitorGoesOnUntilItIsInterrupted(self) -> None:
+        with patch("pysmtpd.control.cli.time.sleep", side_effect=[None, None, KeyboardInterrupt]):
+            shown = await self.ctl("monitor")
+        self.assertEqual((shown.code, len(shown.out.splitlines())), (0, 4))
 
     async def test_monitorCountsWhatComes(self) -> None:
         calls: Any = reactor

@@ -9,6 +9,7 @@ from pysmtpd.control import render, routetext
 from pysmtpd.control.amp import AMP_COMMANDS
 from pysmtpd.model.date import formatDate
 from pysmtpd.model.events import ConnectionOpened, DeliveryAttempted
+from pysmtpd.mta import probe
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.world import World
 from tests.daemon.story import StoryTestCase, rules
@@ -324,8 +325,11 @@ class ShownTests(StoryTestCase):
         (row,) = self.operator(world).rows("HostStats")
         (relay,) = self.operator(world).rows("Relays")
         self.assertEqual((row["deferred"], row["state"]), (1, "down"))
-        self.assertEqual((row["constraint"]["kind"], row["constraint"]), ("back-off", relay["constraint"]))
-        self.assertEqual(row["next_try"], relay["next_try"])
+        self.assertEqual(row["constraint"]["kind"], "back-off")
+        self.assertEqual(row["constraint"]["text"], relay["constraint"]["text"])
+        # Seconds since 1970, made of those of another clock: equal but for the last digits.
+        self.assertAlmostEqual(row["constraint"]["until"], relay["constraint"]["until"], 3)
+        self.assertAlmostEqual(row["next_try"], relay["next_try"], 3)
         self.assertLess(abs(relay["penalty"] - (relay["next_try"] - world.platform.wallTime())), 1)
 
     def test_hostStatsOutliveTheRelay(self) -> None:
@@ -402,6 +406,19 @@ class ProbeTests(StoryTestCase):
         self.assertEqual((good.messages, good.attempts, good.open), ([], 0, 0))
         self.assertIn("QUIT", " ".join(line for _, _, line in good.transcript))
         self.assertEqual(self.operator(world).rows("Routes"), [], "nothing is remembered")
+
+    def test_hostsThatDnsDoesNotTell(self) -> None:
+        """They are named, and the others visited; and when it is time, whatever is still asked for."""
+        world = self.begin()
+        world.remote("good.test")
+        world.dns.mx("remote.test", (10, "good.test"), (20, "silent.test"))
+        world.dns.silence("silent.test")
+        late = "DNS did not tell all hosts within 0.5 seconds"
+        for patience, problem in ((0.5, late), (15.0, "silent.test: 192.0.2.53: no answer in time")):
+            self.patch(probe, "SEARCH_TIME", patience)
+            found = self.probe(world, "remote.test")
+            self.assertEqual([row["host"] for row in found["hosts"]], ["good.test"])
+            self.assertEqual(found["problem"], problem)
 
     def test_others(self) -> None:
         world = self.begin()

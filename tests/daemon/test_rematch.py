@@ -221,6 +221,15 @@ class RematchTests(RematchTestCase):
 
 
 class CrashTests(RematchTestCase):
+    def rematched(self, world: World) -> bool:
+        """Has it come to an end before the power failed?"""
+        done: list[object] = []
+        command = AMP_COMMANDS["Rematch"]
+        answer = self.operator(world).protocol.callRemote(command, selection="all", dry=False, cursor="")
+        answer.addBoth(done.append)
+        world.until(lambda: done or not world.isUp, 5, "all is matched again, or the power is gone")
+        return world.isUp
+
     def test_thePowerFailsAtAnyMoment(self) -> None:
         """Each envelope goes the old way or the new one, and is delivered once."""
         ways: dict[str, int] = {}
@@ -228,12 +237,7 @@ class CrashTests(RematchTestCase):
             world = self.waiting("ann@remote.test", "bob@remote.test", seed=f"{self.seed}/{moment}")
             self.ruled(world, SMART)
             world.disk.cutAfter = moment
-            operator = self.operator(world)
-            operator.protocol.callRemote(AMP_COMMANDS["Rematch"], selection="all", dry=False, cursor="").addErrback(
-                lambda failure: None
-            )
-            world.run(0.02)
-            isCut = not world.isUp
+            isCut = not self.rematched(world)
             if not isCut:
                 world.disk.cutAfter = 0
                 world.crash(powerCut=True)

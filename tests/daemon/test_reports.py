@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from email import message_from_bytes
 from typing import Any
 
-from pysmtpd.model.events import EnvelopeReported, MessageAccepted, QueueFailed
+from pysmtpd.model.events import DeliveryAttempted, EnvelopeReported, MessageAccepted, QueueFailed
 from pysmtpd.testing.internet import Condition
 from pysmtpd.testing.remote import RemoteServer
 from pysmtpd.testing.world import World
@@ -180,7 +180,7 @@ class SuccessTests(ReportTestCase):
         remote = self.remote(world).without("DSN")
         home = self.remote(world, "client.test").set(Condition.REFUSING)
         self.accepted(world, "ann@remote.test", rcptParameters=self.ASK)
-        world.run(0.5)
+        world.until(lambda: world.eventsOf(DeliveryAttempted), 5, "the letter is delivered")
         (row,) = self.operator(world).queue()
         self.assertIn("was delivered; the report to its sender ", row["why"])
         world.run(2.5)

@@ -53,6 +53,7 @@ class StuckTests(StoryTestCase):
         waiter.transport.write(b"RCPT TO:<joe@example.org>\r\n")
         world.run(1)
         self.assertLeft(world)
+        world.until(lambda: waiter.isOver, 1, "what was said last arrives")
         self.assertEqual(waiter.replies[-1][:3], "421")
 
     def test_aDelivery(self) -> None:

@@ -262,9 +262,7 @@ class SeedTests(SynchronousTestCase):
         self.assertEqual(len(self.case("test_skips").skipped), 1)
 
     def test_theSeedOfAnEarlierRun(self) -> None:
-        self.assertNotIn(VARIABLE, os.environ)
-        os.environ[VARIABLE] = "99"
-        self.addCleanup(os.environ.pop, VARIABLE)
+        self.patch(os, "environ", {**os.environ, VARIABLE: "99"})
         self.assertTrue(self.case("test_passes").wasSuccessful())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
+import treq
+from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -54,9 +56,6 @@ class _Web:
         @param work: takes a client, and gives what came of it.
         @raise NotFetched:
         """
-        # It takes a tenth of a second to load, and many daemons never need it.
-        from treq.client import HTTPClient
-
         clock: Any = self._platform.clock
         endpoints = _Endpoints(self._platform, self._resolver, self._tls)
         pool = HTTPConnectionPool(clock, persistent=False)
@@ -77,8 +76,6 @@ class PolicyFetcher(_Web):
         return self._ask(lambda client: self._fetch(client, domain))
 
     async def _fetch(self, client: Any, domain: str) -> bytes:
-        import treq
-
         response = await client.get(
             f"https://mta-sts.{domain}/.well-known/mta-sts.txt",
             headers=Headers({"User-Agent": ["pysmtpd"], "Accept": ["text/plain"]}),

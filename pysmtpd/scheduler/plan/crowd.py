@@ -33,8 +33,15 @@ class Crowd:
         joined: dict[int, tuple[int, ...]] = dict(zip(messages, zip(slots, strict=True), strict=True))
         if self.byMessage or len(joined) < len(slots):
             joined = self.byMessage
+            several: dict[int, list[int]] = {}
             for message, slot in zip(messages, slots, strict=True):
-                joined[message] = (*joined.get(message, ()), slot)
+                if message in several:
+                    several[message].append(slot)
+                elif message in joined:
+                    several[message] = [*joined[message], slot]
+                else:
+                    joined[message] = (slot,)
+            joined.update(zip(several, map(tuple, several.values()), strict=True))
         self.byMessage = joined
         # The oldest is the last.
         self._order = sorted(joined, reverse=True)
