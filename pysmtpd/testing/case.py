@@ -58,5 +58,6 @@ class WorldTestCase(SynchronousTestCase):
         return run
 
     def _note(self) -> str:
-        seeds = ", ".join(str(world.seed) for world in self._worlds[-1:]) or str(self.seed)
-        return f"{self.id()}: the seed was {seeds}; replay with {VARIABLE}={seeds}"
+        # A test may make several Worlds, each from a seed of its own that follows from the test's.
+        seed = self._worlds[-1].seed if self._worlds else self.seed
+        return f"{self.id()}: the seed was {seed}; replay with {VARIABLE}={self.seed}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -235,8 +236,8 @@ class SeedTests(SynchronousTestCase):
     def case(self, name: str) -> TestResult:
         class Cases(WorldTestCase):
             def test_fails(self) -> None:
-                self.world(seed=17)
-                self.assertEqual(1, 2)
+                world = self.world(seed=f"{self.seed}/1")
+                self.fail(f"in the world of {world.platform.secret(4).hex()}")
 
             def test_logs(self) -> None:
                 world = self.world()
@@ -255,8 +256,16 @@ class SeedTests(SynchronousTestCase):
 
     def test_aFailureTellsItsSeed(self) -> None:
         self.patch(sys, "stderr", io.StringIO())
+        self.patch(os, "environ", {name: value for name, value in os.environ.items() if name != VARIABLE})
         (failed,) = self.case("test_fails").failures
-        self.assertIn("PYSMTPD_SEED=17", str(failed[1]))
+        told = re.search(r"PYSMTPD_SEED=(\S+)", str(failed[1]))
+        assert told is not None
+        # Another time, under another name, it is the same story.
+        for seed, isSame in ((told[1], True), ("1", False)):
+            self.patch(os, "environ", {**os.environ, VARIABLE: seed})
+            (replayed,) = self.case("test_fails").failures
+            stories = [re.findall("in the world of [0-9a-f]+", str(each[1])) for each in (failed, replayed)]
+            self.assertEqual(stories[0] == stories[1], isSame, stories)
         (logged,) = self.case("test_logs").errors
         self.assertIn("ZeroDivisionError", str(logged[1]))
         self.assertEqual(len(self.case("test_skips").skipped), 1)
