@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import floor
 from typing import Any
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -97,7 +98,8 @@ def moment(seconds: float, now: float) -> str:
     """A time of day, and how long that is from now."""
     if not seconds:
         return "never"
-    left = seconds - now
+    # In whole seconds, as the time of day is told: what was rounded on the way lies not in the future for that.
+    left = floor(seconds) - floor(now)
     said = f"in {duration(left)}" if left > 0 else f"{duration(-left)} ago"
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}, {said}"
 

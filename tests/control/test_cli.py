@@ -28,6 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pysmtpd.config import Environment, load
 from pysmtpd.control import cli
 from pysmtpd.control.cli import main
+from pysmtpd.control.render import moment
 from pysmtpd.control.wire import Client, ControlError
 from pysmtpd.model.address import Path as Address
 from pysmtpd.model.envelope import Agent, Destination, Message
@@ -425,6 +426,14 @@ class WireTests(DaemonTestCase):
         """Such as that of the local socket, beside it."""
         ran = await self.ctl("show", "queue", socket=self.spool + "/smtp.sock")
         self.assertEqual((ran.code, ran.error), (69, "pysmtpctl: who answers does not speak the control protocol\n"))
+
+
+class MomentTests(SynchronousTestCase):
+    def test_fromNow(self) -> None:
+        now = 1_700_000_000.37
+        for seconds, said in ((0.0, "0s ago"), (0.03, "0s ago"), (-0.9, "1s ago"), (1.0, "in 1s"), (90.0, "in 1m30s")):
+            self.assertTrue(moment(now + seconds, now).endswith(f"Z, {said}"), (seconds, moment(now + seconds, now)))
+        self.assertEqual(moment(0.0, now), "never")
 
 
 class StartTests(SynchronousTestCase):
