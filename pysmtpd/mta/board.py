@@ -28,6 +28,7 @@ from pysmtpd.mta.opening import Opening
 from pysmtpd.mta.pacer import Pacer
 from pysmtpd.mta.pool import IMPATIENCE, Pool
 from pysmtpd.mta.race import Race
+from pysmtpd.mta.security import satisfies
 from pysmtpd.mta.shaping.keys import Facts
 from pysmtpd.mta.shaping.shaper import Shaper
 from pysmtpd.mta.slots import Slots
@@ -164,7 +165,7 @@ class Board:
             return True
         if binding.charge is not None and not binding.until:
             self.block(pool, binding.charge)
-        elif self._makesRoom(pool, binding):
+        elif self._makesRoom(pool, task, binding):
             return self.mayOpen(pool, task, now)
         if binding.kind in _PLACES:
             self.slots.wait(pool, pool.route.host.lane(now))
@@ -173,8 +174,8 @@ class Board:
             self.starve(pool)
         return False
 
-    def _makesRoom(self, pool: Pool, binding: Binding) -> bool:
-        """Let an idle connection go, if that is of use."""
+    def _makesRoom(self, pool: Pool, task: Task, binding: Binding) -> bool:
+        """Let an idle connection go, if that is of use: another pool's, or one that C{task} may not use."""
         route = pool.route
         if binding.kind in ("host", "route"):
             resting = self._resting.get(route.host.address, {})
@@ -187,7 +188,9 @@ class Board:
         else:
             return False
         for connection in resting:
-            if connection.pool is not pool and (connection.pool.route is route or binding.kind != "route"):
+            if connection.pool is pool and connection.facts is not None and satisfies(connection.facts, task.policy):
+                continue
+            if connection.pool.route is route or binding.kind != "route":
                 connection.pool.quit(connection)
                 return True
         return False
