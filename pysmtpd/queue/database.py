@@ -14,7 +14,7 @@ from pysmtpd.queue.changes import GONE, SETUP, change
 from pysmtpd.queue.refusal import FAILED
 from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
 from pysmtpd.queue.shares import Shares
-from pysmtpd.queue.spool import checkKinds, claim, isOlder, isThere, makeDurableDirectory, raiseFormat, removeIfThere
+from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
 DATABASE = "queue.db"
 FORMAT = 3
@@ -273,7 +273,7 @@ class Writer(Reader):
                     self._lost("it is empty" if self._loss is None else f"it is empty, for {self._loss.reason}")
                 )
             # A start of an older release may have ended here.
-            self._raiseFormat()
+            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
@@ -305,7 +305,7 @@ class Writer(Reader):
 
     def _upgrade(self) -> None:
         """From formats 1 and 2. Messages of the first stay without a count."""
-        self._raiseFormat()
+        raiseFormat(self._disk, self._place, "sqlite", FORMAT)
         if not self._hasColumn("message", "envelopes"):
             self._connection.execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
         if not self._hasColumn("envelope", "share"):
@@ -313,10 +313,6 @@ class Writer(Reader):
             for statement in ("ALTER TABLE envelope ADD COLUMN share INTEGER", *shares.SCHEMA):
                 self._connection.execute(statement)
             self._connection.execute("COMMIT")
-
-    def _raiseFormat(self) -> None:
-        if isOlder(self._disk, self._place, FORMAT):
-            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
 
     def _hasColumn(self, table: str, column: str) -> bool:
         query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
