@@ -78,11 +78,15 @@ class _Plugins:
 
     def makers(self) -> Iterator[tuple[str, IBackendMaker]]:
         """Every backend's, with the module that holds it, in the order of module names."""
-        modules = list(getModule(twisted.plugins.__name__).iterModules())
-        files = [(module.filePath.path, _modified(module.filePath)) for module in modules]
-        if files != self._files:
-            self._files = files
-            self._read(modules)
+        try:
+            modules = list(getModule(twisted.plugins.__name__).iterModules())
+            files = [(module.filePath.path, _modified(module.filePath)) for module in modules]
+            if files != self._files:
+                self._read(modules)
+                self._files = files
+        except OSError as error:
+            # One directory of them may be closed to whom the daemon has become.
+            self.faults, self._files = [f"plugin files cannot be listed: {error}"], None
         for module, makers in sorted({**self._kept, **self._found}.items()):
             for maker in makers:
                 yield module, maker

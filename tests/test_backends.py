@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
 import twisted.plugins
@@ -135,3 +136,24 @@ class BackendTests(SynchronousTestCase):
         self.assertEqual(findBackend("stat", "ram").name, "ram")
         (fault,) = pluginFaults()
         self.assertIn("No module named 'acme_stat'", fault)
+
+    def test_directoryThatCannotBeListed(self) -> None:
+        """What is known goes on; what is not is told with the reason."""
+        self.thirdParty(THIRD_PARTY)
+        self.assertEqual(findBackend("stat", "acme").name, "acme")
+        closed = str(Path(sys.path[0], "twisted", "plugins").resolve())
+        listed = FilePath.listdir
+
+        def refusing(path: FilePath[str]) -> list[str]:
+            if path.path == closed:
+                raise PermissionError(13, "Permission denied", closed)
+            return listed(path)
+
+        patched = self.patch(FilePath, "listdir", refusing)
+        self.assertEqual(findBackend("stat", "acme").name, "acme")
+        error = self.assertRaises(NoSuchBackend, findBackend, "stat", "nobody")
+        fault = f"plugin files cannot be listed: [Errno 13] Permission denied: {closed!r}"
+        self.assertIn(f"acme:COLOUR, null:, ram:; {fault}", str(error))
+        patched.restore()
+        self.assertEqual(findBackend("stat", "acme").name, "acme")
+        self.assertEqual(pluginFaults(), [])

@@ -171,7 +171,8 @@ def _notice(report: Report, actions: Sequence[str]) -> list[str]:
         lines += [_SENTENCES[action].format(who="these recipients" if len(fates) > 1 else "this recipient"), ""]
         for fate in fates:
             address, recipient = _plain(str(fate.address)), _plain(str(fate.recipient))
-            lines.append(f"<{address}>" + (f" (sent on as <{recipient}>)" if recipient != address else ""))
+            sentOn = f" (sent on as <{recipient}>)" if recipient != address else ""
+            lines.append("\r\n    ".join(_wrap(f"<{address}>{sentOn}")))
             if fate.via:
                 lines.append(_indent("    ", _plain("by way of " + ", ".join(fate.via))))
             said = f"{_plain(fate.remote)} said: " if fate.remote else ""

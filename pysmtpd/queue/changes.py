@@ -96,8 +96,11 @@ def change(
         turning, sharing = shares.turn(states)
         steps = _steps(messages, sharing, turning, deleted)
         _run(connection, [*steps, *shares.leave(deleted)])
-    except BaseException:
+    except BaseException as error:
         shares.forget()
+        if type(error) is sqlite3.DatabaseError:
+            # Of its kind it is damage alone. Where that is in the shares, what has a state of its own goes on.
+            shares.giveUp()
         raise
     # Of an envelope that joins a share there are two values.
     return len(turning) + sum(len(values) // 2 for _, values in sharing)

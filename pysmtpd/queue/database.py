@@ -14,7 +14,7 @@ from pysmtpd.queue.changes import GONE, SETUP, change
 from pysmtpd.queue.refusal import FAILED
 from pysmtpd.queue.rescue import ASIDE, inspect, keep, kept, moveBodies
 from pysmtpd.queue.shares import Shares
-from pysmtpd.queue.spool import checkKinds, claim, isOlder, isThere, makeDurableDirectory, raiseFormat, removeIfThere
+from pysmtpd.queue.spool import checkKinds, claim, isThere, makeDurableDirectory, raiseFormat, removeIfThere
 
 DATABASE = "queue.db"
 FORMAT = 3
@@ -90,7 +90,10 @@ class Reader:
         found = execute("SELECT record FROM message WHERE id = ? AND aside IS NULL", (message,)).fetchone()
         if found is None:
             return None
-        rows = execute(shares.ENVELOPES, (message, message))
+        try:
+            rows = execute(shares.ENVELOPES, (message, message)).fetchall()
+        except sqlite3.DatabaseError:
+            rows = execute(shares.UNREADABLE, (message, message)).fetchall()
         envelopes = tuple(
             (envelopeId(message, number), record, state or b"") for _, number, record, state in rows if record != GONE
         )
@@ -140,7 +143,7 @@ class Reader:
         except sqlite3.DatabaseError:
             return self._walkSingly(after, last, limit)
 
-    def _page(self, after: int, last: int, limit: int) -> StoredPage:
+    def _page(self, after: int, last: int, limit: int, envelopesOf: str = shares.ENVELOPES) -> StoredPage:
         execute = self._connection.execute
         # One transaction: the envelopes are those of the same moment.
         execute("BEGIN")
@@ -153,7 +156,7 @@ class Reader:
                 return StoredPage((), None)
             envelopes: dict[int, list[tuple[EnvelopeId, bytes, bytes]]] = {id: [] for id, _, _ in heads}
             finished = dict.fromkeys(envelopes, 0)
-            for message, number, record, state in execute(shares.ENVELOPES, (heads[0][0], heads[-1][0])):
+            for message, number, record, state in execute(envelopesOf, (heads[0][0], heads[-1][0])):
                 if message not in envelopes:
                     continue
                 if record != GONE:
@@ -180,7 +183,7 @@ class Reader:
         damaged: list[SetAside] = []
         for (id,) in ids:
             try:
-                page = self._page(id - 1, id, 1)
+                page = self._readable(id)
             except sqlite3.DatabaseError as error:
                 damaged.append(SetAside(formatMessageId(MessageId(id)), f"the database is damaged here: {error}"))
             else:
@@ -188,6 +191,16 @@ class Reader:
                 damaged += page.damaged
         cursor = formatMessageId(MessageId(ids[-1][0])) if len(ids) == limit else None
         return StoredPage(tuple(found), cursor, tuple(damaged))
+
+    def _readable(self, id: int) -> StoredPage:
+        """One message; a state that is lost costs tries, not mail.
+
+        @raise sqlite3.DatabaseError: it is damaged itself.
+        """
+        try:
+            return self._page(id - 1, id, 1)
+        except sqlite3.DatabaseError:
+            return self._page(id - 1, id, 1, shares.UNREADABLE)
 
     def setAside(self) -> tuple[SetAside, ...]:
         rows = self._connection.execute("SELECT id, aside FROM message WHERE aside IS NOT NULL ORDER BY id")
@@ -260,7 +273,7 @@ class Writer(Reader):
                     self._lost("it is empty" if self._loss is None else f"it is empty, for {self._loss.reason}")
                 )
             # A start of an older release may have ended here.
-            self._raiseFormat()
+            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("BEGIN IMMEDIATE")
@@ -292,7 +305,7 @@ class Writer(Reader):
 
     def _upgrade(self) -> None:
         """From formats 1 and 2. Messages of the first stay without a count."""
-        self._raiseFormat()
+        raiseFormat(self._disk, self._place, "sqlite", FORMAT)
         if not self._hasColumn("message", "envelopes"):
             self._connection.execute("ALTER TABLE message ADD COLUMN envelopes INTEGER")
         if not self._hasColumn("envelope", "share"):
@@ -300,10 +313,6 @@ class Writer(Reader):
             for statement in ("ALTER TABLE envelope ADD COLUMN share INTEGER", *shares.SCHEMA):
                 self._connection.execute(statement)
             self._connection.execute("COMMIT")
-
-    def _raiseFormat(self) -> None:
-        if isOlder(self._disk, self._place, FORMAT):
-            raiseFormat(self._disk, self._place, "sqlite", FORMAT)
 
     def _hasColumn(self, table: str, column: str) -> bool:
         query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
@@ -313,11 +322,11 @@ class Writer(Reader):
         execute = self._connection.execute
         try:
             execute(shares.SWEEP)
-            (last,) = execute("SELECT max(id) FROM share").fetchone()
+            (last,) = execute(shares.HIGHEST).fetchone()
         except sqlite3.DatabaseError:
             # Whoever reads a state that is damaged there will say so; no envelope is put there any more.
             return Shares(most=0)
-        return Shares(last or 0)
+        return Shares(last)
 
     def _startJournalAnew(self) -> None:
         """What a crash left behind the last commit must not be taken for a damaged commit when there is another crash."""

@@ -31,7 +31,6 @@ from pysmtpd.queue.refusal import FAILED, NO_ROOM_ERRORS
 from pysmtpd.queue.spool import (
     checkKinds,
     claim,
-    isOlder,
     isThere,
     makeDurableDirectory,
     raiseFormat,
@@ -230,11 +229,10 @@ class Publisher(Directory):
         """
         self._lock = claim(self.disk, self.place, "fs", ("messages",), FORMAT)
         try:
-            if isOlder(self.disk, self.place, FORMAT):
-                raiseFormat(self.disk, self.place, "fs", FORMAT)
             checkKinds(
                 self.disk, self.place, (_CEILING, f"{_CEILING}.tmp"), ("messages", "staged", "superseding", "aside")
             )
+            raiseFormat(self.disk, self.place, "fs", FORMAT)
             for path in (self.messages, self.staged, self.superseding, self.aside):
                 makeDurableDirectory(self.disk, path)
             for name in self.disk.listDirectory(self.staged):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred, succeed
@@ -46,6 +45,7 @@ from pysmtpd.queue.ids import IdSource
 from pysmtpd.queue.pump import Overlay, Pump
 from pysmtpd.queue.record import Damaged, decodeEnvelope, decodeMessage, decodeState, encodeStates
 from pysmtpd.queue.refusal import FAILED, asQueueError
+from pysmtpd.queue.reservation import Reservation
 from pysmtpd.queue.space import SpaceFloor
 from pysmtpd.queue.submission import IKeeper, Submission
 
@@ -87,9 +87,7 @@ class QueueFront:
         # Messages that are being read, and whether nothing about them has changed meanwhile.
         self._reading: dict[MessageId, bool] = {}
         self._floor = SpaceFloor(backend, platform, report, limits)
-        self._ids: IdSource | None = None
-        # Who waits for ids that are being reserved; None: none are.
-        self._reserving: list[Callable[[QueueError | None], None]] | None = None
+        self._ids: Reservation | None = None
         self._isDiscarding = backend.durability is Durability.DISCARDING
 
     # --- from start to stop
@@ -104,10 +102,11 @@ class QueueFront:
     async def _start(self) -> None:
         highest = MessageId(await self._backend.open())
         try:
-            self._ids = IdSource(self.wallTime, highest, self._shard)
+            ids = IdSource(self.wallTime, highest, self._shard)
         except ValueError as error:
             await self._backend.close()
             raise SpoolError(str(error)) from error
+        self._ids = Reservation(ids, self._backend, self._report)
         await self._floor.refresh()
 
     def stop(self) -> Deferred[None]:
@@ -132,35 +131,8 @@ class QueueFront:
         ids = self._ids
         if ids is None:
             raise RuntimeError("the queue is not open")
-        if self._reserving is None:
-            ceiling = ids.wanted()
-            if ceiling is not None:
-                self._reserve(ids, ceiling)
         self._pump.expect()
         return Submission(ids.next(), transaction, isBounce, self)
-
-    def _reserve(self, ids: IdSource, ceiling: MessageId, *waiting: Callable[[QueueError | None], None]) -> None:
-        """Ids up to C{ceiling} become usable. Runs beside everything else; commits above the old ceiling wait for it.
-
-        @param waiting: told why they are not, or None.
-        """
-        self._reserving = asked = list(waiting)
-
-        def reserved(result: None) -> None:
-            ids.ceiling = ceiling
-            over(None)
-
-        def failed(failure: Failure) -> None:
-            error = asQueueError("reserving ids", failure.value)
-            self._report.happened(QueueFailed("reserving ids", error.reason))
-            over(error)
-
-        def over(error: QueueError | None) -> None:
-            self._reserving = None
-            for tell in asked:
-                tell(error)
-
-        self._backend.reserve(ceiling).addCallbacks(reserved, failed)
 
     # --- IKeeper
 
@@ -178,39 +150,20 @@ class QueueFront:
     def keep(
         self, new: NewMessage, message: Message, envelopes: Sequence[Envelope], content: bytes | None
     ) -> Deferred[Message]:
+        assert self._ids is not None
         done: Deferred[Message] = Deferred()
-        self._keepReserved(done, new, message, envelopes, content, None)
-        return done
 
-    def _keepReserved(
-        self,
-        done: Deferred[Message],
-        new: NewMessage,
-        message: Message,
-        envelopes: Sequence[Envelope],
-        content: bytes | None,
-        refused: QueueError | None,
-    ) -> None:
-        """Go on once its id is reserved. Never raises: others wait for the same.
-
-        @param refused: why it is not.
-        """
-        ids = self._ids
-        assert ids is not None
-        if refused is not None:
-            done.errback(refused)
-        elif new.id <= ids.ceiling:
+        def reserved(refused: QueueError | None) -> None:
+            if refused is not None:
+                done.errback(refused)
+                return
             try:
                 self._keep(done, new, message, envelopes, content)
             except Exception:
                 done.errback()
-        else:
-            goOn = partial(self._keepReserved, done, new, message, envelopes, content)
-            if self._reserving is None:
-                # Ids only grow: what is wanted now is above every id given so far.
-                self._reserve(ids, ids.wanted() or MessageId(new.id), goOn)
-            else:
-                self._reserving.append(goOn)
+
+        self._ids.whenReserved(new.id, reserved)
+        return done
 
     def _keep(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from zlib import crc32
@@ -338,7 +338,7 @@ def decodeState(envelope: EnvelopeId, record: bytes) -> EnvelopeState:
     """
     if not record:
         return _NEW_STATE
-    values = _unseal(_COMMON if record[:1] == _COMMON_OCTET else envelope, record, (_VERSION_OCTET, _COMMON_OCTET))
+    values = _unseal(envelope, record, isState=True)
     try:
         tries, nextTry, lastTry, lastReply, hold, suspended, failed, failedStatus, warned, attempts, *more = values
         return EnvelopeState(
@@ -388,11 +388,13 @@ def _sealed(version: bytes, item: int, payload: bytes) -> bytes:
     return version + _checksum(item, payload).to_bytes(4, "big") + payload
 
 
-def _unseal(item: int, record: bytes, versions: Sequence[bytes] = (_VERSION_OCTET,)) -> list[Any]:
+def _unseal(item: int, record: bytes, isState: bool = False) -> list[Any]:
     if not isinstance(record, bytes):
-        # SQLite lets anybody store text in a column of octets.
+        # SQLite lets anybody store text and numbers in a column of octets.
         raise Damaged("record is no octets")
-    if record[:1] not in versions:
+    if isState and record[:1] == _COMMON_OCTET:
+        item = _COMMON
+    elif record[:1] != _VERSION_OCTET:
         raise Damaged(f"record of unknown version {record[0]}" if record else "record is empty")
     payload = record[_HEAD:]
     if int.from_bytes(record[1:_HEAD], "big") != _checksum(item, payload):

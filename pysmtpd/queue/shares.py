@@ -30,15 +30,25 @@ SCHEMA = (
     "CREATE INDEX shared ON envelope (share) WHERE share IS NOT NULL",
 )
 
-ENVELOPES = (
+_ENVELOPES = (
     "SELECT message, number, record, CASE WHEN share IS NULL THEN state"
-    " ELSE coalesce((SELECT state FROM share WHERE id = envelope.share), x'00') END FROM envelope"
-    " WHERE message BETWEEN ? AND ? ORDER BY message, number"
+    " ELSE {} END FROM envelope WHERE message BETWEEN ? AND ? ORDER BY message, number"
 )
+ENVELOPES = _ENVELOPES.format("coalesce((SELECT state FROM share WHERE id = envelope.share), x'00')")
 """Of some messages, with their states, wherever these are. If a share has vanished that is a state that cannot be read, not none."""
+
+UNREADABLE = _ENVELOPES.format("x'00'")
+"""The same where shares are damaged: as if all had vanished."""
 
 SWEEP = "DELETE FROM share WHERE NOT EXISTS (SELECT 1 FROM envelope WHERE envelope.share = share.id)"
 """What others have left behind: that a share is empty is known to the connection alone that made it."""
+
+HIGHEST = (
+    "SELECT max(id) FROM (SELECT max(id) AS id FROM share WHERE id < 1 << 62"
+    " UNION ALL SELECT max(share) FROM envelope WHERE share < 1 << 62 UNION ALL SELECT 0)"
+)
+"""The highest number of a share that is there, or that an envelope names: one that has vanished is not replaced by what is another's. A
+hand may have left numbers that nothing comes after."""
 
 _INSERT = "INSERT INTO share VALUES (?, ?)"
 _UPDATE = "UPDATE share SET state = ? WHERE id = ?"
@@ -48,13 +58,15 @@ _WIDEST = 128
 _NUMBER_MASK = (1 << ENVELOPE_BITS) - 1
 
 
-def _join(width: int) -> str:
-    pairs = ", ".join(["(?, ?)"] * width)
-    return f"UPDATE envelope SET share = ?, state = NULL WHERE (message, number) IN (VALUES {pairs})"  # noqa: S608
-
+# A join, for WHERE (message, number) IN (VALUES ...) looks at every envelope of the queue.
+_JOINING = "WITH joining (message, number) AS (VALUES "
+_JOIN = (
+    ") UPDATE envelope SET share = ?, state = NULL FROM joining"
+    " WHERE envelope.message = joining.message AND envelope.number = joining.number"
+)
 
 # For 1, 2, 4, 8, ... envelopes, so that each is compiled once and kept.
-_JOINS = tuple(_join(1 << power) for power in range(_WIDEST.bit_length()))
+_JOINS = tuple(_JOINING + ", ".join(["(?, ?)"] * (1 << power)) + _JOIN for power in range(_WIDEST.bit_length()))
 
 
 class Shares:
@@ -67,7 +79,7 @@ class Shares:
 
     def __init__(self, last: int = 0, most: int = MOST) -> None:
         """
-        @param last: the highest number of a share that is in the database.
+        @param last: the highest number of a share that the database knows of: see L{HIGHEST}.
         """
         self._last = last
         self._most = most
@@ -78,6 +90,11 @@ class Shares:
         """Nothing is known any more: the shares stay as they are until their envelopes have left them."""
         self._of.clear()
         self._sizes.clear()
+
+    def giveUp(self) -> None:
+        """The database is damaged: nobody joins a share any more."""
+        self.forget()
+        self._most = 0
 
     def turn(self, states: Mapping[EnvelopeId, bytes]) -> tuple[Own, list[Step]]:
         """Envelopes get new states.
@@ -143,9 +160,10 @@ def _joining(share: int, envelopes: Sequence[EnvelopeId]) -> list[Step]:
     for start in range(0, len(envelopes), _WIDEST):
         some = envelopes[start : start + _WIDEST]
         power = (len(some) - 1).bit_length()
-        values: list[object] = [share]
+        values: list[object] = []
         # To name one twice does no harm.
         for envelope in (*some, *[some[0]] * ((1 << power) - len(some))):
             values += (envelope >> ENVELOPE_BITS, envelope & _NUMBER_MASK)
+        values.append(share)
         steps.append((_JOINS[power], values))
     return steps

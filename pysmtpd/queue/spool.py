@@ -30,7 +30,7 @@ def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...], newes
 
     @param kind: the backend's name, as the format file has it.
     @param traces: names that show that a queue was here, even if the format file is missing.
-    @param newest: the format that a new queue gets. Older ones are left as they are: see L{raiseFormat} and L{isOlder}.
+    @param newest: the format that a new queue gets. Older ones are left as they are: see L{raiseFormat}.
     @return: the lock; close it to give the directory back.
     @raise SpoolError: it is locked, newer, or not ours; nothing was touched.
     """
@@ -45,7 +45,7 @@ def claim(disk: IDisk, directory: str, kind: str, traces: tuple[str, ...], newes
     try:
         # Another daemon may have been faster.
         if _checkFormat(disk, directory, kind, traces, newest):
-            raiseFormat(disk, directory, kind, newest)
+            _writeFormat(disk, directory, kind, newest)
     except (OSError, SpoolError) as error:
         lock.close()
         raise SpoolError(f"the queue in {directory} cannot be opened: {error}") from error
@@ -102,13 +102,14 @@ def _readFormat(disk: IDisk, directory: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def isOlder(disk: IDisk, directory: str, version: int) -> bool:
-    """Has the claimed directory an older format than this?"""
-    return _readFormat(disk, directory)[1] < version
-
-
 def raiseFormat(disk: IDisk, directory: str, kind: str, version: int) -> None:
-    """From now on, durably, only releases that know this format may open it. Done before anything is written that older ones misread."""
+    """If the claimed directory has an older one: from now on, durably, only releases that know this format may open it. Done before
+    anything is written that older ones misread, and after all that would end the start without a change."""
+    if _readFormat(disk, directory)[1] < version:
+        _writeFormat(disk, directory, kind, version)
+
+
+def _writeFormat(disk: IDisk, directory: str, kind: str, version: int) -> None:
     temporary = f"{directory}/{FORMAT}.tmp"
     writeDurably(disk, temporary, f"{directory}/{FORMAT}", f"pysmtpd queue {kind} {version}\n".encode())
     disk.syncDirectory(directory)

@@ -163,6 +163,15 @@ class DsnTests(SynchronousTestCase):
         content = build(replace(REPORT, original=b"X: " + b"y" * 5000 + b"\r\n", envid="z" * 1500))
         self.assertLessEqual(max(len(line) for line in content.split(b"\r\n")), 998)
 
+    def test_addressesAsLongAsTheyMayBe(self) -> None:
+        """Two of them are more than a line may hold."""
+        domain = ".".join(["d" * 63] * 3)
+        long = replace(FAILURE, address=Path("\\" * 256, domain), recipient=Path("\u00e9" * 256, domain))
+        for utf8 in (False, True):
+            report = replace(REPORT, fates=(long,), utf8=utf8)
+            self.assertLessEqual(max(len(line) for line in build(report).split(b"\r\n")), 998)
+            self.assertIn("(sent on as", str(parts(report)[0].get_payload()))
+
     @given(
         words=st.text(max_size=300),
         envid=st.text(max_size=120),

@@ -424,7 +424,7 @@ class TroubleTests(FrontCase):
     def test_idsThatCannotBeReserved(self) -> None:
         """Neither at once nor after a while: what waits for them is refused, nobody waits for ever, and later mail is taken."""
         reserving: Deferred[None] = Deferred()
-        reserve = self.backend.reserve
+        original = self.backend.reserve
         self.platform.timer.advance(3600)
         self.patch(self.backend, "reserve", lambda ceiling: reserving)
         waiting = [self.submission().commit(PREFIX) for _ in range(2)]
@@ -432,12 +432,17 @@ class TroubleTests(FrontCase):
         reserving.errback(OSError(5, "I/O error"))
         for done in waiting:
             self.assertEqual(self.failureResultOf(done, QueueError).value.reply.code, 451)
-        self.patch(self.backend, "reserve", lambda ceiling: fail(OSError(5, "I/O error")))
-        self.failureResultOf(self.submission().commit(PREFIX), QueueError)
+
+        def raising(ceiling: MessageId) -> Deferred[None]:
+            raise OSError(5, "I/O error")
+
+        for reserve in (lambda ceiling: fail(OSError(5, "I/O error")), raising):
+            self.patch(self.backend, "reserve", reserve)
+            self.failureResultOf(self.submission().commit(PREFIX), QueueError)
         failures = [event for event in self.report.events if isinstance(event, QueueFailed)]
         self.assertEqual({event.operation for event in failures}, {"reserving ids"})
         self.assertEqual((self.scheduler.open, self.scheduler.committed), ({}, []))
-        self.patch(self.backend, "reserve", reserve)
+        self.patch(self.backend, "reserve", original)
         self.assertEqual(self.read(self.accept()), PREFIX + CONTENT)
 
     def test_aSchedulerThatRaisesHoldsNobodyUpWhoWaitsForIds(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,6 +171,9 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(state, decodeState(EnvelopeId(3), record))
         damaged = record.replace(b"451", b"551")
         self.assertRaisesRegex(Damaged, "checksum", decodeState, EnvelopeId(1), damaged)
+        for value in (5, 1.5, "451", record.decode("latin-1")):
+            # What a hand may leave in a column of octets.
+            self.assertRaisesRegex(Damaged, "no octets", decodeState, EnvelopeId(1), cast(Any, value))
         # Only a state may be anybody's.
         self.assertRaisesRegex(Damaged, "version 2", decodeEnvelope, EnvelopeId(1), record)
         self.assertRaisesRegex(Damaged, "version 2", decodeMessage, MessageId(1), record)

@@ -61,8 +61,8 @@ class Table:
 
     def restart(self) -> None:
         self.connection.execute(shares.SWEEP)
-        (last,) = self.connection.execute("SELECT max(id) FROM share").fetchone()
-        self.shares = Shares(last or 0)
+        (last,) = self.connection.execute(shares.HIGHEST).fetchone()
+        self.shares = Shares(last)
 
     def found(self) -> dict[EnvelopeId, bytes]:
         rows = self.connection.execute(shares.ENVELOPES, (0, 1 << 60))
@@ -193,6 +193,39 @@ class SharesTests(SynchronousTestCase):
         table.change({}, IDS[:20])
         table.change(dict.fromkeys(IDS[20:], b"room"))
         self.assertEqual(1, table.count())
+        self.assertEqual(table.expected, table.found())
+
+    def test_nothingLooksAtEveryEnvelope(self) -> None:
+        """A queue is large, and all that is committed waits for whoever writes."""
+        connection = Table().connection
+        asked: list[str] = []
+        connection.set_trace_callback(asked.append)
+        known = Shares()
+        for width in (16, 17, 40, 200):
+            ids = [envelopeId(MessageId(number), 0) for number in range(1, width + 1)]
+            change(connection, known, (), dict.fromkeys(ids, b"all"), ())
+            change(connection, known, (), {id: b"own %d" % id for id in ids}, ())
+            change(connection, known, (), dict.fromkeys(ids, b"again"), ids[:1])
+        connection.execute(shares.SWEEP)
+        connection.execute(shares.HIGHEST)
+        connection.set_trace_callback(None)
+        # What a trigger does is a comment.
+        updates = [statement for statement in asked if "envelope" in statement and not statement.startswith("--")]
+        self.assertGreater(len(updates), 10)
+        for statement in updates:
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            self.assertFalse([step for step in plan if step.startswith("SCAN envelope")], statement)
+
+    def test_damageIsMetOnce(self) -> None:
+        """Found while the daemon runs, it does not keep states from being kept."""
+        table = Table()
+        table.change(dict.fromkeys(IDS[:20], b"some"))
+        (page,) = table.connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'share'").fetchone()
+        content = bytearray(table.connection.serialize())
+        content[(page - 1) * 4096 : page * 4096] = b"\xee" * 4096
+        table.connection.deserialize(bytes(content))
+        self.assertRaises(sqlite3.DatabaseError, table.change, dict.fromkeys(IDS, b"lost"))
+        table.change(dict.fromkeys(IDS, b"kept"))
         self.assertEqual(table.expected, table.found())
 
     def test_aVanishedShareIsNoNewState(self) -> None:

@@ -128,6 +128,16 @@ class FormatTests(SpoolCase):
             self.successResultOf(self.opened(name).close())
             self.assertEqual(b"pysmtpd queue %s %d\n" % (name.encode(), newest), self.content("/place/queue.format"))
 
+    def test_whatIsNotOpenedIsNotRaised(self) -> None:
+        """The older release can still be gone back to."""
+        for name, inTheWay in (("sqlite", "bodies"), ("fs", "staged")):
+            self.disk = CrashDisk(os.path.abspath(self.mktemp()))
+            self.disk.makeDirectory("/place")
+            self.disk.create("/place/queue.format").write(b"pysmtpd queue %s 1\n" % name.encode())
+            self.disk.create(f"/place/{inTheWay}")
+            self.assertIn(f"/place/{inTheWay} should be a directory", self.refusal(name))
+            self.assertEqual(b"pysmtpd queue %s 1\n" % name.encode(), self.content("/place/queue.format"))
+
     def everything(self, path: str) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for name in self.disk.listDirectory(path):

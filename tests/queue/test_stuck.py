@@ -147,11 +147,14 @@ class DatabaseTests(StuckCase):
         self.restart()
         self.assertEqual(self.walked(), (IDS, ()))
 
-    def test_commonStatesAreDamaged(self) -> None:
-        """They cost the mail that had them, and that alone; no more are put there."""
-        crowd = [MessageId(FIRST + 10 + number) for number in range(20)]
-        self.successResultOf(self.backend.commit([new(id) for id in crowd]))
-        self.successResultOf(self.backend.update(dict.fromkeys([envelopeId(id, 0) for id in crowd], b"common")))
+    def crowd(self, first: int, state: bytes) -> list[MessageId]:
+        """Mail that has its state in common."""
+        ids = [MessageId(FIRST + first + number) for number in range(20)]
+        self.successResultOf(self.backend.commit([new(id) for id in ids]))
+        self.successResultOf(self.backend.update(dict.fromkeys([envelopeId(id, 0) for id in ids], state)))
+        return ids
+
+    def damageShares(self) -> None:
         self.successResultOf(self.backend.close())
         database = self.disk.database("/place/queue.db")
         (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'share'").fetchone()
@@ -161,15 +164,47 @@ class DatabaseTests(StuckCase):
         self.disk.write("/place/queue.db", bytes(content))
         self.backend = self.made()
         self.successResultOf(self.backend.open())
-        found, damaged = self.walked()
-        self.assertEqual(found, IDS)
-        self.assertEqual([f"{id:016x}" for id in crowd], [each.item for each in damaged])
-        others = [MessageId(FIRST + 50 + number) for number in range(20)]
-        self.successResultOf(self.backend.commit([new(id) for id in others]))
-        self.successResultOf(self.backend.update(dict.fromkeys([envelopeId(id, 0) for id in others], b"again")))
-        stored = self.successResultOf(self.backend.load(others[3]))
+
+    def state(self, id: MessageId) -> bytes:
+        stored = self.successResultOf(self.backend.load(id))
         assert stored is not None
-        self.assertEqual(((envelopeId(others[3], 0), b"envelope", b"again"),), stored.envelopes)
+        ((_, _, state),) = stored.envelopes
+        return state
+
+    def test_commonStatesAreDamaged(self) -> None:
+        """They cost the tries of those that had them, and no mail; no more are put there."""
+        crowd = self.crowd(10, b"common")
+        self.damageShares()
+        self.assertEqual(self.walked(), (sorted([*IDS, *crowd]), ()))
+        # No state of ours, and not that of a new envelope: the front tells people of it.
+        self.assertEqual(b"\0", self.state(crowd[3]))
+        others = self.crowd(50, b"again")
+        self.assertEqual(b"again", self.state(others[3]))
+        # Nor is anybody caught there.
+        self.successResultOf(self.backend.update(dict.fromkeys([envelopeId(id, 0) for id in crowd], b"new")))
+        self.successResultOf(self.backend.delete([envelopeId(crowd[0], 0)]))
+        self.assertEqual({b"new"}, set(map(self.state, crowd[1:])))
+
+    def test_oneOfTwoCommonStatesHasVanished(self) -> None:
+        """Its number is given to nobody else, for that would give his state to others."""
+        one, two = self.crowd(10, b"one"), self.crowd(50, b"two")
+        database = self.disk.database("/place/queue.db")
+        database.execute("DELETE FROM share WHERE state = ?", (b"two",))
+        database.close()
+        self.restart()
+        three = self.crowd(90, b"three")
+        self.assertEqual([b"one", b"\0", b"three"], [self.state(crowd[0]) for crowd in (one, two, three)])
+
+    def test_aHandHasTakenTheLastNumber(self) -> None:
+        self.crowd(10, b"one")
+        database = self.disk.database("/place/queue.db")
+        database.execute("INSERT INTO share VALUES (?, ?)", ((1 << 63) - 1, b"last"))
+        database.execute("UPDATE envelope SET share = ? WHERE message = ?", ((1 << 63) - 1, FIRST))
+        database.execute("UPDATE envelope SET share = 'text' WHERE message = ?", (IDS[1],))
+        database.close()
+        self.restart()
+        self.assertEqual([b"last", b"\0"], [*map(self.state, IDS[:2])])
+        self.assertEqual(b"two", self.state(self.crowd(50, b"two")[0]))
 
     def test_contentThatHasVanished(self) -> None:
         """It is no message that has ended."""
