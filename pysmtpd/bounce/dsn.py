@@ -212,12 +212,12 @@ def _status(report: Report) -> list[str]:
         status = fate.status if _STATUS.match(fate.status) else ".0.0"
         # The class follows from the action (RFC 3464 2.3.4).
         lines.append(f"Status: {_CLASSES[fate.action]}{status[status.index('.') :]}")
-        name = fate.remote.partition(" ")[0]
+        name, words = _plain(fate.remote.partition(" ")[0]), _plain(fate.words)
         if name:
-            lines.append(_fold(f"Remote-MTA: dns; {_plain(name)}"))
-        if fate.words:
+            lines.append(_fold(f"Remote-MTA: dns; {name}"))
+        if words:
             # RFC 3464 2.3.6: what is not an SMTP reply of a peer has another type.
-            lines.append(_fold(f"Diagnostic-Code: {'smtp' if name else 'x-pysmtpd'}; {_plain(fate.words)}"))
+            lines.append(_fold(f"Diagnostic-Code: {'smtp' if name else 'x-pysmtpd'}; {words}"))
         if fate.attempted:
             lines.append(f"Last-Attempt-Date: {formatDate(fate.attempted)}")
         if fate.retryUntil:

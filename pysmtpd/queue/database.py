@@ -414,7 +414,8 @@ class Writer(Reader):
         (pages,) = execute("PRAGMA page_count").fetchone()
         if unused > VACUUM_FLOOR_PAGES and unused * 2 > pages:
             execute(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})").fetchall()
-        execute(shares.SWEEP)
+        if self._shares.isUsable:
+            execute(shares.SWEEP)
 
 
 class Checkpointer(Reader):

@@ -91,8 +91,13 @@ class Shares:
         self._of.clear()
         self._sizes.clear()
 
+    @property
+    def isUsable(self) -> bool:
+        """Is there none of them known to be damaged?"""
+        return self._most > 0
+
     def giveUp(self) -> None:
-        """The database is damaged: nobody joins a share any more."""
+        """They are damaged: nobody joins one any more."""
         self.forget()
         self._most = 0
 

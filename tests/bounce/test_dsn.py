@@ -136,6 +136,13 @@ class DsnTests(SynchronousTestCase):
         self.assertEqual((found[1]["Status"], found[1]["Action"]), ("5.0.0", "failed"))
         self.assertNotIn("Subject", found[0])
 
+    def test_whatSaysNothingHasNoField(self) -> None:
+        """A peer's reply, or its name, of controls alone."""
+        silent = replace(FAILURE, words="\x00\r\n", remote="\x01 [192.0.2.1]")
+        fields = groups(replace(REPORT, fates=(silent,)))[1]
+        self.assertNotIn("Diagnostic-Code", fields)
+        self.assertNotIn("Remote-MTA", fields)
+
     def test_eightBitIsDeclared(self) -> None:
         content = build(replace(REPORT, original="Subject: Grüße\r\n".encode()))
         self.assertEqual(parse(content)["Content-Transfer-Encoding"], "8bit")

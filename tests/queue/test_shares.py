@@ -252,3 +252,19 @@ class CheckpointTests(SynchronousTestCase):
         self.assertEqual((1,), database.execute(count).fetchone())
         self.assertEqual([b"after"], [*{state for *_, state in database.execute(shares.ENVELOPES, (0, 1 << 60))}])
         writer.close()
+
+    def test_damageDoesNotKeepTheJournalFromBeingMoved(self) -> None:
+        disk = SimulatedDisk(Random(1))
+        writer = Writer(disk, "/place")
+        writer.open()
+        writer.apply([new(1 + number) for number in range(COUNT // 2)], dict.fromkeys(IDS, b"all"), ())
+        writer.close()
+        database = disk.database("/place/queue.db")
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'share'").fetchone()
+        content = bytearray(database.serialize())
+        database.close()
+        content[(page - 1) * 4096 : page * 4096] = b"\xee" * 4096
+        disk.write("/place/queue.db", bytes(content))
+        writer.open()
+        writer.checkpoint()
+        writer.close()
