@@ -311,6 +311,8 @@ class FaultTests(SynchronousTestCase):
         for name in HOPPING:
             self.send(daemon, name)
         waitFor("an empty queue", lambda: not daemon.queued(), 60)
+        # The log follows a moment later.
+        waitFor("an attempt for each", lambda: sum(map(len, self.attempts(daemon).values())) >= len(self.sent))
         results = {name: {event["result"] for event in events} for name, events in self.attempts(daemon).items()}
         self.assertEqual(results, {name: {OK} for name in HOPPING})
         self.assertEqual(self.sinks.taken(), Counter(self.sent))

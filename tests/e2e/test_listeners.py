@@ -184,8 +184,9 @@ listen on 127.0.0.1 port @PORT3@ proxy-v2 from <balancers>
                             *("swaks", "-s", "127.0.0.1", "-p", str(port), "-h", "client.test", "-f", "a@example.org"),
                             *("-t", "b@example.org"),
                         )
+                    announced = waitFor("the log", lambda: daemon.events("announced"))
                     self.assertEqual(
-                        {(row["how"], row["via"], row["address"]) for row in daemon.events("announced")},
+                        {(row["how"], row["via"], row["address"]) for row in announced},
                         {("proxy", "127.0.0.1", "127.0.0.1")},
                     )
                 finally:
